@@ -1,0 +1,112 @@
+# Everything a developer runs. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Each can be set on the command line: make fuzz FUZZTIME=5m
+PKG       ?= ./...
+TESTFLAGS ?=
+FUZZTIME  ?= 10s
+SOAK      ?= 20
+
+# Modules of their own below the root, so that neither a linter nor a peer
+# enters the application's go.mod.
+NESTED := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
+
+# Tests run under this: real Redis and PostgreSQL, taken away afterwards.
+WITHSERVERS := bin/withservers
+LINT        := bin/golangci-lint
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: test
+test: tidy-check lint vet race nested fips ## all that a change must pass: lint, vet, all tests with -race on real servers
+
+.PHONY: lint
+lint: $(LINT) ## run the linters, and check the formatting
+	$(LINT) fmt --diff
+	$(LINT) run
+	@for module in $(NESTED); do \
+		packages=$$(cd "$$module" && go list ./...) || exit 1; \
+		[ -z "$$packages" ] || (cd "$$module" && "$(CURDIR)/$(LINT)" run) || exit 1; \
+	done
+
+.PHONY: fmt
+fmt: $(LINT) ## format the code
+	$(LINT) fmt
+
+.PHONY: vet
+vet: ## run go vet
+	go vet ./...
+
+.PHONY: tidy-check
+tidy-check: ## check that go.mod and go.sum are tidy, in every module
+	@for module in . $(NESTED); do \
+		(cd "$$module" && go mod tidy -diff) || { echo "$$module/go.mod is not tidy: run 'go mod tidy' there"; exit 1; }; \
+	done
+
+# -count=1: what a real server answers is not for the cache.
+.PHONY: race
+race: $(WITHSERVERS) ## run the tests with -race (PKG=./worker/... TESTFLAGS='-run Name -v')
+	$(WITHSERVERS) go test -race -count=1 -timeout 5m $(TESTFLAGS) $(PKG)
+
+.PHONY: nested
+nested: $(WITHSERVERS) ## vet and test the nested modules
+	@for module in $(NESTED); do \
+		packages=$$(cd "$$module" && go list ./...) || exit 1; \
+		[ -z "$$packages" ] || (cd "$$module" && go vet ./... && \
+			"$(CURDIR)/$(WITHSERVERS)" go test -race -count=1 -timeout 5m ./...) || exit 1; \
+	done
+
+.PHONY: fips
+fips: ## test the signing with Go's FIPS 140-3 module
+	GOFIPS140=latest go test -count=1 ./signing/...
+
+.PHONY: fuzz
+fuzz: $(WITHSERVERS) ## run each fuzz target for FUZZTIME (10s)
+	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
+		for target in $$(go test -list '^Fuzz' "$$dir" | grep '^Fuzz'); do \
+			echo "$$dir $$target"; \
+			$(WITHSERVERS) go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
+		done; \
+	done
+
+.PHONY: bench
+bench: $(WITHSERVERS) ## run the benchmarks, the peers' comparison too
+	$(WITHSERVERS) go test -run '^$$' -bench . -benchmem $(PKG)
+	@if [ -f bench/go.mod ]; then cd bench && ../$(WITHSERVERS) go test -run '^$$' -bench . -benchmem ./...; fi
+
+.PHONY: soak
+soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -race
+	$(WITHSERVERS) go test -race -shuffle=on -count=$(SOAK) -timeout 6h $(TESTFLAGS) $(PKG)
+
+.PHONY: e2e
+e2e: $(WITHSERVERS) ## test the binary and the examples from end to end
+	$(WITHSERVERS) go test -race -count=1 -timeout 5m $(TESTFLAGS) ./cmd/... ./examples/...
+
+.PHONY: demo
+demo: ## tell the whole story on the embedded stack; needs Go alone
+	go run ./cmd/sealq demo
+
+.PHONY: dev
+dev: $(WITHSERVERS) ## run the tests of PKG quickly, without -race
+	$(WITHSERVERS) go test $(TESTFLAGS) $(PKG)
+
+.PHONY: build
+build: ## build the static binary, bin/sealq
+	CGO_ENABLED=0 go build -trimpath -o bin/sealq ./cmd/sealq
+
+.PHONY: clean
+clean: ## remove what make built
+	rm -rf bin
+
+# Tools are built without version stamps: that would need git to trust the folder.
+.PHONY: $(WITHSERVERS)
+$(WITHSERVERS): # go build knows best whether anything changed
+	@go build -buildvcs=false -o $@ ./internal/testservers/withservers
+
+$(LINT): tools/go.mod tools/go.sum
+	cd tools && go build -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

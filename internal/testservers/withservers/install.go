@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// software is a server that the tests need as binaries on this machine.
+type software struct {
+	name    string // as a person calls it
+	debian  string // the package that has it
+	urlEnv  string // what to set instead
+	pathEnv string // where its path is handed on
+	find    func() (string, error)
+}
+
+// missingError says what is missing and what to do about it, in one sentence.
+type missingError struct {
+	missing []software
+	cause   error // why Debian's packages were not installed
+}
+
+func (e *missingError) Error() string {
+	var names, packages, variables []string
+	for _, s := range e.missing {
+		names = append(names, s.name)
+		packages = append(packages, s.debian)
+		variables = append(variables, s.urlEnv)
+	}
+	return fmt.Sprintf("the tests need %s, not found on this machine (%s): install it (on Debian: apt-get install %s), or set %s",
+		strings.Join(names, " and "), e.cause, strings.Join(packages, " "), strings.Join(variables, " and "))
+}
+
+func (e *missingError) Unwrap() error { return e.cause }
+
+// Why Debian's packages were not installed.
+var (
+	errNotRoot   = errors.New("and only root may install packages")
+	errNotDebian = errors.New("which has no apt-get to install it with")
+	errInstalled = errors.New("though Debian's packages are installed")
+)
+
+// provide finds the software, installing Debian's packages for what is missing.
+// It returns path by pathEnv.
+func provide(ctx context.Context, wanted []software, log io.Writer) (map[string]string, error) {
+	found, missing := locate(wanted)
+	if len(missing) == 0 {
+		return found, nil
+	}
+	if os.Geteuid() != 0 {
+		return nil, &missingError{missing, errNotRoot}
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return nil, &missingError{missing, errNotDebian}
+	}
+	if err := install(ctx, missing, log); err != nil {
+		return nil, &missingError{missing, err}
+	}
+	if found, missing = locate(wanted); len(missing) > 0 {
+		return nil, &missingError{missing, errInstalled}
+	}
+	return found, nil
+}
+
+func locate(wanted []software) (found map[string]string, missing []software) {
+	found = map[string]string{}
+	for _, s := range wanted {
+		path, err := s.find()
+		if err != nil {
+			missing = append(missing, s)
+			continue
+		}
+		found[s.pathEnv] = path
+	}
+	return found, missing
+}
+
+// policyPath is the script that Debian's packages ask before they start a service.
+const policyPath = "/usr/sbin/policy-rc.d"
+
+// noServices refuses every start: the tests want the binaries alone.
+const noServices = "#!/bin/sh\n# Made by sealq's withservers while it installs packages: start no service.\nexit 101\n"
+
+func install(ctx context.Context, missing []software, log io.Writer) (err error) {
+	arguments := []string{"install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"}
+	for _, s := range missing {
+		arguments = append(arguments, s.debian)
+	}
+	fmt.Fprintf(log, "withservers: apt-get %s\n", strings.Join(arguments, " "))
+	restore, err := forbidServices()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, restore()) }()
+	for _, args := range [][]string{{"update", "-q"}, arguments} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		// RUNLEVEL covers machines where somebody else's policy-rc.d lets services start.
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("apt-get %s: %w", args[0], err)
+		}
+	}
+	return nil
+}
+
+// forbidServices keeps the packages from starting their services until the
+// returned function is called. A policy that is there already stays.
+func forbidServices() (restore func() error, err error) {
+	file, err := os.OpenFile(policyPath, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if errors.Is(err, os.ErrExist) {
+		return func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("forbid services to start: %w", err)
+	}
+	_, err = file.WriteString(noServices)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, errors.Join(fmt.Errorf("forbid services to start: %w", err), os.Remove(policyPath))
+	}
+	return func() error { return os.Remove(policyPath) }, nil
+}
