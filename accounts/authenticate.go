@@ -1,0 +1,78 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// Authenticate returns the active user with that address and password. It takes no transaction, so that the charge for the attempt outlives
+// whatever the caller rolls back.
+//
+// Every refusal is ErrRefused itself: unknown or pending account, wrong password, locked, disabled, malformed address or password. Any other error
+// means that nothing was decided (the store or ctx failed); the attempt may have been charged.
+func (a *Accounts[Tx]) Authenticate(ctx context.Context, email, password string) (User, error) {
+	address, err := ParseEmail(email)
+	if err != nil || checkBounds(password) != nil {
+		return User{}, ErrRefused // no account can have these, so neither charge nor hash is due
+	}
+	id := address.norm
+	visit, locked := a.gate.locked(id)
+	if locked {
+		return User{}, ErrRefused
+	}
+	charge, err := a.store.ChargeAttempt(ctx, id, a.cfg.Lockout)
+	if err != nil {
+		return User{}, fmt.Errorf("authenticate: charge the attempt: %w", err)
+	}
+	if !charge.Allowed {
+		a.gate.remember(id, visit, min(charge.LockedFor, a.cfg.GateFor))
+		return User{}, ErrRefused
+	}
+	known := Credentials{}
+	if charge.User != nil {
+		known = *charge.User
+	}
+	match, outdated, err := a.verify(ctx, known, password)
+	if err != nil {
+		return User{}, err
+	}
+	if !match || known.Disabled {
+		if charge.LockedFor > 0 {
+			a.log.WarnContext(ctx, "locked after too many failed attempts",
+				slog.Any("email", address), slog.Duration("locked_for", charge.LockedFor))
+		}
+		return User{}, ErrRefused
+	}
+	login := Login{UserID: known.ID, EmailNorm: id, Verified: known.PasswordHash}
+	if outdated {
+		if login.Upgraded, err = a.hasher.hash(ctx, password); err != nil {
+			return User{}, fmt.Errorf("authenticate: upgrade the hash: %w", err)
+		}
+	}
+	current, err := a.store.RecordLogin(ctx, login)
+	if err != nil {
+		return User{}, fmt.Errorf("authenticate: record the login: %w", err)
+	}
+	if !current {
+		return User{}, ErrRefused
+	}
+	a.gate.forget(id)
+	return known.User, nil
+}
+
+// verify compares password with what is known. A stored hash that cannot be read is the operator's affair: it goes to the log and looks like a wrong
+// password, because an error of its own would tell that the account exists.
+func (a *Accounts[Tx]) verify(ctx context.Context, known Credentials, password string) (match, outdated bool, err error) {
+	match, outdated, err = a.hasher.verify(ctx, known.PasswordHash, password)
+	if errors.Is(err, errUnreadableHash) {
+		a.log.ErrorContext(ctx, "a stored password hash cannot be read, its owner cannot log in",
+			slog.String("user_id", known.ID), slog.Any("error", err))
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("authenticate: %w", err)
+	}
+	return match, outdated, nil
+}

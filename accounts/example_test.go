@@ -1,0 +1,86 @@
+package accounts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sealq/sealq/accounts"
+)
+
+// exampleAccounts stands for accounts.New(db, outbox, accounts.Config{}) over a real driver.
+func exampleAccounts() (*accounts.Accounts[*modelTx], *model) {
+	db := newModel()
+	a, err := accounts.New(db, db, accounts.Config{Hash: cheap, Now: db.Now})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return a, db
+}
+
+func ExampleNew() {
+	db := newModel() // a driver of store, in an application
+	_, err := accounts.New(db, db, accounts.Config{
+		PendingTTL: 48 * time.Hour,
+		Lockout:    accounts.Lockout{Limit: 10, For: time.Hour},
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+func ExampleAccounts_Register() {
+	a, db := exampleAccounts()
+	ctx, tx := context.Background(), db.begin()
+
+	p, err := a.Register(ctx, tx, accounts.Registration{Email: "Jane@example.com", Password: "Violets-are-9-blue"})
+	fmt.Println(p.Email, p.Generation, p.ExpiresAt, err)
+
+	// An app answers the public alike for each of these.
+	_, err = a.Register(ctx, tx, accounts.Registration{Email: "jane@example.com", Password: "Violets-are-9-blue"})
+	fmt.Println(errors.Is(err, accounts.ErrPending))
+	_, err = a.Register(ctx, tx, accounts.Registration{Email: "joe@example.com", Password: "password123"})
+	fmt.Println(err)
+	// Output:
+	// Jane@example.com 1 2026-05-05 12:00:00 +0000 UTC <nil>
+	// true
+	// register: not a password that can be used: it is among the passwords that are guessed first
+}
+
+func ExampleAccounts_Activate() {
+	a, db := exampleAccounts()
+	_, err := a.Activate(context.Background(), db.begin(), strings.Repeat("A", 43))
+	fmt.Println(err)
+	// Output: activate: this activation key is not valid (any more): register again for a new one
+}
+
+func ExampleAccounts_Authenticate() {
+	a, _ := exampleAccounts()
+	_, err := a.Authenticate(context.Background(), "nobody@example.com", "Violets-are-9-blue")
+	fmt.Println(errors.Is(err, accounts.ErrRefused))
+	// Output: true
+}
+
+func ExampleAccounts_Show() {
+	a, db := exampleAccounts()
+	ctx := context.Background()
+	if _, err := a.Register(ctx, db.begin(), accounts.Registration{Email: "jane@example.com", Password: "Violets-are-9-blue"}); err != nil {
+		fmt.Println(err)
+	}
+	s, err := a.Show(ctx, "JANE@example.com")
+	fmt.Println(s.Email, s.Status, err)
+	// Output: jane@example.com pending <nil>
+}
+
+func ExampleParseEmail() {
+	e, err := accounts.ParseEmail("Jane@Bücher.example")
+	fmt.Println(e.Given(), e.Norm(), err)
+	_, err = accounts.ParseEmail("Jane <jane@example.com>")
+	fmt.Println(errors.Is(err, accounts.ErrInvalidEmail))
+	// Output:
+	// Jane@Bücher.example jane@xn--bcher-kva.example <nil>
+	// true
+}

@@ -1,0 +1,261 @@
+package accounts_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sealq/sealq/accounts"
+)
+
+// model is Store and Notifier as their comments describe them, in maps. Its clock is the database's: only Advance moves it.
+type model struct {
+	mu       sync.Mutex
+	now      time.Time
+	users    map[string]*accounts.Credentials
+	pendings map[string]*pendingRow
+	logins   map[string]*loginRow
+	mails    []wanted
+	charges  int
+	touched  int // calls of any method
+	failWith error
+
+	onRecord  func() // runs before RecordLogin looks
+	onRefused func() // runs after ChargeAttempt found a lock
+}
+
+type pendingRow struct {
+	accounts.NewPending
+	generation uint64
+	expiresAt  time.Time
+	keyHash    *[32]byte
+	sentAt     *time.Time
+	resends    int
+}
+
+type loginRow struct {
+	failed      int
+	lastFailed  time.Time
+	lockedUntil *time.Time
+}
+
+type wanted struct {
+	PendingID  string
+	Generation uint64
+	ExpiresAt  time.Time
+}
+
+// modelTx undoes what was done in it.
+type modelTx struct {
+	m    *model
+	undo []func()
+}
+
+func (m *model) begin() *modelTx { return &modelTx{m: m} }
+
+func (tx *modelTx) rollback() {
+	tx.m.mu.Lock()
+	defer tx.m.mu.Unlock()
+	for _, undo := range slices.Backward(tx.undo) {
+		undo()
+	}
+}
+
+func newModel() *model {
+	return &model{
+		now:      time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC),
+		users:    map[string]*accounts.Credentials{},
+		pendings: map[string]*pendingRow{},
+		logins:   map[string]*loginRow{},
+	}
+}
+
+func (m *model) Advance(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now = m.now.Add(d)
+}
+
+func (m *model) Now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now
+}
+
+// enter locks the model and counts the call.
+func (m *model) enter() (leave func(), err error) {
+	m.mu.Lock()
+	m.touched++
+	return m.mu.Unlock, m.failWith
+}
+
+func (m *model) SavePending(_ context.Context, tx *modelTx, p accounts.NewPending) (accounts.SavedPending, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return accounts.SavedPending{}, err
+	}
+	if m.users[p.EmailNorm] != nil {
+		return accounts.SavedPending{}, accounts.ErrAlreadyActive
+	}
+	old := m.pendings[p.EmailNorm]
+	row := &pendingRow{NewPending: p, generation: 1, expiresAt: m.now.Add(p.TTL)}
+	if old != nil {
+		live := old.expiresAt.After(m.now)
+		if live && !p.ReplaceLive {
+			return accounts.SavedPending{}, &accounts.PendingError{ExpiresAt: old.expiresAt}
+		}
+		row.ID, row.generation = old.ID, old.generation+1
+		if live {
+			row.resends = old.resends + 1
+		}
+	}
+	m.pendings[p.EmailNorm] = row
+	tx.undo = append(tx.undo, func() {
+		delete(m.pendings, p.EmailNorm)
+		if old != nil {
+			m.pendings[p.EmailNorm] = old
+		}
+	})
+	return accounts.SavedPending{ID: row.ID, Generation: row.generation, ExpiresAt: row.expiresAt}, nil
+}
+
+func (m *model) ActivatePending(_ context.Context, tx *modelTx, a accounts.Activation) (accounts.User, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return accounts.User{}, err
+	}
+	for norm, row := range m.pendings {
+		if row.keyHash == nil || *row.keyHash != a.KeyHash || !row.expiresAt.After(m.now) || a.RequireSent && row.sentAt == nil {
+			continue
+		}
+		delete(m.pendings, norm)
+		if m.users[norm] != nil {
+			return accounts.User{}, accounts.ErrAlreadyActive
+		}
+		u := &accounts.Credentials{User: accounts.User{ID: row.ID, Email: row.Email}, PasswordHash: row.PasswordHash}
+		m.users[norm] = u
+		tx.undo = append(tx.undo, func() { delete(m.users, norm); m.pendings[norm] = row })
+		return u.User, nil
+	}
+	return accounts.User{}, accounts.ErrUnknownKey
+}
+
+func (m *model) ChargeAttempt(_ context.Context, norm string, l accounts.Lockout) (accounts.Charge, error) {
+	c, err := m.charge(norm, l)
+	if err == nil && !c.Allowed && m.onRefused != nil {
+		m.onRefused()
+	}
+	return c, err
+}
+
+func (m *model) charge(norm string, l accounts.Lockout) (accounts.Charge, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return accounts.Charge{}, err
+	}
+	m.charges++
+	row := m.logins[norm]
+	if row == nil {
+		row = &loginRow{}
+		m.logins[norm] = row
+	}
+	c := accounts.Charge{Allowed: row.lockedUntil == nil || !row.lockedUntil.After(m.now)}
+	if c.Allowed {
+		if row.lockedUntil != nil || l.Window > 0 && !row.lastFailed.After(m.now.Add(-l.Window)) {
+			row.failed = 0
+		}
+		row.lockedUntil = nil
+		if row.failed+1 >= l.Limit {
+			row.lockedUntil = new(m.now.Add(l.For))
+		}
+	}
+	row.failed++
+	row.lastFailed = m.now
+	if row.lockedUntil != nil {
+		c.LockedFor = row.lockedUntil.Sub(m.now)
+	}
+	if u := m.users[norm]; u != nil {
+		c.User = new(*u)
+	}
+	return c, nil
+}
+
+func (m *model) RecordLogin(_ context.Context, s accounts.Login) (bool, error) {
+	if m.onRecord != nil {
+		m.onRecord()
+	}
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return false, err
+	}
+	u := m.users[s.EmailNorm]
+	if u == nil || u.ID != s.UserID || u.Disabled || u.PasswordHash != s.Verified {
+		return false, nil
+	}
+	if !s.Upgraded.IsZero() {
+		u.PasswordHash = s.Upgraded
+	}
+	delete(m.logins, s.EmailNorm)
+	return true, nil
+}
+
+func (m *model) AccountState(_ context.Context, norm string) (accounts.State, error) {
+	leave, err := m.enter()
+	defer leave()
+	var s accounts.State
+	if u := m.users[norm]; u != nil {
+		s.User = new(*u)
+	}
+	if p := m.pendings[norm]; p != nil {
+		s.Pending = &accounts.PendingState{
+			ID: p.ID, Email: p.Email, Generation: p.generation, ExpiresAt: p.expiresAt, Expired: !p.expiresAt.After(m.now), SentAt: p.sentAt,
+		}
+	}
+	if l := m.logins[norm]; l != nil {
+		s.FailedAttempts, s.LastFailedAt, s.LockedUntil = l.failed, new(l.lastFailed), l.lockedUntil
+		s.Locked = l.lockedUntil != nil && l.lockedUntil.After(m.now)
+	}
+	return s, err
+}
+
+func (m *model) ConfirmationWanted(_ context.Context, tx *modelTx, id string, generation uint64, expiresAt time.Time) error {
+	leave, err := m.enter()
+	defer leave()
+	before := len(m.mails)
+	m.mails = append(m.mails, wanted{PendingID: id, Generation: generation, ExpiresAt: expiresAt})
+	tx.undo = append(tx.undo, func() { m.mails = m.mails[:before] })
+	return err
+}
+
+// mailKey plays the worker: it writes the hash of a key for the registration of norm, and returns the key.
+func (m *model) mailKey(t *testing.T, norm string) string {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	row := m.pendings[norm]
+	if row == nil {
+		t.Fatalf("no registration of %s to mail a key for", norm)
+	}
+	hash := accounts.KeyHash(fmt.Sprintf("%s %d %x", row.ID, row.generation, row.Nonce))
+	key := base64.RawURLEncoding.EncodeToString(hash[:])
+	row.keyHash = new(accounts.KeyHash(key))
+	return key
+}
+
+// login returns a copy of goodEmail's counter.
+func (m *model) login() loginRow {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if row := m.logins[goodEmail]; row != nil {
+		return *row
+	}
+	return loginRow{}
+}
