@@ -1,0 +1,52 @@
+package authjobs
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrNotWanted means that a mail has lost its reason: the user is no longer pending, has registered anew, or
+// the registration is over.
+var ErrNotWanted = errors.New("the mail is no longer wanted")
+
+// ErrSent means that the mail server has accepted the mail already.
+var ErrSent = errors.New("the mail has been sent")
+
+// LeasedError means that another run is sending the mail.
+type LeasedError struct {
+	Until time.Time // the other run's lease ends by itself then
+}
+
+func (e *LeasedError) Error() string {
+	return fmt.Sprintf("another run is sending the mail, its lease ends at %s", e.Until.Format(time.RFC3339))
+}
+
+// MailClaim asks for the right to send one mail.
+type MailClaim struct {
+	MailID     string // the effect's ID: one mail for each effect
+	PendingID  string
+	Generation uint64
+	MessageID  string        // for the mail's first claim; later ones get that of the first
+	Lease      time.Duration // longer than any delivery can take
+}
+
+// MailDraft is a claimed confirmation mail.
+type MailDraft struct {
+	MailID     string
+	LeaseToken string
+	PendingID  string
+	Generation uint64
+	To         string
+	Nonce      []byte
+	KID        string    // of the key that the link's token was first derived with, "" before
+	ExpiresAt  time.Time // of the registration
+	MessageID  string    // without angle brackets; the same for every try
+	Date       time.Time // of the first claim; the same for every try
+}
+
+// MailAnswer is what the mail server said.
+type MailAnswer struct {
+	Code  int // SMTP reply code, 0 where there was none
+	Reply string
+}

@@ -1,0 +1,6 @@
+// Package relay moves work from the outbox into asynq and keeps it there. A relay claims queued rows under a
+// lease, checks and signs each with the key that is active now, and enqueues it; a reconciler looks after rows
+// that should have been done by now and restores those that Redis has lost. Any number may run side by side.
+// It refuses to sign a row that does not decode as its kind, and it completes no row: the worker does, in the
+// transaction of the effect.
+package relay

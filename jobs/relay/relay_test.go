@@ -1,0 +1,261 @@
+package relay_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/internal/fixture"
+	"github.com/sealq/sealq/jobs/relay"
+	"github.com/sealq/sealq/signing"
+)
+
+func TestNewNeedsItsParts(t *testing.T) {
+	t.Parallel()
+	if _, err := relay.New(nil, nil, nil, nil, nil, relay.Config{}); err == nil {
+		t.Error("a relay of nothing")
+	}
+}
+
+func TestRelayEnqueuesUnderRowAndAttempt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	id := b.add(t, noteDef().With(note{User: 7}, jobs.Queue("low"), jobs.Header("trace", "00-ab"), jobs.MaxRetry(3)))
+	before := time.Now().Truncate(time.Millisecond)
+	run(t, b.relay(t))
+	b.state(t, id, jobs.RowEnqueued)
+	c := b.attempt(t, id, 1)
+	if c.Effect != id || c.ID != id+".1" || c.Queue != "low" || jobs.RetriesSigned(c.MaxRetry) != 3 || c.IssuedAt.Before(before) {
+		t.Errorf("claims %+v", c)
+	}
+	if !c.Expires.Equal(b.see(id).ExpiresAt.Truncate(time.Millisecond)) {
+		t.Errorf("it ends %v, the row %v", c.Expires, b.see(id).ExpiresAt)
+	}
+}
+
+func TestRelaySignsWithTheKeyThatIsActiveThen(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	id := b.add(t, noteDef().With(note{}))
+	kid := b.source.Rotate(t)
+	if err := b.keys.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	run(t, b.relay(t))
+	if c := b.attempt(t, id, 1); c.KID != kid {
+		t.Errorf("signed with %s, the active key is %s", c.KID, kid)
+	}
+}
+
+func TestRelayHandsAnEarlyRowToAsynqsSchedule(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	run(t, b.relay(t))
+	id := b.enqueued(t, jobs.In(30*time.Second))
+	task, err := b.reader.Lookup(t.Context(), "default", id+".1")
+	if err != nil || task.State != "scheduled" || !task.Placed {
+		t.Errorf("got %+v, %v", task, err)
+	}
+}
+
+// Whoever can insert a row gets nothing signed that an outbox would not have recorded.
+func TestRelayRefusesRowsThatAreNotTheirKinds(t *testing.T) {
+	t.Parallel()
+	good := func() jobs.Row {
+		return jobs.Row{ID: "0198c0de-0000-7000-8000-000000000001", Kind: "test:note", Queue: "default", Payload: []byte(`{"user":7}`), Life: time.Hour}
+	}
+	tests := map[string]func(r *jobs.Row){
+		"a blank queue":         func(r *jobs.Row) { r.Queue = " " },
+		"a queue with braces":   func(r *jobs.Row) { r.Queue = "x}:t:{y" },
+		"absurd retries":        func(r *jobs.Row) { r.Retries = 1 << 33 },
+		"another row's effect":  func(r *jobs.Row) { r.Headers = map[string]string{signing.EffectHeader: "x"} },
+		"a header over a limit": func(r *jobs.Row) { r.Headers = map[string]string{"a": strings.Repeat("x", 1<<16)} },
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			row := good()
+			change(&row)
+			b.insert(row)
+			run(t, b.relay(t))
+			b.state(t, row.ID, jobs.RowRefused)
+			if b.see(row.ID).cause == "" {
+				t.Error("the row does not tell why")
+			}
+			next := good()
+			next.ID = "0198c0de-0000-7000-8000-000000000002"
+			b.insert(next)
+			b.attempt(t, next.ID, 1) // the relay goes on
+			if n := b.redis.Exists(t.Context(), fixture.TaskKey(row.Queue, row.ID+".1")).Val(); n != 0 {
+				t.Error("the refused row was enqueued")
+			}
+		})
+	}
+}
+
+func TestOneQueueThatTakesNoTasksStopsNoOther(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.redis.Set(t.Context(), "asynq:{down}:pending", "squatted", 0)
+	for range 250 { // more than a batch
+		b.add(t, noteDef().With(note{}, jobs.Queue("down")))
+	}
+	id := b.add(t, noteDef().With(note{}, jobs.Queue("up")))
+	run(t, b.relay(t))
+	b.state(t, id, jobs.RowEnqueued)
+}
+
+func TestRelayLeavesToOthersWhatItCannotSign(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		make func(t *testing.T, b *bench) string
+		want string
+	}{
+		"an unknown kind": {func(t *testing.T, b *bench) string {
+			t.Helper()
+			return b.add(t, jobs.Define[note]("test:other", jobs.Policy{}).With(note{}))
+		}, "unknown kind"},
+		"arguments that this process does not know, of a newer app perhaps": {func(t *testing.T, b *bench) string {
+			t.Helper()
+			return b.raw(`{"user":7,"admin":true}`)
+		}, "invalid arguments"},
+		"arguments that are none":     {func(_ *testing.T, b *bench) string { return b.raw("") }, "invalid arguments"},
+		"arguments that are not JSON": {func(_ *testing.T, b *bench) string { return b.raw("\xff") }, "invalid arguments"},
+		"a kind that the active key may not sign": {func(t *testing.T, b *bench) string {
+			t.Helper()
+			b.source.Rotate(t, "test:note")
+			if err := b.keys.Reload(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return b.add(t, jobs.Define[note]("test:second", jobs.Policy{}).With(note{}))
+		}, "may not sign"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			id := test.make(t, b)
+			run(t, b.relayOf(t, noteDef(), jobs.Define[note]("test:second", jobs.Policy{})))
+			eventually(t, "the row was returned", func() bool { return b.see(id).cause != "" })
+			r := b.see(id)
+			if r.state != jobs.RowQueued || r.Attempt != 1 || !strings.Contains(r.cause, test.want) {
+				t.Errorf("the row is %s, attempt %d: %s", r.state, r.Attempt, r.cause)
+			}
+			if wait := time.Until(r.nextAt); wait < 5*time.Second {
+				t.Errorf("it is left to others for %v only", wait)
+			}
+			b.enqueued(t) // nothing else is held up
+			if b.log.has("outage") {
+				t.Error("it counts as an outage")
+			}
+		})
+	}
+}
+
+func TestRelaySurvivesRedisBeingAway(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	run(t, b.relay(t))
+	b.enqueued(t)
+	b.server.Stop(t)
+	ids := make([]string, 40)
+	for i := range ids {
+		ids[i] = b.add(t, noteDef().With(note{User: i}))
+	}
+	eventually(t, "a row was returned", func() bool { return b.see(ids[0]).cause != "" })
+	if n := b.count(jobs.RowEnqueued); n > 1 {
+		t.Errorf("%d rows count as enqueued", n)
+	}
+	b.server.Start(t)
+	for _, id := range ids {
+		b.attempt(t, id, 1)
+	}
+}
+
+func TestRelaySurvivesTheDatabaseBeingAway(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	run(t, b.relay(t))
+	b.fail(errDatabase)
+	id := b.add(t, noteDef().With(note{}))
+	eventually(t, "both loops tell of it", func() bool { return b.log.has("relay stopped") && b.log.has("reconcile stopped") })
+	b.fail(nil)
+	b.attempt(t, id, 1)
+}
+
+func TestRowWhoseClaimLapsedIsEnqueuedOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	run(t, b.relay(t))
+	id := b.enqueued(t)
+	b.change(id, func(r *row) { r.state, r.lease = jobs.RowClaimed, time.Now().Add(-time.Second) }) // as if it had died before it wrote that down
+	b.state(t, id, jobs.RowEnqueued)
+	b.attempt(t, id, 1)
+	if n := b.redis.LLen(t.Context(), "asynq:{default}:pending").Val(); n != 1 {
+		t.Errorf("%d tasks are pending", n)
+	}
+}
+
+func TestNudgeEndsThePause(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Poll = time.Hour
+	r := b.relay(t)
+	run(t, r)
+	eventually(t, "the relay has looked", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.claims > 0 })
+	id := b.add(t, noteDef().With(note{}))
+	for range 3 {
+		r.Nudge() // never blocks
+	}
+	b.attempt(t, id, 1)
+}
+
+func TestTwoRelaysEnqueueEachRowOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Batch = 7
+	b.cfg.Overdue = time.Minute
+	run(t, b.relay(t))
+	run(t, b.relay(t))
+	const n = 300
+	for i := range n {
+		b.add(t, noteDef().With(note{User: i}))
+	}
+	eventually(t, "all rows are enqueued", func() bool { return b.count(jobs.RowEnqueued) == n })
+	if got := b.redis.LLen(t.Context(), "asynq:{default}:pending").Val(); got != n {
+		t.Errorf("%d tasks are pending, want %d", got, n)
+	}
+	if r := b.restorations(); len(r) != 0 {
+		t.Errorf("restored %v", r)
+	}
+}
+
+func TestRunWritesDownWhatItEnqueuedWhenItIsStopped(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Batch = 10
+	for i := range 500 {
+		b.add(t, noteDef().With(note{User: i}))
+	}
+	stop := run(t, b.relay(t))
+	eventually(t, "the relay is at work", func() bool { return b.count(jobs.RowEnqueued) > 0 })
+	stop()
+	if n := b.count(jobs.RowClaimed); n != 0 {
+		t.Errorf("%d rows are left claimed", n)
+	}
+	pending := b.redis.LLen(t.Context(), "asynq:{default}:pending").Val()
+	if n := int64(b.count(jobs.RowEnqueued)); n > pending {
+		t.Errorf("%d rows count as enqueued, %d tasks are pending", n, pending)
+	}
+}
+
+func TestRunEndsAtOnceWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Poll, b.cfg.Reconcile = time.Hour, time.Hour
+	stop := run(t, b.relay(t))
+	eventually(t, "the relay has looked", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.claims > 0 })
+	stop() // fails the test after 20 s, well before the pauses end
+}

@@ -1,0 +1,45 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"github.com/sealq/sealq/jobs"
+)
+
+// Claims hands out rows to enqueue.
+type Claims interface {
+	// ClaimRows claims up to limit rows that are queued and due to be enqueued, or whose claim has lapsed, for the
+	// length of lease: those that have waited longest, in the order of their IDs. Rows past their end are not claimed.
+	ClaimRows(ctx context.Context, limit int, lease time.Duration) ([]jobs.ClaimedRow, error)
+	// RowsEnqueued marks claimed rows as enqueued, those alone whose claim still carries the same lease token.
+	RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error
+	// ReturnRows puts claimed rows back into the queue, to be claimed again after pause, with what went wrong;
+	// those alone whose claim still carries the same lease token.
+	ReturnRows(ctx context.Context, rows []jobs.ClaimedRow, pause time.Duration, cause string) error
+}
+
+// Endings are the terminal states that a relay sets.
+type Endings interface {
+	// RefuseRow ends a claimed row that does not decode as its kind, if its claim still carries the lease token.
+	RefuseRow(ctx context.Context, row jobs.ClaimedRow, cause string) error
+	// ExpireRows ends up to limit unfinished rows that are past their end: queued ones at once, enqueued ones
+	// after grace, so that a task which is running may finish. It returns how many.
+	ExpireRows(ctx context.Context, grace time.Duration, limit int) (int, error)
+}
+
+// Overdue finds and restores rows whose task is lost.
+type Overdue interface {
+	// OverdueRows lists up to limit rows that have been enqueued and due for longer than after, and moves the
+	// time of their next look by after, so that two reconcilers do not look at the same rows.
+	OverdueRows(ctx context.Context, after time.Duration, limit int) ([]jobs.ClaimedRow, error)
+	// RestoreRow queues the row again as its next attempt, after pause, if it still stands as it was listed.
+	RestoreRow(ctx context.Context, row jobs.ClaimedRow, pause time.Duration) (restored bool, err error)
+}
+
+// Rows is the outbox as a relay needs it.
+type Rows interface {
+	Claims
+	Endings
+	Overdue
+}

@@ -1,0 +1,94 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/sealq/sealq/signing"
+)
+
+// ErrGroup refuses asynq's Group option: aggregation makes a new task, which nobody has signed.
+var ErrGroup = errors.New("asynq.Group cannot be signed: aggregation makes a new task; enqueue the tasks one by one")
+
+// Client is an asynq client that signs. It has the methods of *asynq.Client, so that an app that has asynq
+// changes one line; every option means what it means to asynq, but for Group, which is refused. Task headers
+// are signed with the task, but for those whose names start with "sealq-": they are ours and are left out, so
+// that a handler may enqueue what it was given once more, as a new task.
+//
+// Tasks enqueued this way have no outbox row: what Redis loses is lost, and where the worker has no ledger a
+// genuine task that is replayed before its signature expires runs again.
+type Client struct {
+	// MaxAge is how long a signature is accepted after the task is due. Zero: as long as the key ring's
+	// max_lifetime allows, counted from now, since asynq's 25 default retries take about 20 days.
+	MaxAge time.Duration
+
+	client  *asynq.Client
+	resolve *resolver
+	keys    *signing.Keys
+}
+
+// Wrap makes an app's asynq client sign. Set MaxAge on the result, before its first use, to shorten how long a
+// task may wait.
+func Wrap(c *asynq.Client, k *signing.Keys) *Client {
+	return &Client{client: c, resolve: newResolver(), keys: k}
+}
+
+// Enqueue is asynq's Enqueue with a signature.
+func (c *Client) Enqueue(task *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error) {
+	return c.EnqueueContext(context.Background(), task, opts...)
+}
+
+// EnqueueContext is asynq's EnqueueContext with a signature. The task itself is not changed.
+func (c *Client) EnqueueContext(ctx context.Context, task *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error) {
+	r, err := c.resolve.resolve(ctx, task, opts)
+	if err != nil {
+		return nil, err
+	}
+	info := r.info
+	if info.Group != "" {
+		return nil, fmt.Errorf("enqueue %s: %w", info.Type, ErrGroup)
+	}
+	if info.MaxRetry > math.MaxInt32 {
+		return nil, fmt.Errorf("enqueue %s: MaxRetry(%d) is more than %d, asynq would store a negative number", info.Type, info.MaxRetry, math.MaxInt32)
+	}
+	headers := make(map[string]string, len(task.Headers())+1)
+	for name, value := range task.Headers() {
+		if !strings.HasPrefix(name, reservedHeaders) {
+			headers[name] = value
+		}
+	}
+	sig, _, err := c.keys.Sign(signing.Task{
+		Kind: info.Type, ID: info.ID, Queue: info.Queue, MaxRetry: info.MaxRetry,
+		Headers: headers, Payload: task.Payload(),
+	}, c.validity(r))
+	if err != nil {
+		return nil, fmt.Errorf("enqueue %s: %w", info.Type, err)
+	}
+	headers[signing.SignatureHeader] = sig
+	return c.client.EnqueueContext(ctx, asynq.NewTaskWithHeaders(info.Type, task.Payload(), headers), r.options()...) //nolint:wrapcheck // asynq's own errors, for code written against asynq
+}
+
+func (c *Client) validity(r resolved) signing.Validity {
+	lifetime := c.keys.MaxLifetime()
+	if c.MaxAge == 0 {
+		return signing.Validity{NotBefore: r.processAt, Expires: r.at.Add(lifetime)}
+	}
+	return signing.Validity{
+		NotBefore: r.processAt,
+		Expires:   earliest(latest(r.processAt, r.at).Add(c.MaxAge), r.at.Add(lifetime)),
+	}
+}
+
+// Ping is asynq's Ping.
+func (c *Client) Ping() error { return c.client.Ping() } //nolint:wrapcheck // asynq's own
+
+// Close is asynq's Close.
+func (c *Client) Close() error {
+	return errors.Join(c.resolve.close(), c.client.Close())
+}
