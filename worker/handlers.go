@@ -1,0 +1,270 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/signing"
+)
+
+// Job is a verified task as its typed handler gets it.
+type Job[A any] struct {
+	Args      A
+	ID        string // the task's
+	Queue     string
+	Try       int // from 1, by asynq's count, which is not signed: good for a log, not for a decision
+	IssuedAt  time.Time
+	ExpiresAt time.Time // of the signature
+
+	effect jobs.Effect
+}
+
+// Effect names what the job does once, for a handler that enters it into a ledger itself.
+func (j Job[A]) Effect() jobs.Effect { return j.effect }
+
+// ErrNotVerified means that a typed handler was reached past a Verifier.
+var ErrNotVerified = errors.New("worker: put the handlers behind Verifier.Handler")
+
+// HandlersConfig of a Handlers.
+type HandlersConfig struct {
+	// Outbox is told how jobs that came through an outbox ended. Zero: there is no outbox.
+	Outbox Outbox
+	// Logger. Zero: nothing is logged.
+	Logger *slog.Logger
+	// Now is the clock. Zero: time.Now.
+	Now func() time.Time
+}
+
+// Handlers dispatches verified tasks to typed handlers by their exact kind. Register all handlers with Handle
+// and HandleTx before the server starts, and look at Check.
+type Handlers struct {
+	outbox   Outbox
+	logger   *slog.Logger
+	now      func() time.Time
+	handlers map[string]handler
+	running  sync.Map // effects that are in the making
+	errs     []error
+}
+
+type handler struct {
+	policy jobs.Policy
+	// run returns what the handler returned, an *undecodable where the arguments do not decode.
+	run func(ctx context.Context, d *delivery) error
+	// entered says that run completes the outbox row itself, with the effect.
+	entered bool
+}
+
+// NewHandlers makes an empty set.
+func NewHandlers(c HandlersConfig) *Handlers {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Handlers{outbox: c.Outbox, logger: c.Logger, now: c.Now, handlers: make(map[string]handler)}
+}
+
+// Handle registers fn for a kind whose effect lies outside the database. fn may run more than once for one job (a worker may
+// die between the effect and its success): it must be idempotent, or enter Job.Effect into a ledger itself. A job of the
+// outbox is done when fn has returned nil, and does not run again when its task is replayed; one that was enqueued directly
+// does, until its signature expires.
+func Handle[A any](h *Handlers, d jobs.Def[A], fn func(ctx context.Context, j Job[A]) error) {
+	h.add(d, handler{run: func(ctx context.Context, t *delivery) error {
+		j, err := decode(ctx, d, t)
+		if err != nil {
+			return err
+		}
+		return fn(ctx, j)
+	}})
+}
+
+// HandleTx registers fn for a kind whose effect lies in the database of l: effect, ledger entry and outbox
+// completion commit together, and a second run finds the entry and ends as a success.
+func HandleTx[Tx, A any](h *Handlers, l Ledger[Tx], d jobs.Def[A], fn func(ctx context.Context, tx Tx, j Job[A]) error) {
+	h.add(d, handler{entered: true, run: func(ctx context.Context, t *delivery) error {
+		j, err := decode(ctx, d, t)
+		if err != nil {
+			return err
+		}
+		_, err = l.Once(ctx, j.effect, func(ctx context.Context, tx Tx) error { return fn(ctx, tx, j) })
+		return err
+	}})
+}
+
+func decode[A any](ctx context.Context, d jobs.Def[A], t *delivery) (Job[A], error) {
+	claims := t.Claims()
+	args, err := d.Decode(t.Verified)
+	if err != nil {
+		// The decoder's own words would quote the payload: the refusal stands without them.
+		return Job[A]{}, &undecodable{t.Refuse(signing.ReasonBadPayload, "its arguments are not those of its kind")}
+	}
+	retried, _ := asynq.GetRetryCount(ctx)
+	return Job[A]{
+		Args: args, ID: claims.ID, Queue: claims.Queue, Try: max(retried, 0) + 1, IssuedAt: claims.IssuedAt, ExpiresAt: claims.Expires,
+		effect: jobs.Effect{Kind: d.Kind(), ID: jobs.EffectOf(claims), Keep: t.keep},
+	}, nil
+}
+
+func (h *Handlers) add(d jobs.Definition, r handler) {
+	kind := string(d.Kind())
+	if err := d.Err(); err != nil {
+		h.errs = append(h.errs, err)
+		return
+	}
+	if _, twice := h.handlers[kind]; twice {
+		h.errs = append(h.errs, fmt.Errorf("handle %s: %w", kind, jobs.ErrDuplicateKind))
+		return
+	}
+	r.policy = d.Policy()
+	h.handlers[kind] = r
+}
+
+// ErrNoHandler means that a kind of the catalog has no handler.
+var ErrNoHandler = errors.New("kind without a handler")
+
+// Check reports every mistake of registration, each by the kind's name: a faulty definition, a kind handled
+// twice, a kind of the catalog without a handler, a handler whose kind the catalog does not have.
+func (h *Handlers) Check(catalog *jobs.Catalog) error {
+	errs := slices.Clone(h.errs)
+	for _, kind := range catalog.Kinds() {
+		if _, ok := h.handlers[string(kind)]; !ok {
+			errs = append(errs, fmt.Errorf("%w: %s", ErrNoHandler, kind))
+		}
+	}
+	for kind := range h.handlers {
+		if _, err := catalog.Lookup(jobs.Kind(kind)); err != nil {
+			errs = append(errs, fmt.Errorf("handler without a definition: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (h *Handlers) rule(kind string) (signing.KindRule, bool) {
+	r, ok := h.handlers[kind]
+	return signing.KindRule{MaxAge: r.policy.MaxAge, MustEncrypt: r.policy.Encrypt}, ok
+}
+
+func (h *Handlers) needsLedger(kind string) bool { return !h.handlers[kind].policy.NoLedger }
+
+// ProcessTask runs the typed handler of a verified task. It takes the task from the context, where only a
+// Verifier puts it.
+func (h *Handlers) ProcessTask(ctx context.Context, _ *asynq.Task) error {
+	t, ok := ctx.Value(verifiedKey{}).(*delivery)
+	if !ok {
+		return ErrNotVerified
+	}
+	claims := t.Claims()
+	r, ok := h.handlers[claims.Kind]
+	if !ok {
+		return fmt.Errorf("%w: %s", ErrNoHandler, claims.Kind)
+	}
+	// asynq's context is not the handler's: whoever writes to Redis can end it, by a cancel or a timeout that nobody has
+	// signed, and so does a lost lease; the run goes on either way. It must not meet a second one beside it.
+	effect := claims.Kind + " " + jobs.EffectOf(claims)
+	if _, running := h.running.LoadOrStore(effect, true); running {
+		return &ending{action: later, until: h.now().Add(runningRetry), cause: ErrRunning}
+	}
+	defer h.running.Delete(effect)
+	ctx = context.WithoutCancel(ctx)
+	if err := h.runFor(ctx, r, t); err != nil {
+		return h.settle(ctx, r, claims, err)
+	}
+	return h.complete(ctx, r, claims)
+}
+
+// runFor applies the kind's own timeout and waits for the handler, however long it ignores its context: asynq's
+// timeout would start a second run beside it.
+func (h *Handlers) runFor(ctx context.Context, r handler, t *delivery) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.policy.Timeout, fmt.Errorf("the kind's timeout of %v is over", r.policy.Timeout))
+	defer cancel()
+	return r.run(ctx, t)
+}
+
+// complete ends the outbox row of a job whose effect entered no ledger. The effect has happened: while the database is
+// away the row's end is tried again, and not the handler.
+func (h *Handlers) complete(ctx context.Context, r handler, c signing.Claims) error {
+	if h.outbox == nil || c.Effect == "" || r.entered {
+		return nil
+	}
+	var err error
+	for try := range completeTries {
+		if err = h.outbox.RowDone(ctx, c.Effect); err == nil {
+			return nil
+		}
+		h.logger.ErrorContext(ctx, "job is done but its outbox row cannot be completed, trying again",
+			slog.String("row", c.Effect), slog.Int("try", try+1), slog.Any("error", err))
+		rest(ctx, jobs.WithJitter(min(100*time.Millisecond<<try, longestCompletePause)))
+	}
+	return &ending{action: later, until: h.now().Add(effectsRetry), cause: fmt.Errorf("complete outbox row: %w", err)}
+}
+
+// settle decides what a failed run means: later, again, or never.
+func (h *Handlers) settle(ctx context.Context, r handler, c signing.Claims, err error) *ending {
+	if _, ok := errors.AsType[*undecodable](err); ok {
+		return &ending{cause: err}
+	}
+	if d, ok := errors.AsType[*deferredError](err); ok {
+		return &ending{action: later, until: d.until, cause: err}
+	}
+	_, permanent := errors.AsType[*permanentError](err)
+	permanent = permanent || errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)
+	failures, gone, countErr := h.count(ctx, c, err)
+	if countErr != nil {
+		return &ending{action: later, until: h.now().Add(effectsRetry), cause: errors.Join(err, countErr)}
+	}
+	attrs := []any{slog.String("kind", c.Kind), slog.String("task", c.ID), slog.Int("failures", failures), slog.Any("error", err)}
+	switch {
+	case gone:
+		h.logger.InfoContext(ctx, "failed task dropped: its outbox row has ended or goes on as another attempt", attrs...)
+		return &ending{action: revoke, cause: err}
+	case !permanent && failures <= jobs.RetriesSigned(c.MaxRetry):
+		h.logger.WarnContext(ctx, "job failed, will be tried again", attrs...)
+		return &ending{action: again, after: max(r.policy.Backoff(failures), 1), cause: err}
+	}
+	if rowID, attempt, isRow := jobs.RowAttempt(c); isRow && h.outbox != nil {
+		if markErr := h.outbox.RowDead(ctx, rowID, attempt, err.Error()); markErr != nil {
+			return &ending{action: later, until: h.now().Add(effectsRetry), cause: errors.Join(err, fmt.Errorf("end outbox row: %w", markErr))}
+		}
+	}
+	h.logger.ErrorContext(ctx, "job is dead", attrs...)
+	return &ending{action: archive, cause: err}
+}
+
+// count counts a failed run: in the outbox row, where there is one. asynq's own count is not signed, so that whoever writes
+// to Redis could end a job by it; it serves those jobs that he could as well delete.
+func (h *Handlers) count(ctx context.Context, c signing.Claims, cause error) (failures int, gone bool, err error) {
+	rowID, attempt, isRow := jobs.RowAttempt(c)
+	if !isRow || h.outbox == nil {
+		retried, _ := asynq.GetRetryCount(ctx)
+		return max(retried, 0) + 1, false, nil
+	}
+	failures, err = h.outbox.RowFailed(ctx, rowID, attempt, cause.Error())
+	if err != nil {
+		return 0, false, fmt.Errorf("count failure of outbox row: %w", err)
+	}
+	return failures, failures == 0, nil
+}
+
+const (
+	completeTries        = 8
+	longestCompletePause = 5 * time.Second
+	// runningRetry is the pause before a task is looked at again whose effect is in the making in this process.
+	runningRetry = 5 * time.Second
+)
+
+// ErrRunning means that a run of the same effect is under way in this process.
+var ErrRunning = errors.New("a run of this job is under way")
+
+// undecodable is a verified task whose arguments are not those of its kind.
+type undecodable struct{ refusal *signing.Refusal }
+
+func (e *undecodable) Error() string { return e.refusal.Error() }

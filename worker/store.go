@@ -1,0 +1,42 @@
+package worker
+
+import (
+	"context"
+
+	"github.com/sealq/sealq/jobs"
+)
+
+// Ledger lets an effect happen once. Drivers implement it: store/postgres for pgx.Tx, store/sqlite for *sql.Tx.
+type Ledger[Tx any] interface {
+	// Once runs fn in a transaction whose first statement enters the effect, and commits both together with the
+	// outbox row that the effect names (state done), if there is one. Where the effect was entered before, fn is
+	// not called, the row is completed all the same, and done is true. An error of fn rolls everything back and
+	// is returned as it is.
+	Once(ctx context.Context, e jobs.Effect, fn func(ctx context.Context, tx Tx) error) (done bool, err error)
+}
+
+// Effects tells what the ledger holds. It is a shortcut: the ledger's own entry decides.
+type Effects interface {
+	// EffectDone says whether the effect is entered, or is that of an outbox row of that kind which is done. If it is
+	// entered, an outbox row that it names is completed.
+	EffectDone(ctx context.Context, kind jobs.Kind, effect string) (bool, error)
+}
+
+// Outbox is told of failures, and how jobs ended that no ledger completes.
+type Outbox interface {
+	// RowDone completes a row whose job needs no ledger. A row that is not there is no error.
+	RowDone(ctx context.Context, rowID string) error
+	// RowFailed counts a failed run in the row and returns how many there were, over all attempts; 0 if attempt is no
+	// longer the row's attempt or the row has ended.
+	RowFailed(ctx context.Context, rowID string, attempt int, cause string) (failures int, err error)
+	// RowDead ends the row as out of retries, if attempt is still the row's attempt and the row is unfinished.
+	RowDead(ctx context.Context, rowID string, attempt int, cause string) error
+}
+
+// Quarantine keeps refused tasks, undecoded.
+type Quarantine interface {
+	// Keep stores the refused task. Where the refusal is authentic and names an attempt of an outbox row
+	// (RowID, Attempt > 0) that is still the row's attempt and unfinished, the row's state becomes refused in
+	// the same transaction. Keeping one entry ID twice keeps it once.
+	Keep(ctx context.Context, r jobs.Refused) error
+}

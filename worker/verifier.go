@@ -1,0 +1,359 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/signing"
+)
+
+// longestObservation bounds Config.UnsignedUntil: observing is a step on the way, not a way to run.
+const longestObservation = 30 * 24 * time.Hour
+
+// The pauses before a task is looked at again while the quarantine, or the ledger, cannot be reached, or while the key
+// alarm is raised.
+const (
+	quarantineRetry = 10 * time.Second
+	effectsRetry    = 5 * time.Second
+	alarmRetry      = 30 * time.Second
+)
+
+// ErrUnguarded means that a task reached a Verifier whose Config method was never called: without it asynq
+// would hand unverified tasks to the server's other callbacks, and no queue is known to be this worker's.
+var ErrUnguarded = errors.New("worker: pass the server's asynq.Config through Verifier.Config")
+
+// Config of a Verifier. The zero value is strict and keeps refused tasks in a folder.
+type Config struct {
+	// Quarantine keeps refused tasks. Zero: the folder QuarantineDir.
+	Quarantine Quarantine
+	// QuarantineDir is the folder used where Quarantine is nil. Zero: "sealq-quarantine" in the working folder.
+	QuarantineDir string
+	// Archive moves refused tasks to asynq's archive instead of a quarantine. asynq keeps at most 10,000 of
+	// them for 90 days: a flood evicts evidence. Zero: false.
+	Archive bool
+	// UnsignedUntil lets tasks without any signature pass until then, each counted by OnVerdict and logged. At most 30
+	// days ahead. Zero: they are refused. A signature that is there must hold in any case.
+	UnsignedUntil time.Time
+	// PrefixPatterns lets a task through whose type an asynq.ServeMux matches by prefix. Zero: the mux's
+	// pattern must equal the task's type.
+	PrefixPatterns bool
+	// Effects is asked whether a task's effect is committed already. Zero: nobody is.
+	Effects Effects
+	// OnVerdict is called for every task, on the worker's goroutine. Zero: nobody is told.
+	OnVerdict func(context.Context, Verdict)
+	// Logger. Zero: nothing is logged.
+	Logger *slog.Logger
+	// Now is the clock. Zero: time.Now.
+	Now func() time.Time
+}
+
+// Verifier checks tasks before anything decodes them. It is safe for concurrent use.
+type Verifier struct {
+	keys       *signing.Keys
+	cfg        Config
+	quarantine Quarantine // nil: asynq's archive
+	queues     atomic.Pointer[map[string]bool]
+	alarm      keyAlarm
+}
+
+// New makes a Verifier. It creates the quarantine's folder where one is used.
+func New(k *signing.Keys, c Config) (*Verifier, error) {
+	if k == nil {
+		return nil, errors.New("new verifier: it needs keys")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if last := c.Now().Add(longestObservation); c.UnsignedUntil.After(last) {
+		return nil, fmt.Errorf("new verifier: UnsignedUntil %s is more than 30 days ahead; choose a date up to %s",
+			c.UnsignedUntil.Format(time.DateOnly), last.Format(time.DateOnly))
+	}
+	v := &Verifier{keys: k, cfg: c, quarantine: c.Quarantine, alarm: keyAlarm{now: c.Now}}
+	if v.quarantine == nil && !c.Archive {
+		dir, err := OpenDir(c.QuarantineDir)
+		if err != nil {
+			return nil, fmt.Errorf("new verifier: %w", err)
+		}
+		v.quarantine = dir
+	}
+	return v, nil
+}
+
+// Handler stands around the whole of an app's handler: a mux, its middleware, or Handlers. What is inside sees
+// only what verified. The server's asynq.Config must pass through Config.
+func (v *Verifier) Handler(next asynq.Handler) asynq.Handler {
+	h := &verifying{Verifier: v, next: next, rules: v.rules(next)}
+	_, h.typed = next.(*Handlers)
+	return h
+}
+
+// rules are what only a worker knows: its queues, its kinds, and which effects are done.
+func (v *Verifier) rules(next asynq.Handler) signing.Rules {
+	rules := signing.Rules{ServesQueue: func(queue string) bool { return (*v.queues.Load())[queue] }}
+	needsLedger := func(string) bool { return true }
+	switch next := next.(type) {
+	case *Handlers:
+		rules.Kind = next.rule
+		needsLedger = next.needsLedger
+	case *asynq.ServeMux:
+		rules.Kind = func(kind string) (signing.KindRule, bool) {
+			_, pattern := next.Handler(asynq.NewTask(kind, nil))
+			return signing.KindRule{}, pattern == kind || v.cfg.PrefixPatterns && pattern != ""
+		}
+	}
+	if v.cfg.Effects != nil {
+		rules.Done = func(ctx context.Context, c signing.Claims) (bool, error) {
+			if !needsLedger(c.Kind) {
+				return false, nil
+			}
+			return v.cfg.Effects.EffectDone(ctx, jobs.Kind(c.Kind), jobs.EffectOf(c))
+		}
+	}
+	return rules
+}
+
+// verifying is the handler that asynq calls.
+type verifying struct {
+	*Verifier
+	next  asynq.Handler
+	typed bool // next takes its task from the context and never touches asynq's
+	rules signing.Rules
+}
+
+// ProcessTask verifies, then dispatches. Its error is an *ending, which tells asynq what to do with the task.
+func (h *verifying) ProcessTask(ctx context.Context, task *asynq.Task) error {
+	for waited := time.Duration(0); ; {
+		end := h.process(ctx, task)
+		if end == nil {
+			return nil
+		}
+		// asynq archives on the last try whatever its error says. A task that is only put off waits here instead.
+		pause := min(end.until.Sub(h.cfg.Now()), longestWait-waited)
+		if end.action != later || !lastTry(ctx) || pause <= 0 || !rest(ctx, pause) {
+			return end
+		}
+		waited += pause
+	}
+}
+
+// longestWait is how long a task on its last try holds its slot while it is put off: as long as a key may be on its way.
+const longestWait = signing.DefaultPropagationGrace
+
+func lastTry(ctx context.Context) bool {
+	retried, _ := asynq.GetRetryCount(ctx)
+	maxRetry, ok := asynq.GetMaxRetry(ctx)
+	return ok && retried >= maxRetry
+}
+
+// rest waits for d. It says false where ctx ends first.
+func rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+func (h *verifying) process(ctx context.Context, task *asynq.Task) *ending {
+	if h.queues.Load() == nil {
+		h.cfg.Logger.ErrorContext(ctx, "task put off", slog.Any("error", ErrUnguarded))
+		return h.putOff(quarantineRetry, ErrUnguarded)
+	}
+	t := received(ctx, task)
+	verified, err := h.keys.VerifyWith(ctx, t, t.Headers[signing.SignatureHeader], h.rules)
+	if refusal, ok := errors.AsType[*signing.Refusal](err); ok {
+		return h.judge(ctx, task, t, refusal)
+	}
+	if done, ok := errors.AsType[*signing.Done](err); ok {
+		h.verified(ctx, done.Claims)
+		h.tell(ctx, Verdict{Outcome: Duplicate, Kind: jobs.Kind(t.Kind)})
+		return nil
+	}
+	if err != nil { // Effects could not be asked
+		h.cfg.Logger.ErrorContext(ctx, "ledger cannot be read, task put off", slog.Any("error", err))
+		return h.putOff(effectsRetry, err)
+	}
+	claims := verified.Claims()
+	h.verified(ctx, claims)
+	h.tell(ctx, Verdict{Outcome: Passed, Kind: jobs.Kind(t.Kind), KID: claims.KID.String()})
+	end := h.dispatch(ctx, task, verified)
+	if end != nil {
+		if u, ok := errors.AsType[*undecodable](end.cause); ok {
+			return h.refuse(ctx, t, u.refusal)
+		}
+	}
+	return end
+}
+
+// judge decides what becomes of a task that did not verify.
+func (h *verifying) judge(ctx context.Context, task *asynq.Task, t signing.Task, refusal *signing.Refusal) *ending {
+	alarmed := h.alarmed(ctx, t, refusal)
+	switch {
+	case alarmed:
+		h.tell(ctx, Verdict{Outcome: Deferred, Reason: refusal.Reason})
+		return h.putOff(alarmRetry, ErrKeyAlarm)
+	case refusal.Deferred():
+		h.tell(ctx, Verdict{Outcome: Deferred, Reason: refusal.Reason})
+		return &ending{action: later, until: refusal.RetryAt, cause: refusal}
+	case refusal.Reason == signing.ReasonMissingSignature && h.cfg.Now().Before(h.cfg.UnsignedUntil):
+		return h.observe(ctx, task)
+	}
+	return h.refuse(ctx, t, refusal)
+}
+
+func (h *verifying) putOff(d time.Duration, cause error) *ending {
+	return &ending{action: later, until: h.cfg.Now().Add(d), cause: cause}
+}
+
+// received is the task as asynq gives it: ID, queue and max retry come from the stored message.
+func received(ctx context.Context, task *asynq.Task) signing.Task {
+	id, _ := asynq.GetTaskID(ctx)
+	queue, _ := asynq.GetQueueName(ctx)
+	maxRetry, _ := asynq.GetMaxRetry(ctx)
+	return signing.Task{
+		Kind: task.Type(), ID: id, Queue: queue, MaxRetry: maxRetry, Headers: task.Headers(), Payload: task.Payload(),
+	}
+}
+
+// observe lets an unsigned task pass while an app is being moved over. Typed handlers never see one: they
+// decode only what verified.
+func (h *verifying) observe(ctx context.Context, task *asynq.Task) *ending {
+	h.tell(ctx, Verdict{Outcome: Unsigned, Reason: signing.ReasonMissingSignature})
+	h.cfg.Logger.WarnContext(ctx, "unsigned task passed, as observing allows",
+		slog.Time("unsigned_until", h.cfg.UnsignedUntil))
+	return h.run(ctx, task)
+}
+
+// dispatch gives a verified task to the handler.
+func (h *verifying) dispatch(ctx context.Context, task *asynq.Task, v signing.Verified) *ending {
+	ctx = context.WithValue(ctx, verifiedKey{}, &delivery{Verified: v, keep: h.keys.MaxLifetime() + ledgerSlack})
+	if h.typed {
+		return h.run(ctx, task)
+	}
+	if v.Claims().Encrypted {
+		return h.run(ctx, asynq.NewTaskWithHeaders(task.Type(), v.Payload(), task.Headers()))
+	}
+	// asynq retries and archives from the memory that the handler is given: what a handler writes there would
+	// break the signature. It gets asynq's own task all the same, for its ResultWriter.
+	payload, headers := slices.Clone(task.Payload()), maps.Clone(task.Headers())
+	defer func() {
+		copy(task.Payload(), payload)
+		if got := task.Headers(); !maps.Equal(got, headers) {
+			clear(got)
+			maps.Copy(got, headers)
+		}
+	}()
+	return h.run(ctx, task)
+}
+
+// run calls the handler and turns what it returns, a panic too, into what asynq is to do.
+func (h *verifying) run(ctx context.Context, task *asynq.Task) (end *ending) {
+	defer func() {
+		if x := recover(); x != nil {
+			h.cfg.Logger.ErrorContext(ctx, "handler panicked", slog.Any("panic", x), slog.String("stack", string(debug.Stack())))
+			end = &ending{cause: fmt.Errorf("handler panicked: %v", x), app: true}
+		}
+	}()
+	err := h.next.ProcessTask(ctx, task)
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*ending](err); ok {
+		return e // of typed handlers
+	}
+	end = &ending{cause: err, app: true}
+	switch {
+	case errors.Is(err, asynq.RevokeTask):
+		end.action = revoke
+	case errors.Is(err, asynq.SkipRetry):
+		end.action = archive
+	}
+	return end
+}
+
+// refuse takes a task out of the queue: into quarantine, or into asynq's archive.
+func (h *verifying) refuse(ctx context.Context, t signing.Task, refusal *signing.Refusal) *ending {
+	entry := refused(t, refusal, h.cfg.Now())
+	if h.quarantine != nil {
+		if err := h.quarantine.Keep(ctx, entry); err != nil {
+			h.cfg.Logger.ErrorContext(ctx, "quarantine not writable, refused task stays in the queue",
+				slog.String("reason", string(refusal.Reason)), slog.Any("error", err))
+			return h.putOff(quarantineRetry, fmt.Errorf("quarantine: %w", err))
+		}
+	}
+	h.tell(ctx, Verdict{Outcome: Refused, Reason: refusal.Reason, KID: entry.KID})
+	h.cfg.Logger.WarnContext(ctx, "task refused", slog.String("reason", string(refusal.Reason)),
+		slog.String("quarantine_id", entry.ID), slog.String("kid", entry.KID), slog.Int64("size", entry.Size))
+	if h.quarantine == nil {
+		return &ending{action: archive, cause: refusal}
+	}
+	return &ending{action: revoke, cause: refusal}
+}
+
+// Alarm is ErrKeyAlarm while the key alarm is raised: the process is not ready. It ends by itself when a task verifies.
+func (v *Verifier) Alarm() error {
+	if v.alarm.isRaised() {
+		return ErrKeyAlarm
+	}
+	return nil
+}
+
+// MayFetch is for a Gate on the server's Redis client: while the key alarm is raised and this process has never verified
+// anything, a few tasks a second, so that what it cannot judge is left to others. Without a gate such tasks are fetched,
+// and put off.
+func (v *Verifier) MayFetch(string) bool { return v.alarm.mayFetch() }
+
+// alarmed counts a refusal, and says whether the task is to wait because the alarm is raised.
+func (v *Verifier) alarmed(ctx context.Context, t signing.Task, refusal *signing.Refusal) bool {
+	if refusal.Authentic() {
+		v.verified(ctx, refusal.Claims) // its signature held: the ring and the audience are right
+		return false
+	}
+	kid, _ := signing.KIDOf(t.Headers[signing.SignatureHeader]) // compared alone, never shown
+	raised, now := v.alarm.refused(refusal.Reason, kid)
+	if now {
+		v.cfg.Logger.ErrorContext(ctx, "key alarm raised", slog.Any("error", ErrKeyAlarm),
+			slog.String("audience", v.keys.Audience()), slog.Uint64("ring_version", v.keys.Version()))
+	}
+	return raised
+}
+
+func (v *Verifier) verified(ctx context.Context, c signing.Claims) {
+	if v.alarm.verified(c.KID) {
+		v.cfg.Logger.InfoContext(ctx, "key alarm ended: a task verified")
+	}
+}
+
+func (v *Verifier) tell(ctx context.Context, verdict Verdict) {
+	if v.cfg.OnVerdict != nil {
+		v.cfg.OnVerdict(ctx, verdict)
+	}
+}
+
+// ledgerSlack is added to the ring's max_lifetime in how long the ledger remembers an effect: twice the
+// verifier's default clock skew, and an hour for clocks that are worse.
+const ledgerSlack = time.Hour
+
+type verifiedKey struct{}
+
+// delivery is a verified task on its way to a typed handler.
+type delivery struct {
+	signing.Verified
+	keep time.Duration
+}
