@@ -1,0 +1,20 @@
+package postgres
+
+import (
+	"context"
+	"io/fs"
+)
+
+// MigrateFrom runs the migrations of another folder.
+func (db *DB) MigrateFrom(ctx context.Context, folder fs.FS) ([]string, error) {
+	return db.migrate(ctx, folder)
+}
+
+// Statements that run often, whatever else is in their tables.
+const (
+	ClaimRowsSQL     = claimRowsSQL
+	OverdueRowsSQL   = overdueRowsSQL
+	ExpireRowsSQL    = expireRowsSQL
+	ExpirePendingSQL = expirePendingSQL
+	ResetLockoutsSQL = resetLockoutsSQL
+)

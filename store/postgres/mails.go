@@ -1,0 +1,138 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealq/sealq/jobs/authjobs"
+)
+
+const wantedSQL = `
+SELECT email, nonce, coalesce(kid, ''), expires_at FROM pending_users
+WHERE id = $1::uuid AND generation = $2 AND expires_at > statement_timestamp()`
+
+const leaseMailSQL = `
+INSERT INTO mails AS m (id, pending_id, generation, message_id, lease_until, lease_token)
+VALUES ($1, $2::uuid, $3, $4, statement_timestamp() + $5::interval, $6)
+ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, lease_token = excluded.lease_token, tries = m.tries + 1
+WHERE m.sent_at IS NULL AND (m.lease_until IS NULL OR m.lease_until <= statement_timestamp())
+RETURNING message_id, created_at`
+
+// ClaimConfirmation takes a lease on a confirmation mail, as authworker.ConfirmationMails says.
+func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
+	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), PendingID: c.PendingID, Generation: c.Generation}
+	err := db.InTx(ctx, func(tx pgx.Tx) error {
+		pendingID := uuidOf(c.PendingID)
+		err := tx.QueryRow(ctx, wantedSQL, pendingID, generation(c.Generation)).Scan(&d.To, &d.Nonce, &d.KID, &d.ExpiresAt)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return authjobs.ErrNotWanted
+		}
+		if err != nil {
+			return wrap("read registration", err)
+		}
+		err = tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), pendingID, generation(c.Generation), c.MessageID, c.Lease, d.LeaseToken).
+			Scan(&d.MessageID, &d.Date)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return mailTaken(ctx, tx, c.MailID)
+		}
+		if err != nil {
+			return wrap("lease mail", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return authjobs.MailDraft{}, fmt.Errorf("claim mail %s: %w", c.MailID, err)
+	}
+	d.ExpiresAt, d.Date = d.ExpiresAt.UTC(), d.Date.UTC()
+	return d, nil
+}
+
+// mailTaken says why there is no lease to be had. The lease's statement has locked the mail's row, so it stands still.
+func mailTaken(ctx context.Context, tx pgx.Tx, mailID string) error {
+	var sentAt, leaseUntil *time.Time
+	err := tx.QueryRow(ctx, `SELECT sent_at, lease_until FROM mails WHERE id = $1`, name(mailID)).Scan(&sentAt, &leaseUntil)
+	if err != nil {
+		return wrap("read mail", err)
+	}
+	if sentAt != nil {
+		return authjobs.ErrSent
+	}
+	return &authjobs.LeasedError{Until: timeOrZero(leaseUntil)}
+}
+
+// BindActivationKey writes the hash of the link's key to the registration, as authworker.ConfirmationMails says.
+func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid string, keyHash [32]byte) error {
+	tag, err := db.pool.Exec(ctx, `UPDATE pending_users SET kid = $3, key_hash = $4
+		WHERE id = $1::uuid AND generation = $2 AND (key_hash IS NULL OR key_hash = $4)`,
+		uuidOf(d.PendingID), generation(d.Generation), kid, keyHash[:])
+	if err != nil {
+		return wrap("bind activation key of mail "+d.MailID, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("bind activation key of mail %s: %w", d.MailID, authjobs.ErrNotWanted)
+	}
+	return nil
+}
+
+// ConfirmationWanted looks whether the registration still waits for this mail.
+func (db *DB) ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error {
+	var wanted bool
+	err := db.pool.QueryRow(ctx, `SELECT EXISTS (`+wantedSQL+`)`, uuidOf(d.PendingID), generation(d.Generation)).Scan(&wanted)
+	if err != nil {
+		return wrap("look again at mail "+d.MailID, err)
+	}
+	if !wanted {
+		return fmt.Errorf("mail %s: %w", d.MailID, authjobs.ErrNotWanted)
+	}
+	return nil
+}
+
+// The first acceptance stays recorded, should there be two.
+const mailSentSQL = `
+WITH sent AS (
+	UPDATE mails SET sent_at = coalesce(sent_at, statement_timestamp()), lease_until = NULL, lease_token = NULL, cause = '',
+		smtp_code = CASE WHEN sent_at IS NULL THEN $2 ELSE smtp_code END,
+		smtp_reply = CASE WHEN sent_at IS NULL THEN $3 ELSE smtp_reply END
+	WHERE id = $1 RETURNING sent_at
+), told AS (
+	UPDATE pending_users SET sent_at = sent.sent_at FROM sent
+	WHERE id = $4::uuid AND generation = $5 AND pending_users.sent_at IS NULL
+)
+SELECT count(*) FROM sent`
+
+// MailSent records the mail server's acceptance, whatever became of the lease.
+func (db *DB) MailSent(ctx context.Context, tx pgx.Tx, d authjobs.MailDraft, a authjobs.MailAnswer) error {
+	var mails int
+	err := tx.QueryRow(ctx, mailSentSQL, name(d.MailID), a.Code, prose(a.Reply), uuidOf(d.PendingID), generation(d.Generation)).Scan(&mails)
+	if err != nil {
+		return wrap("record sent mail "+d.MailID, err)
+	}
+	if mails == 0 {
+		return fmt.Errorf("record sent mail %s: the mail was never claimed", d.MailID)
+	}
+	return nil
+}
+
+// MailFailed records a failed try and ends the lease, if it is still this draft's.
+func (db *DB) MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.MailAnswer, cause string) error {
+	_, err := db.pool.Exec(ctx, `UPDATE mails SET lease_until = NULL, lease_token = NULL, smtp_code = $3, smtp_reply = $4, cause = $5
+		WHERE id = $1 AND lease_token = $2`, name(d.MailID), d.LeaseToken, a.Code, prose(a.Reply), prose(cause))
+	if err != nil {
+		return wrap("record failed mail "+d.MailID, err)
+	}
+	return nil
+}
+
+// generation is NULL where no row can have it: bigint ends at 2⁶³−1.
+func generation(g uint64) *int64 {
+	n := int64(g) //nolint:gosec // what does not fit turns negative
+	if n < 0 {
+		return nil
+	}
+	return &n
+}

@@ -1,0 +1,107 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealq/sealq/jobs"
+)
+
+// A job that is due later is handed to asynq, which waits for it, a minute before that: signed near its use, by a key
+// that is active then, and still in time for asynq's forwarder (every 5 s).
+const insertRowSQL = `
+INSERT INTO outbox (id, kind, queue, payload, headers, retries, unique_key, not_before, next_at, expires_at)
+SELECT $1::uuid, $2, $3, $4, $5, $6, $7, t.due, greatest(statement_timestamp(), t.due - interval '1 minute'),
+       coalesce($9::timestamptz, t.due + $10::interval)
+FROM (SELECT coalesce($8::timestamptz, statement_timestamp()) AS due) AS t
+ON CONFLICT (unique_key) DO NOTHING`
+
+// completeRowSQL sets done, whatever state the row has: the effect is committed. An effect of a job that came from
+// elsewhere may have a row's ID, but not its kind too.
+const completeRowSQL = `
+UPDATE outbox SET state = 'done', ` + endRow + ` WHERE id = $1::uuid AND kind = $2 AND state <> 'done'`
+
+// endRow belongs to every step into a terminal state.
+const endRow = `unique_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = statement_timestamp()`
+
+// unfinished is spelt out as in the partial indexes: PostgreSQL uses them only where it can prove that it may.
+const unfinished = `state IN ('queued', 'claimed', 'enqueued')`
+
+// EnqueueTx records the job in tx, as jobs.Outbox says.
+func (db *DB) EnqueueTx(ctx context.Context, tx pgx.Tx, j jobs.Job) (id string, err error) {
+	row, err := j.Row(db.now())
+	if err != nil {
+		return "", err
+	}
+	if err := insertRow(ctx, tx, row); err != nil {
+		return "", err
+	}
+	return row.ID, nil
+}
+
+func insertRow(ctx context.Context, tx pgx.Tx, row jobs.Row) error {
+	headers, err := encodeHeaders(row.Headers)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", row.Kind, err)
+	}
+	tag, err := tx.Exec(ctx, insertRowSQL, row.ID, name(string(row.Kind)), name(row.Queue), blob(row.Payload), headers, row.Retries,
+		nameOrNull(row.UniqueKey), timeOrNull(row.NotBefore), timeOrNull(row.ExpiresAt), row.Life)
+	if err != nil {
+		return wrap("record "+string(row.Kind), err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("record %s: %w", row.Kind, jobs.ErrDuplicate)
+	}
+	return nil
+}
+
+// RowDone completes a row whose job needs no ledger.
+func (db *DB) RowDone(ctx context.Context, rowID string) error {
+	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'done', `+endRow+` WHERE id = $1::uuid AND state <> 'done'`, uuidOf(rowID))
+	if err != nil {
+		return wrap("complete row "+rowID, err)
+	}
+	return nil
+}
+
+// RowFailed counts a failed run in the row, if attempt is still its attempt and it is unfinished.
+func (db *DB) RowFailed(ctx context.Context, rowID string, attempt int, cause string) (failures int, err error) {
+	err = db.pool.QueryRow(ctx, `UPDATE outbox SET failures = failures + 1, cause = $3
+		WHERE id = $1::uuid AND attempts = $2 AND `+unfinished+` RETURNING failures`, uuidOf(rowID), attempt, prose(cause)).Scan(&failures)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, wrap("count failure of row "+rowID, err)
+	}
+	return failures, nil
+}
+
+// RowDead ends the row as out of retries, if attempt is still its attempt and it is unfinished.
+func (db *DB) RowDead(ctx context.Context, rowID string, attempt int, cause string) error {
+	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'dead', cause = $3, `+endRow+`
+		WHERE id = $1::uuid AND attempts = $2 AND `+unfinished, uuidOf(rowID), attempt, prose(cause))
+	if err != nil {
+		return wrap("end row "+rowID, err)
+	}
+	return nil
+}
+
+// OutboxDepth counts the unfinished rows by state, and tells how long the queued row that has been due the longest has
+// waited. It reads the unfinished rows only.
+func (db *DB) OutboxDepth(ctx context.Context) (counts map[jobs.RowState]int64, oldest time.Duration, err error) {
+	var queued, claimed, enqueued int64
+	err = db.pool.QueryRow(ctx, `
+		SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'claimed'),
+		       count(*) FILTER (WHERE state = 'enqueued'),
+		       coalesce(statement_timestamp() - min(next_at) FILTER (WHERE state = 'queued' AND next_at <= statement_timestamp()), '0')
+		FROM outbox WHERE `+unfinished).Scan(&queued, &claimed, &enqueued, &oldest)
+	if err != nil {
+		return nil, 0, wrap("count the outbox", err)
+	}
+	return map[jobs.RowState]int64{jobs.RowQueued: queued, jobs.RowClaimed: claimed, jobs.RowEnqueued: enqueued}, oldest, nil
+}

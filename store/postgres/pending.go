@@ -1,0 +1,154 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealq/sealq/accounts"
+)
+
+// lockPendingSQL waits for an activation that is moving the row, in a statement before the upsert: each statement sees
+// what was committed before it began, so the upsert then sees the new user.
+const lockPendingSQL = `SELECT FROM pending_users WHERE email_norm = $1 FOR UPDATE`
+
+const savePendingSQL = `
+INSERT INTO pending_users AS p (id, email_norm, email, password_hash, nonce, generation, expires_at)
+SELECT $1::uuid, $2, $3, $4, $5, 1, statement_timestamp() + $6::interval
+WHERE NOT EXISTS (SELECT FROM users WHERE email_norm = $2)
+ON CONFLICT (email_norm) DO UPDATE SET
+	email = excluded.email, password_hash = excluded.password_hash, nonce = excluded.nonce,
+	generation = p.generation + 1, kid = NULL, key_hash = NULL, sent_at = NULL, expires_at = excluded.expires_at,
+	resend_count = CASE WHEN p.expires_at <= statement_timestamp() THEN 0 ELSE p.resend_count + 1 END
+WHERE p.expires_at <= statement_timestamp() OR $7
+RETURNING p.id::text, p.generation, p.expires_at`
+
+// inTheWaySQL tells why nothing was saved. The upsert has locked the row that was in its way, so it is still there.
+const inTheWaySQL = `
+SELECT EXISTS (SELECT FROM users WHERE email_norm = $1),
+       (SELECT expires_at FROM pending_users WHERE email_norm = $1 AND expires_at > statement_timestamp())`
+
+// saveTries bounds how often a row may go or expire between the upsert and the look at what was in its way.
+const saveTries = 3
+
+// SavePending writes one registration, as accounts.PendingStore says, in one round trip unless something is in its way.
+func (db *DB) SavePending(ctx context.Context, tx pgx.Tx, p accounts.NewPending) (accounts.SavedPending, error) {
+	for range saveTries {
+		saved, err := upsertPending(ctx, tx, p)
+		if err == nil {
+			return saved, nil
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return accounts.SavedPending{}, wrap("save registration", err)
+		}
+		var active bool
+		var liveUntil *time.Time
+		if err := tx.QueryRow(ctx, inTheWaySQL, p.EmailNorm).Scan(&active, &liveUntil); err != nil {
+			return accounts.SavedPending{}, wrap("save registration", err)
+		}
+		switch {
+		case active:
+			return accounts.SavedPending{}, accounts.ErrAlreadyActive
+		case liveUntil != nil:
+			return accounts.SavedPending{}, &accounts.PendingError{ExpiresAt: liveUntil.UTC()}
+		}
+	}
+	return accounts.SavedPending{}, errors.New("save registration: others keep changing this address's rows: try again")
+}
+
+func upsertPending(ctx context.Context, tx pgx.Tx, p accounts.NewPending) (accounts.SavedPending, error) {
+	var saved accounts.SavedPending
+	var batch pgx.Batch
+	batch.Queue(lockPendingSQL, p.EmailNorm)
+	batch.Queue(savePendingSQL, p.ID, p.EmailNorm, p.Email, p.PasswordHash.RevealText(), p.Nonce, p.TTL, p.ReplaceLive).
+		QueryRow(func(row pgx.Row) error {
+			return row.Scan(&saved.ID, &saved.Generation, &saved.ExpiresAt)
+		})
+	err := tx.SendBatch(ctx, &batch).Close()
+	saved.ExpiresAt = saved.ExpiresAt.UTC()
+	return saved, err //nolint:wrapcheck // SavePending wraps it
+}
+
+// Racers wait for the one that deletes the row, and then find none.
+const activateSQL = `
+WITH pending AS (
+	DELETE FROM pending_users
+	WHERE key_hash = $1 AND expires_at > statement_timestamp() AND (sent_at IS NOT NULL OR NOT $2)
+	RETURNING id, email, email_norm, password_hash
+), activated AS (
+	INSERT INTO users (id, email, email_norm, password_hash)
+	SELECT id, email, email_norm, password_hash FROM pending
+	ON CONFLICT (email_norm) DO NOTHING
+	RETURNING id
+)
+SELECT pending.id::text, pending.email, activated.id IS NOT NULL FROM pending LEFT JOIN activated ON true`
+
+// ActivatePending moves the registration of a key into users, in one statement, as accounts.PendingStore says.
+func (db *DB) ActivatePending(ctx context.Context, tx pgx.Tx, a accounts.Activation) (accounts.User, error) {
+	var user accounts.User
+	var activated bool
+	err := tx.QueryRow(ctx, activateSQL, a.KeyHash[:], a.RequireSent).Scan(&user.ID, &user.Email, &activated)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return accounts.User{}, accounts.ErrUnknownKey
+	case err != nil:
+		return accounts.User{}, wrap("activate", err)
+	case !activated:
+		return accounts.User{}, accounts.ErrAlreadyActive
+	}
+	return user, nil
+}
+
+// The one row of the first FROM is there even for an address that nobody has.
+const accountStateSQL = `
+SELECT u.id::text, u.email, u.password_hash, u.sessions_valid_after, u.disabled_at IS NOT NULL,
+       p.id::text, p.email, p.generation, p.expires_at, coalesce(p.expires_at <= statement_timestamp(), false), p.sent_at,
+       coalesce(l.failed_attempts, 0), l.last_failed_at, l.locked_until, coalesce(l.locked_until > statement_timestamp(), false)
+FROM (SELECT $1::text AS email_norm) AS asked
+LEFT JOIN users u ON u.email_norm = asked.email_norm
+LEFT JOIN pending_users p ON p.email_norm = asked.email_norm
+LEFT JOIN login_state l ON l.email_norm = asked.email_norm`
+
+// AccountState reads what the database knows about one address, in one statement.
+func (db *DB) AccountState(ctx context.Context, emailNorm string) (accounts.State, error) {
+	var s accounts.State
+	var u userColumns
+	var pendingID, pendingEmail *string
+	var generation *uint64
+	var expiresAt *time.Time
+	var p accounts.PendingState
+	err := db.pool.QueryRow(ctx, accountStateSQL, emailNorm).Scan(&u.id, &u.email, &u.passwordHash, &u.validAfter, &u.disabled,
+		&pendingID, &pendingEmail, &generation, &expiresAt, &p.Expired, &p.SentAt,
+		&s.FailedAttempts, &s.LastFailedAt, &s.LockedUntil, &s.Locked)
+	if err != nil {
+		return accounts.State{}, wrap("read account", err)
+	}
+	s.User = u.credentials()
+	if pendingID != nil {
+		p.ID, p.Email, p.Generation, p.ExpiresAt, p.SentAt = *pendingID, *pendingEmail, *generation, expiresAt.UTC(), utc(p.SentAt)
+		s.Pending = &p
+	}
+	s.LastFailedAt, s.LockedUntil = utc(s.LastFailedAt), utc(s.LockedUntil)
+	return s, nil
+}
+
+// userColumns are a user's columns in a LEFT JOIN.
+type userColumns struct {
+	id, email, passwordHash *string
+	validAfter              *time.Time
+	disabled                bool
+}
+
+// credentials is nil where the join found nobody.
+func (u userColumns) credentials() *accounts.Credentials {
+	if u.id == nil {
+		return nil
+	}
+	return &accounts.Credentials{
+		User:         accounts.User{ID: *u.id, Email: *u.email, SessionsValidAfter: timeOrZero(u.validAfter)},
+		PasswordHash: accounts.NewPasswordHash(*u.passwordHash),
+		Disabled:     u.disabled,
+	}
+}

@@ -1,0 +1,64 @@
+package postgres_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealq/sealq/store/postgres"
+)
+
+// What runs every few milliseconds, and what sweeps large tables, must not read them whole. A partial index is used only
+// where PostgreSQL can prove that the statement's condition implies its own: a change of either may lose it.
+func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
+	t.Parallel()
+	_, raw := open(t)
+	for _, fill := range []string{
+		`INSERT INTO outbox (id, kind, queue, payload, headers, retries, state, not_before, next_at, expires_at, ended_at)
+		 SELECT gen_random_uuid(), 'k', 'q', '{}', '[]', 1, CASE n % 10 WHEN 0 THEN 'queued' WHEN 1 THEN 'enqueued' ELSE 'done' END,
+		        now(), now() + n * interval '1 s' - interval '1 h', now() + n * interval '1 s', CASE WHEN n % 10 > 1 THEN now() END
+		 FROM generate_series(1, 20000) n`,
+		`INSERT INTO pending_users (id, email_norm, email, password_hash, nonce, generation, expires_at)
+		 SELECT gen_random_uuid(), n::text, '', '', '0123456789abcdef', 1, now() + n * interval '1 s' - interval '10 min' FROM generate_series(1, 20000) n`,
+		`INSERT INTO login_state (email_norm, failed_attempts, locked_until)
+		 SELECT n::text, 1, CASE WHEN n % 100 = 0 THEN now() + (n - 1000) * interval '1 s' END FROM generate_series(1, 20000) n`,
+		`ANALYZE`,
+	} {
+		exec(t, raw, fill)
+	}
+	for _, test := range []struct{ name, sql, args, index, table string }{
+		{"claim", postgres.ClaimRowsSQL, "(20, '30 s', 'token')", "outbox_waiting", "outbox"},
+		{"overdue", postgres.OverdueRowsSQL, "('2 min', 20)", "outbox_enqueued", "outbox"},
+		{"expire rows", postgres.ExpireRowsSQL, "('2 min', 20)", "outbox_unfinished", "outbox"},
+		{"expire registrations", postgres.ExpirePendingSQL, "(20)", "pending_users_expiry", "pending_users"},
+		{"reset lockouts", postgres.ResetLockoutsSQL, "(20)", "login_state_locked", "login_state"},
+	} {
+		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
+			t.Run(test.name+" "+mode, func(t *testing.T) {
+				t.Parallel()
+				var lines []string
+				err := pgx.BeginFunc(t.Context(), raw, func(tx pgx.Tx) error {
+					for _, statement := range []string{"SET LOCAL plan_cache_mode = " + mode, "DEALLOCATE ALL", "PREPARE probe AS " + test.sql} {
+						if _, err := tx.Exec(t.Context(), statement); err != nil {
+							return err
+						}
+					}
+					rows, err := tx.Query(t.Context(), "EXPLAIN EXECUTE probe"+test.args, pgx.QueryExecModeSimpleProtocol)
+					if err != nil {
+						return err
+					}
+					lines, err = pgx.CollectRows(rows, pgx.RowTo[string])
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				plan := strings.Join(lines, "\n")
+				if !strings.Contains(plan, test.index) || strings.Contains(plan, "Seq Scan on "+test.table) {
+					t.Errorf("want %s, and no scan of the whole table, got\n%s", test.index, plan)
+				}
+			})
+		}
+	}
+}

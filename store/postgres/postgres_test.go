@@ -1,0 +1,135 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sealq/sealq/internal/testservers"
+	"github.com/sealq/sealq/store/postgres"
+	"github.com/sealq/sealq/store/storetest"
+)
+
+var _ storetest.Store[pgx.Tx] = (*postgres.DB)(nil)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) storetest.Harness[pgx.Tx] {
+		t.Helper()
+		db, raw := open(t)
+		return storetest.Harness[pgx.Tx]{
+			DB: db,
+			Backdate: func(t testing.TB, d time.Duration) {
+				t.Helper()
+				backdate(t, raw, d)
+			},
+			Exec: func(t testing.TB, statement string) {
+				t.Helper()
+				exec(t, raw, statement)
+			},
+			Scalar: func(t testing.TB, query string) string {
+				t.Helper()
+				return scalar(t, raw, query)
+			},
+		}
+	})
+}
+
+// open gives a migrated database of its own, and a way past the driver.
+func open(t *testing.T) (*postgres.DB, *pgxpool.Pool) {
+	t.Helper()
+	db, url := openUnmigrated(t)
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return db, rawPool(t, url)
+}
+
+func openUnmigrated(t *testing.T) (db *postgres.DB, url string) {
+	t.Helper()
+	url = withParameter(testservers.Postgres(t), "pool_max_conns=20")
+	db, err := postgres.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db, url
+}
+
+func rawPool(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	raw, err := pgxpool.New(t.Context(), withParameter(url, "pool_max_conns=2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(raw.Close)
+	return raw
+}
+
+func withParameter(url, parameter string) string {
+	if strings.Contains(url, "?") {
+		return url + "&" + parameter
+	}
+	return url + "?" + parameter
+}
+
+func exec(t testing.TB, q *pgxpool.Pool, statement string) {
+	t.Helper()
+	if _, err := q.Exec(t.Context(), statement); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+func scalar(t testing.TB, q *pgxpool.Pool, query string) string {
+	t.Helper()
+	var text *string
+	err := q.QueryRow(t.Context(), "SELECT value::text FROM ("+query+") AS q (value)").Scan(&text)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		t.Fatalf("%s: %v", query, err)
+	}
+	if text == nil {
+		return ""
+	}
+	return *text
+}
+
+// backdate moves every timestamp of every table into the past, in one transaction.
+func backdate(t testing.TB, q *pgxpool.Pool, d time.Duration) {
+	t.Helper()
+	err := pgx.BeginFunc(t.Context(), q, func(tx pgx.Tx) error {
+		rows, err := tx.Query(t.Context(), `
+			SELECT format('UPDATE %I SET %s', table_name,
+			              string_agg(format('%I = %I - interval ''%s microseconds''', column_name, column_name, $1::bigint), ', '))
+			FROM information_schema.columns
+			WHERE table_schema = current_schema AND data_type = 'timestamp with time zone'
+			GROUP BY table_name`, d.Microseconds())
+		if err != nil {
+			return err
+		}
+		statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		if len(statements) == 0 {
+			return errors.New("no timestamps found")
+		}
+		for _, statement := range statements {
+			if _, err := tx.Exec(t.Context(), statement); err != nil {
+				return fmt.Errorf("%s: %w", statement, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("backdate: %v", err)
+	}
+}

@@ -1,0 +1,148 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealq/sealq/jobs"
+)
+
+const rowColumns = `o.id::text, o.kind, o.queue, o.payload, o.headers, o.retries, coalesce(o.unique_key, ''),
+	o.not_before, o.expires_at, o.attempts, coalesce(o.lease_token, '')`
+
+// Rows are picked by when they became due, which an index hands out however many wait for later, and returned in the
+// order of their IDs. A claimed row is due again when its lease ends; the expression is that of an index. The condition
+// is not repeated outside, where it would only mislead the planner: what is locked stays as it was found.
+const claimRowsSQL = `
+WITH due AS (
+	SELECT id FROM outbox
+	WHERE state IN ('queued', 'claimed') AND coalesce(lease_until, next_at) <= statement_timestamp() AND expires_at > statement_timestamp()
+	ORDER BY coalesce(lease_until, next_at), id LIMIT $1 FOR UPDATE SKIP LOCKED
+), o AS (
+	UPDATE outbox SET state = 'claimed', lease_token = $3, lease_until = statement_timestamp() + $2::interval
+	FROM due WHERE outbox.id = due.id RETURNING outbox.*
+)
+SELECT ` + rowColumns + ` FROM o ORDER BY o.id`
+
+// ClaimRows claims rows for a relay, under one fresh lease token.
+func (db *DB) ClaimRows(ctx context.Context, limit int, lease time.Duration) ([]jobs.ClaimedRow, error) {
+	return db.claimedRows(ctx, "claim rows", claimRowsSQL, limit, lease, rand.Text())
+}
+
+// stillClaimed joins the rows that are told of with those whose claim has not passed on to another.
+const stillClaimed = ` FROM unnest($1::text[]::uuid[], $2::text[]) AS told (id, token)
+	WHERE outbox.id = told.id AND state = 'claimed' AND lease_token = told.token`
+
+// RowsEnqueued marks claimed rows as enqueued. Their tasks may be missed from their due time on.
+func (db *DB) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {
+	ids, tokens := claims(rows)
+	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'enqueued', lease_token = NULL, lease_until = NULL, cause = '',
+		next_at = greatest(not_before, statement_timestamp())`+stillClaimed, ids, tokens)
+	if err != nil {
+		return wrap("mark rows as enqueued", err)
+	}
+	return nil
+}
+
+// ReturnRows queues claimed rows again, to be claimed after pause. Without one they are due since when they were, so that
+// the outbox's depth tells how long they have waited.
+func (db *DB) ReturnRows(ctx context.Context, rows []jobs.ClaimedRow, pause time.Duration, cause string) error {
+	ids, tokens := claims(rows)
+	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'queued', lease_token = NULL, lease_until = NULL, cause = $4,
+		next_at = CASE WHEN $3::interval > '0' THEN statement_timestamp() + $3::interval ELSE next_at END`+stillClaimed, ids, tokens, pause, prose(cause))
+	if err != nil {
+		return wrap("return rows", err)
+	}
+	return nil
+}
+
+func claims(rows []jobs.ClaimedRow) (ids, tokens []string) {
+	ids, tokens = make([]string, len(rows)), make([]string, len(rows))
+	for i, row := range rows {
+		ids[i], tokens[i] = row.ID, row.LeaseToken
+	}
+	return ids, tokens
+}
+
+// RefuseRow ends a claimed row that no worker would understand.
+func (db *DB) RefuseRow(ctx context.Context, row jobs.ClaimedRow, cause string) error {
+	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'refused', cause = $3, `+endRow+`
+		WHERE id = $1::uuid AND state = 'claimed' AND lease_token = $2`, uuidOf(row.ID), row.LeaseToken, prose(cause))
+	if err != nil {
+		return wrap("refuse row "+row.ID, err)
+	}
+	return nil
+}
+
+// A claimed row is treated as an enqueued one: its relay may have got that far.
+const expireRowsSQL = `
+WITH due AS (
+	SELECT id FROM outbox
+	WHERE ` + unfinished + ` AND expires_at <= statement_timestamp()
+	  AND (state = 'queued' OR expires_at <= statement_timestamp() - $1::interval)
+	ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE outbox SET state = 'expired', ` + endRow + ` FROM due WHERE outbox.id = due.id`
+
+// ExpireRows ends up to limit rows past their end, the oldest first.
+func (db *DB) ExpireRows(ctx context.Context, grace time.Duration, limit int) (int, error) {
+	tag, err := db.pool.Exec(ctx, expireRowsSQL, grace, limit)
+	if err != nil {
+		return 0, wrap("expire rows", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
+
+// Rows past their end are not looked for: nobody would run them, ExpireRows ends them.
+const overdueRowsSQL = `
+WITH due AS (
+	SELECT id FROM outbox
+	WHERE state = 'enqueued' AND next_at <= statement_timestamp() - $1::interval AND expires_at > statement_timestamp()
+	ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), o AS (
+	UPDATE outbox SET next_at = statement_timestamp() FROM due WHERE outbox.id = due.id RETURNING outbox.*
+)
+SELECT ` + rowColumns + ` FROM o ORDER BY o.id`
+
+// OverdueRows lists rows whose tasks may be lost, each once in after.
+func (db *DB) OverdueRows(ctx context.Context, after time.Duration, limit int) ([]jobs.ClaimedRow, error) {
+	return db.claimedRows(ctx, "list overdue rows", overdueRowsSQL, after, limit)
+}
+
+// RestoreRow queues the row as its next attempt, if it is still enqueued as the attempt that was listed.
+func (db *DB) RestoreRow(ctx context.Context, row jobs.ClaimedRow, pause time.Duration) (restored bool, err error) {
+	tag, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'queued', attempts = attempts + 1, next_at = statement_timestamp() + $3::interval
+		WHERE id = $1::uuid AND attempts = $2 AND state = 'enqueued'`, uuidOf(row.ID), row.Attempt, pause)
+	if err != nil {
+		return false, wrap("restore row "+row.ID, err)
+	}
+	return tag.RowsAffected() > 0, nil
+}
+
+func (db *DB) claimedRows(ctx context.Context, operation, sql string, args ...any) ([]jobs.ClaimedRow, error) {
+	rows, err := db.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, wrap(operation, err)
+	}
+	claimed, err := pgx.CollectRows(rows, scanRow)
+	if err != nil {
+		return nil, wrap(operation, err)
+	}
+	return claimed, nil
+}
+
+func scanRow(scanned pgx.CollectableRow) (jobs.ClaimedRow, error) {
+	var row jobs.ClaimedRow
+	var headers []byte
+	err := scanned.Scan(&row.ID, &row.Kind, &row.Queue, &row.Payload, &headers, &row.Retries, &row.UniqueKey,
+		&row.NotBefore, &row.ExpiresAt, &row.Attempt, &row.LeaseToken)
+	if err != nil {
+		return row, err //nolint:wrapcheck // claimedRows wraps it
+	}
+	row.NotBefore, row.ExpiresAt = row.NotBefore.UTC(), row.ExpiresAt.UTC()
+	row.Headers, err = decodeHeaders(headers)
+	return row, err
+}

@@ -1,0 +1,54 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// sweepLockSQL bounds how long a sweep waits for a table that a migration or an administrator holds: hygiene must not
+// queue up before logins. Rows it does not wait for at all.
+const sweepLockSQL = `SET LOCAL lock_timeout = '100ms'`
+
+const expirePendingSQL = `
+WITH due AS (
+	SELECT id FROM pending_users WHERE expires_at <= statement_timestamp() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM pending_users p USING due WHERE p.id = due.id AND p.expires_at <= statement_timestamp()`
+
+// No row is what an identifier that was never charged has.
+const resetLockoutsSQL = `
+WITH due AS (
+	SELECT email_norm FROM login_state WHERE locked_until <= statement_timestamp() ORDER BY locked_until LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM login_state l USING due WHERE l.email_norm = due.email_norm AND l.locked_until <= statement_timestamp()`
+
+// ExpirePending deletes up to limit registrations whose time is over, the oldest first, except those that somebody has
+// locked.
+func (db *DB) ExpirePending(ctx context.Context, limit int) (int, error) {
+	return db.sweep(ctx, "expire registrations", expirePendingSQL, limit)
+}
+
+// ResetLockouts clears up to limit lockouts whose time is over, the oldest first, except those that somebody has locked.
+func (db *DB) ResetLockouts(ctx context.Context, limit int) (int, error) {
+	return db.sweep(ctx, "reset lockouts", resetLockoutsSQL, limit)
+}
+
+// sweep runs one batch. The timeout is set in a step before the statement, as preparing it waits for the table already.
+func (db *DB) sweep(ctx context.Context, operation, sql string, limit int) (changed int, err error) {
+	err = db.InTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sweepLockSQL); err != nil {
+			return wrap(operation, err)
+		}
+		tag, err := tx.Exec(ctx, sql, limit)
+		if err != nil {
+			return wrap(operation, err)
+		}
+		changed = int(tag.RowsAffected())
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return changed, nil
+}

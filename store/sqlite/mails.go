@@ -1,0 +1,133 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/sealq/sealq/jobs/authjobs"
+)
+
+// ClaimConfirmation takes a lease on a confirmation mail: see authworker.ConfirmationMails. A mail that was sent is
+// [authjobs.ErrSent] only while its user is still pending.
+func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
+	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), PendingID: c.PendingID, Generation: c.Generation}
+	err := db.InTx(ctx, func(tx *sql.Tx) error {
+		instant, err := now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		var kid sql.NullString
+		var expires, date int64
+		err = tx.QueryRowContext(ctx, `SELECT email, nonce, kid, expires_at FROM pending_users WHERE id = ? AND generation = ? AND expires_at > ?`,
+			c.PendingID, generationOf(c.Generation), instant).Scan(&d.To, &d.Nonce, &kid, &expires)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return authjobs.ErrNotWanted
+		case err != nil:
+			return err //nolint:wrapcheck // wrapped below
+		}
+		err = tx.QueryRowContext(ctx, `
+			INSERT INTO mails (id, pending_id, generation, message_id, created_at, lease_until, lease_token) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+			ON CONFLICT (id) DO UPDATE SET tries = tries + 1, lease_until = ?6, lease_token = ?7
+			WHERE sent_at IS NULL AND (lease_until IS NULL OR lease_until <= ?5)
+			RETURNING message_id, created_at`,
+			c.MailID, c.PendingID, generationOf(c.Generation), c.MessageID, instant, instant+c.Lease.Microseconds(), d.LeaseToken).
+			Scan(&d.MessageID, &date)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return notClaimable(ctx, tx, c.MailID)
+		case err != nil:
+			return err //nolint:wrapcheck // wrapped below
+		}
+		d.KID, d.ExpiresAt, d.Date = kid.String, timeOf(expires), timeOf(date)
+		return nil
+	})
+	if err != nil {
+		return authjobs.MailDraft{}, db.wrap("claim confirmation mail", err)
+	}
+	return d, nil
+}
+
+// notClaimable says why a mail that is there could not be claimed.
+func notClaimable(ctx context.Context, tx *sql.Tx, mailID string) error {
+	var sent, until sql.NullInt64
+	if err := tx.QueryRowContext(ctx, `SELECT sent_at, lease_until FROM mails WHERE id = ?`, mailID).Scan(&sent, &until); err != nil {
+		return err //nolint:wrapcheck // ClaimConfirmation wraps it
+	}
+	if sent.Valid {
+		return authjobs.ErrSent
+	}
+	return &authjobs.LeasedError{Until: timeOrZero(until)}
+}
+
+// BindActivationKey writes the hash of a link's key to its user: see authworker.ConfirmationMails.
+func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid string, keyHash [32]byte) error {
+	err := db.InTx(ctx, func(tx *sql.Tx) error {
+		n, err := execute(ctx, tx, `
+			UPDATE pending_users SET kid = ?, key_hash = ?
+			WHERE id = ? AND generation = ? AND (key_hash IS NULL OR key_hash = ?)`,
+			kid, keyHash[:], d.PendingID, generationOf(d.Generation), keyHash[:])
+		if err == nil && n == 0 {
+			return authjobs.ErrNotWanted
+		}
+		return err
+	})
+	if err != nil {
+		return db.wrap("bind activation key", err)
+	}
+	return nil
+}
+
+// ConfirmationWanted looks again before the mail leaves: see authworker.ConfirmationMails.
+func (db *DB) ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error {
+	var wanted bool
+	err := db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pending_users WHERE id = ? AND generation = ? AND expires_at > `+nowSQL+`)`,
+		d.PendingID, generationOf(d.Generation)).Scan(&wanted)
+	switch {
+	case err != nil:
+		return db.wrap("look whether the mail is wanted", err)
+	case !wanted:
+		return authjobs.ErrNotWanted
+	}
+	return nil
+}
+
+// MailSent records the acceptance, the first one should there be two: see authworker.MailOutcomes.
+func (db *DB) MailSent(ctx context.Context, tx *sql.Tx, d authjobs.MailDraft, a authjobs.MailAnswer) error {
+	instant, err := now(ctx, tx)
+	if err != nil {
+		return db.wrap("record sent mail", err)
+	}
+	n, err := execute(ctx, tx, `
+		UPDATE mails SET sent_at = coalesce(sent_at, ?1), lease_until = NULL, lease_token = NULL, cause = '',
+			smtp_code = CASE WHEN sent_at IS NULL THEN ?2 ELSE smtp_code END,
+			smtp_reply = CASE WHEN sent_at IS NULL THEN ?3 ELSE smtp_reply END
+		WHERE id = ?4`, instant, a.Code, prose(a.Reply), d.MailID)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("mail %s was never claimed", d.MailID)
+	}
+	if err == nil {
+		_, err = execute(ctx, tx, `UPDATE pending_users SET sent_at = coalesce(sent_at, ?) WHERE id = ? AND generation = ?`, instant, d.PendingID, generationOf(d.Generation))
+	}
+	if err != nil {
+		return db.wrap("record sent mail", err)
+	}
+	return nil
+}
+
+// MailFailed records a failed try: see authworker.MailOutcomes.
+func (db *DB) MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.MailAnswer, cause string) error {
+	err := db.InTx(ctx, func(tx *sql.Tx) error {
+		_, err := execute(ctx, tx, `
+			UPDATE mails SET smtp_code = ?, smtp_reply = ?, cause = ?, lease_until = NULL, lease_token = NULL
+			WHERE id = ? AND lease_token = ?`, a.Code, prose(a.Reply), prose(cause), d.MailID, d.LeaseToken)
+		return err
+	})
+	if err != nil {
+		return db.wrap("record failed mail", err)
+	}
+	return nil
+}

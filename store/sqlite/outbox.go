@@ -1,0 +1,127 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealq/sealq/jobs"
+)
+
+// enqueueAhead is how long before it may run a job is handed to asynq, which keeps it until then.
+const enqueueAhead = time.Minute
+
+// EnqueueTx records j in tx: see [jobs.Outbox]. A delay counts from the database's clock. tx may be any transaction on
+// this file, also one of a connection that the caller opened.
+func (db *DB) EnqueueTx(ctx context.Context, tx *sql.Tx, j jobs.Job) (string, error) {
+	instant, err := now(ctx, tx)
+	if err != nil {
+		return "", db.wrap("record job", err)
+	}
+	return db.insertRow(ctx, tx, j, instant)
+}
+
+func (db *DB) insertRow(ctx context.Context, tx *sql.Tx, j jobs.Job, instant int64) (string, error) {
+	row, err := j.Row(timeOf(instant))
+	if err != nil {
+		return "", fmt.Errorf("record job: %w", err)
+	}
+	headers, err := packHeaders(row.Headers)
+	if err != nil {
+		return "", fmt.Errorf("record %s: %w", row.Kind, err)
+	}
+	notBefore := instant
+	if !row.NotBefore.IsZero() {
+		notBefore = row.NotBefore.UnixMicro()
+	}
+	expires := notBefore + row.Life.Microseconds()
+	if !row.ExpiresAt.IsZero() {
+		expires = row.ExpiresAt.UnixMicro()
+	}
+	n, err := execute(ctx, tx, `
+		INSERT INTO outbox (id, kind, queue, payload, retries, headers, unique_key, not_before, next_at, expires_at, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?)
+		ON CONFLICT (unique_key) DO NOTHING`,
+		row.ID, string(row.Kind), row.Queue, notNil(row.Payload), row.Retries, headers, row.UniqueKey,
+		notBefore, max(instant, notBefore-enqueueAhead.Microseconds()), expires, instant)
+	if err != nil {
+		return "", db.wrap(fmt.Sprintf("record %s", row.Kind), err)
+	}
+	if n == 0 {
+		return "", fmt.Errorf("record %s: %w", row.Kind, jobs.ErrDuplicate)
+	}
+	return row.ID, nil
+}
+
+// endRow are the columns of a row that has ended. Its unique key is free again.
+const endRow = ` unique_key = NULL, lease_until = NULL, lease_token = NULL, ended_at = `
+
+// complete sets done whatever the row's state: the effect is committed.
+const complete = `UPDATE outbox SET state = 'done', cause = '',` + endRow + nowSQL + ` WHERE state <> 'done' AND id = ?`
+
+// completeEffect completes the row that an effect names. An effect of a job that came from elsewhere may have a row's
+// ID, but not its kind too.
+func completeEffect(ctx context.Context, q querier, kind jobs.Kind, effect string) error {
+	_, err := execute(ctx, q, complete+` AND kind = ?`, effect, string(kind))
+	return err
+}
+
+// RowDone completes a row: see worker.Outbox.
+func (db *DB) RowDone(ctx context.Context, rowID string) error {
+	err := db.InTx(ctx, func(tx *sql.Tx) error {
+		_, err := execute(ctx, tx, complete, rowID)
+		return err
+	})
+	if err != nil {
+		return db.wrap("complete outbox row", err)
+	}
+	return nil
+}
+
+// RowFailed counts a failed run: see worker.Outbox.
+func (db *DB) RowFailed(ctx context.Context, rowID string, attempt int, cause string) (failures int, err error) {
+	err = db.InTx(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `UPDATE outbox SET failures = failures + 1, cause = ?
+			WHERE id = ? AND attempts = ? AND ended_at IS NULL RETURNING failures`, prose(cause), rowID, attempt).Scan(&failures)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, db.wrap("count failure of outbox row", err)
+	}
+	return failures, nil
+}
+
+// RowDead ends a row as out of retries: see worker.Outbox.
+func (db *DB) RowDead(ctx context.Context, rowID string, attempt int, cause string) error {
+	err := db.InTx(ctx, func(tx *sql.Tx) error { return endAttempt(ctx, tx, rowID, attempt, jobs.RowDead, cause) })
+	if err != nil {
+		return db.wrap("end outbox row", err)
+	}
+	return nil
+}
+
+// endAttempt ends a row as state, if attempt is still its attempt and it is unfinished.
+func endAttempt(ctx context.Context, q querier, rowID string, attempt int, state jobs.RowState, cause string) error {
+	_, err := execute(ctx, q, `UPDATE outbox SET state = ?, cause = ?,`+endRow+nowSQL+` WHERE id = ? AND attempts = ? AND ended_at IS NULL`,
+		string(state), prose(cause), rowID, attempt)
+	return err
+}
+
+// OutboxDepth counts the unfinished rows by state, and says how long the row that has been due the longest has waited to
+// be enqueued.
+func (db *DB) OutboxDepth(ctx context.Context) (unfinished map[jobs.RowState]int64, oldest time.Duration, err error) {
+	var queued, claimed, enqueued, waited int64
+	err = db.read.QueryRowContext(ctx, `
+		SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'claimed'), count(*) FILTER (WHERE state = 'enqueued'),
+			max(0, `+nowSQL+` - coalesce(min(next_at) FILTER (WHERE state = 'queued'), `+nowSQL+`))
+		FROM outbox WHERE ended_at IS NULL`).Scan(&queued, &claimed, &enqueued, &waited)
+	if err != nil {
+		return nil, 0, db.wrap("count outbox rows", err)
+	}
+	unfinished = map[jobs.RowState]int64{jobs.RowQueued: queued, jobs.RowClaimed: claimed, jobs.RowEnqueued: enqueued}
+	return unfinished, time.Duration(waited) * time.Microsecond, nil
+}

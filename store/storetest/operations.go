@@ -1,0 +1,89 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealq/sealq/jobs"
+)
+
+func operationsTests[Tx any]() []test[Tx] {
+	return []test[Tx]{
+		{"a database that is there answers a ping", func(s suite[Tx]) {
+			must(s, s.DB.Ping(s.Context()))
+		}},
+		{"migrating a migrated database runs nothing, even when eight do so at once", func(s suite[Tx]) {
+			for _, err := range race(8, func(int) error {
+				ran, err := s.DB.Migrate(s.Context())
+				if len(ran) > 0 {
+					s.Errorf("migrations run twice: %v", ran)
+				}
+				return err
+			}) {
+				must(s, err)
+			}
+			applied, pending, err := s.DB.MigrationStatus(s.Context())
+			must(s, err)
+			if len(applied) == 0 || len(pending) > 0 {
+				s.Errorf("status: want all applied, got applied %v, pending %v", applied, pending)
+			}
+		}},
+		{"a transaction whose function fails leaves nothing, and returns the error as it is", func(s suite[Tx]) {
+			err := s.DB.InTx(s.Context(), func(tx Tx) error {
+				_, err := s.DB.EnqueueTx(s.Context(), tx, note())
+				must(s, err)
+				return errRollback
+			})
+			if err != errRollback { //nolint:errorlint // as it is, not wrapped
+				s.Errorf("error: want %v itself, got %v", errRollback, err)
+			}
+			s.wantRows(0)
+		}},
+		{"a transaction whose function panics leaves nothing, and the next one works", func(s suite[Tx]) {
+			func() {
+				defer func() { equal[any](s, "panic", "of the test", recover()) }()
+				_ = s.DB.InTx(s.Context(), func(tx Tx) error {
+					_, err := s.DB.EnqueueTx(s.Context(), tx, note())
+					must(s, err)
+					panic("of the test")
+				})
+			}()
+			s.enqueue(note())
+			s.wantRows(1)
+		}},
+		{"the outbox's depth counts unfinished rows by state, and how long the first has been due", func(s suite[Tx]) {
+			counts, oldest, err := s.DB.OutboxDepth(s.Context())
+			must(s, err)
+			if diff := cmp.Diff(map[jobs.RowState]int64{jobs.RowQueued: 0, jobs.RowClaimed: 0, jobs.RowEnqueued: 0}, counts); diff != "" {
+				s.Errorf("empty outbox (-want +got):\n%s", diff)
+			}
+			equal(s, "age in an empty outbox", 0, oldest)
+
+			s.in(jobs.RowDone)
+			s.in(jobs.RowRefused)
+			s.in(jobs.RowEnqueued)
+			s.in(jobs.RowClaimed)
+			s.backdate(10 * time.Second)
+			s.in(jobs.RowQueued)
+			s.in(jobs.RowQueued, jobs.In(time.Hour)) // not due: it waits for nobody
+			s.backdate(20 * time.Second)
+			counts, oldest, err = s.DB.OutboxDepth(s.Context())
+			must(s, err)
+			if diff := cmp.Diff(map[jobs.RowState]int64{jobs.RowQueued: 2, jobs.RowClaimed: 1, jobs.RowEnqueued: 1}, counts); diff != "" {
+				s.Errorf("counts (-want +got):\n%s", diff)
+			}
+			if oldest < 20*time.Second-tick || oldest > 30*time.Second {
+				s.Errorf("age of the row that is due: want 20 s and the test's own time, got %v", oldest)
+			}
+		}},
+		{"a row that is returned without a pause has waited since it was due first", func(s suite[Tx]) {
+			row := s.claimed(note())
+			s.backdate(20 * time.Second)
+			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{row}, 0, "Redis is away"))
+			_, oldest, err := s.DB.OutboxDepth(s.Context())
+			must(s, err)
+			equal(s, "age of 20 s at least", true, oldest >= 20*time.Second-tick)
+		}},
+	}
+}

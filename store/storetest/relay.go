@@ -1,0 +1,330 @@
+package storetest
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealq/sealq/jobs"
+)
+
+func relayTests[Tx any]() []test[Tx] {
+	return append(claimTests[Tx](), endingTests[Tx]()...)
+}
+
+func claimTests[Tx any]() []test[Tx] {
+	return []test[Tx]{
+		{"an empty outbox has nothing to claim", func(s suite[Tx]) {
+			equal(s, "rows", 0, len(s.claim(10)))
+			must(s, s.DB.RowsEnqueued(s.Context(), nil))
+			must(s, s.DB.ReturnRows(s.Context(), nil, 0, "nothing"))
+		}},
+		{"rows are claimed in the order of their IDs, as many as asked for", func(s suite[Tx]) {
+			var made []string
+			for range 5 {
+				made = append(made, s.enqueue(note()))
+			}
+			if diff := cmp.Diff(made[:3], ids(s.claim(3))); diff != "" {
+				s.Errorf("first claim (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(made[3:], ids(s.claim(10))); diff != "" {
+				s.Errorf("second claim (-want +got):\n%s", diff)
+			}
+		}},
+		{"a claim that lapses is another's, and the token of the first proves nothing any more", func(s suite[Tx]) {
+			first := s.claimed(note())
+			s.backdate(50 * time.Second)
+			equal(s, "rows claimed under a lease", 0, len(s.claim(10)))
+			s.backdate(10 * time.Second)
+			rows := s.claim(10)
+			if len(rows) != 1 {
+				s.Fatalf("want the lapsed row, got %v", ids(rows))
+			}
+			second := rows[0]
+			equal(s, "the token is another", true, first.LeaseToken != second.LeaseToken)
+			equal(s, "attempt", 1, second.Attempt)
+			equal(s, "rows claimed under the second lease", 0, len(s.claim(10)))
+			must(s, s.DB.RowsEnqueued(s.Context(), []jobs.ClaimedRow{first}))
+			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{first}, 0, "late"))
+			must(s, s.DB.RefuseRow(s.Context(), first, "late"))
+			s.wantState(first.ID, jobs.RowClaimed)
+			must(s, s.DB.RowsEnqueued(s.Context(), []jobs.ClaimedRow{second}))
+			s.wantState(first.ID, jobs.RowEnqueued)
+		}},
+		{"a row that is due later is claimed a minute before that, not earlier", func(s suite[Tx]) {
+			id := s.enqueue(note(jobs.In(time.Hour)))
+			s.backdate(58 * time.Minute)
+			equal(s, "rows two minutes before", 0, len(s.claim(10)))
+			s.backdate(65 * time.Second)
+			rows := s.claim(10)
+			if diff := cmp.Diff([]string{id}, ids(rows)); diff != "" {
+				s.Fatalf("rows 55 s before (-want +got):\n%s", diff)
+			}
+			equal(s, "due in the future", true, rows[0].NotBefore.After(s.now()))
+		}},
+		{"a row past its end is not claimed, nor one whose claim has lapsed", func(s suite[Tx]) {
+			s.claimed(note())
+			s.enqueue(note())
+			s.backdate(time.Hour)
+			equal(s, "rows", 0, len(s.claim(10)))
+		}},
+		{"rows that ended are not claimed", func(s suite[Tx]) {
+			for _, state := range ends() {
+				s.in(state)
+			}
+			s.enqueued(note())
+			equal(s, "rows", 0, len(s.claim(10)))
+		}},
+		{"eight relays claim disjoint rows, and all of them", func(s suite[Tx]) {
+			const rows = 200
+			s.tx(func(tx Tx) error {
+				var trouble error
+				for range rows {
+					_, err := s.DB.EnqueueTx(s.Context(), tx, note())
+					trouble = errors.Join(trouble, err)
+				}
+				return trouble
+			})
+			claimed := make([][]string, 8)
+			var total atomic.Int64
+			for _, err := range race(8, func(i int) error {
+				for range 1000 { // an empty claim may mean that others have locked what is left
+					batch, err := s.DB.ClaimRows(s.Context(), 7, time.Hour)
+					if err != nil {
+						return err
+					}
+					claimed[i] = append(claimed[i], ids(batch)...)
+					if total.Add(int64(len(batch))) >= rows {
+						return nil
+					}
+				}
+				return errors.New("a thousand claims did not empty the outbox")
+			}) {
+				must(s, err)
+			}
+			all := slices.Concat(claimed...)
+			equal(s, "claimed", rows, len(all))
+			slices.Sort(all)
+			equal(s, "claimed by one only", rows, len(slices.Compact(all)))
+		}},
+	}
+}
+
+func endingTests[Tx any]() []test[Tx] {
+	return []test[Tx]{
+		{"a whole batch is marked as enqueued, but for rows that are done by then", func(s suite[Tx]) {
+			for range 3 {
+				s.enqueue(note())
+			}
+			rows := s.claim(10)
+			must(s, s.DB.RowDone(s.Context(), rows[1].ID)) // a fast worker
+			must(s, s.DB.RowsEnqueued(s.Context(), rows))
+			s.wantState(rows[0].ID, jobs.RowEnqueued)
+			s.wantState(rows[1].ID, jobs.RowDone)
+			s.wantState(rows[2].ID, jobs.RowEnqueued)
+		}},
+		{"returned rows are claimed again after the pause, as the same attempt", func(s suite[Tx]) {
+			row := s.claimed(note())
+			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{row}, time.Minute, "Redis is away\x00\xff"))
+			s.wantState(row.ID, jobs.RowQueued)
+			equal(s, "a cause", "1", s.scalar("SELECT count(*) FROM outbox WHERE cause <> ''"))
+			equal(s, "rows before the pause is over", 0, len(s.claim(10)))
+			s.backdate(time.Minute)
+			again := s.claim(10)
+			if len(again) != 1 {
+				s.Fatalf("rows after the pause: want 1, got %d", len(again))
+			}
+			equal(s, "task ID", row.TaskID(), again[0].TaskID())
+		}},
+		{"rows returned without a pause are claimed at once", func(s suite[Tx]) {
+			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{s.claimed(note())}, 0, ""))
+			equal(s, "rows", 1, len(s.claim(10)))
+		}},
+		{"a claimed row is refused with the cause", func(s suite[Tx]) {
+			row := s.claimed(note())
+			must(s, s.DB.RefuseRow(s.Context(), row, "unknown name \x00\xff"))
+			s.wantState(row.ID, jobs.RowRefused)
+			equal(s, "a cause", "1", s.scalar("SELECT count(*) FROM outbox WHERE cause <> ''"))
+		}},
+		{"a row that is not claimed is not refused by a relay", func(s suite[Tx]) {
+			row := s.enqueued(note())
+			must(s, s.DB.RefuseRow(s.Context(), row, "late"))
+			s.wantState(row.ID, jobs.RowEnqueued)
+		}},
+		{"past its end a queued row expires at once, a claimed or enqueued one after grace", func(s suite[Tx]) {
+			enqueued, claimed, queued := s.enqueued(note()), s.claimed(note()), s.enqueue(note())
+			expire := func(grace time.Duration, want int) {
+				s.Helper()
+				n, err := s.DB.ExpireRows(s.Context(), grace, 10)
+				must(s, err)
+				equal(s, "expired", want, n)
+			}
+			expire(0, 0)
+			s.backdate(time.Hour)
+			expire(2*time.Minute, 1)
+			s.wantState(queued, jobs.RowExpired)
+			s.wantState(claimed.ID, jobs.RowClaimed)
+			s.wantState(enqueued.ID, jobs.RowEnqueued)
+			s.backdate(2 * time.Minute)
+			expire(2*time.Minute, 2)
+			s.wantState(claimed.ID, jobs.RowExpired)
+			s.wantState(enqueued.ID, jobs.RowExpired)
+			expire(0, 0)
+		}},
+		{"rows that ended do not expire", func(s suite[Tx]) {
+			for _, state := range ends() {
+				row := s.in(state)
+				s.backdate(2 * time.Hour)
+				n, err := s.DB.ExpireRows(s.Context(), 0, 10)
+				must(s, err)
+				equal(s, "expired", 0, n)
+				s.wantState(row.ID, state)
+			}
+		}},
+		{"rows expire in batches", func(s suite[Tx]) {
+			for range 5 {
+				s.enqueue(note())
+			}
+			s.backdate(time.Hour)
+			for _, want := range []int{2, 2, 1, 0} {
+				n, err := s.DB.ExpireRows(s.Context(), time.Minute, 2)
+				must(s, err)
+				equal(s, "expired", want, n)
+			}
+		}},
+	}
+}
+
+func reconcileTests[Tx any]() []test[Tx] {
+	const after = 2 * time.Minute
+	overdue := func(s suite[Tx]) []jobs.ClaimedRow {
+		s.Helper()
+		rows, err := s.DB.OverdueRows(s.Context(), after, 10)
+		must(s, err)
+		return rows
+	}
+	return []test[Tx]{
+		{"an enqueued row is listed once each time it has been due for long enough", func(s suite[Tx]) {
+			row := s.enqueued(note(jobs.Header("trace", "1")))
+			equal(s, "rows at once", 0, len(overdue(s)))
+			for range 2 {
+				s.backdate(after)
+				rows := overdue(s)
+				if len(rows) != 1 {
+					s.Fatalf("overdue rows: want 1, got %d", len(rows))
+				}
+				equal(s, "task ID", row.TaskID(), rows[0].TaskID())
+				equal(s, "header", "1", rows[0].Headers["trace"])
+				equal(s, "times are set", false, rows[0].NotBefore.IsZero() || rows[0].ExpiresAt.IsZero())
+				equal(s, "rows listed twice", 0, len(overdue(s)))
+			}
+		}},
+		{"a row that was enqueued early is overdue from its due time on", func(s suite[Tx]) {
+			s.enqueued(note(jobs.In(50 * time.Second)))
+			s.backdate(after)
+			equal(s, "rows", 0, len(overdue(s)))
+			s.backdate(time.Minute)
+			equal(s, "rows", 1, len(overdue(s)))
+		}},
+		{"rows in other states, or past their end, are not overdue", func(s suite[Tx]) {
+			s.enqueued(note(jobs.Until(s.now().Add(time.Minute))))
+			for _, state := range []jobs.RowState{jobs.RowDone, jobs.RowRefused, jobs.RowDead, jobs.RowClaimed, jobs.RowQueued} {
+				s.in(state)
+			}
+			s.backdate(after)
+			equal(s, "rows", 0, len(overdue(s)))
+		}},
+		{"overdue rows are listed in batches, the longest overdue first", func(s suite[Tx]) {
+			var made []string
+			for range 3 {
+				made = append(made, s.enqueued(note()).ID)
+				s.backdate(time.Second)
+			}
+			s.backdate(after)
+			for _, want := range [][]string{made[:2], made[2:]} {
+				rows, err := s.DB.OverdueRows(s.Context(), after, 2)
+				must(s, err)
+				if diff := cmp.Diff(want, ids(rows)); diff != "" {
+					s.Errorf("batch (-want +got):\n%s", diff)
+				}
+			}
+		}},
+		{"two reconcilers do not look at the same rows", func(s suite[Tx]) {
+			for range 20 {
+				s.enqueued(note())
+			}
+			s.backdate(after)
+			listed := make([][]string, 8)
+			for _, err := range race(8, func(i int) error {
+				rows, err := s.DB.OverdueRows(s.Context(), after, 10)
+				listed[i] = ids(rows)
+				return err
+			}) {
+				must(s, err)
+			}
+			all := slices.Concat(listed...)
+			slices.Sort(all)
+			equal(s, "listed by one only", len(all), len(slices.Compact(slices.Clone(all))))
+			equal(s, "some are listed", true, len(all) >= 10)
+		}},
+		{"a restored row is claimed as its next attempt, after the pause", func(s suite[Tx]) {
+			row := s.enqueued(note())
+			restored, err := s.DB.RestoreRow(s.Context(), row, time.Minute)
+			must(s, err)
+			equal(s, "restored", true, restored)
+			s.wantState(row.ID, jobs.RowQueued)
+			equal(s, "rows before the pause is over", 0, len(s.claim(10)))
+			s.backdate(time.Minute)
+			rows := s.claim(10)
+			if len(rows) != 1 {
+				s.Fatalf("rows after the pause: want 1, got %d", len(rows))
+			}
+			equal(s, "task ID", row.ID+".2", rows[0].TaskID())
+		}},
+		{"a row is restored once for each time it was listed", func(s suite[Tx]) {
+			row := s.enqueued(note())
+			outcomes := make([]bool, 8)
+			for _, err := range race(8, func(i int) (err error) {
+				outcomes[i], err = s.DB.RestoreRow(s.Context(), row, 0)
+				return err
+			}) {
+				must(s, err)
+			}
+			n := 0
+			for _, restored := range outcomes {
+				if restored {
+					n++
+				}
+			}
+			equal(s, "restored", 1, n)
+			again := s.claim(10)
+			must(s, s.DB.RowsEnqueued(s.Context(), again))
+			restored, err := s.DB.RestoreRow(s.Context(), row, 0)
+			must(s, err)
+			equal(s, "restored by a listing of the attempt before", false, restored)
+			equal(s, "attempt", 2, again[0].Attempt)
+		}},
+		{"a row that ended is not restored", func(s suite[Tx]) {
+			for _, state := range ends() {
+				row := s.in(state)
+				row.Attempt = 1
+				restored, err := s.DB.RestoreRow(s.Context(), row, 0)
+				must(s, err)
+				equal(s, "restored", false, restored)
+				s.wantState(row.ID, state)
+			}
+		}},
+		{"the attempt that was given up for lost may complete the row, but not end it as dead", func(s suite[Tx]) {
+			row := s.enqueued(note())
+			_, err := s.DB.RestoreRow(s.Context(), row, 0)
+			must(s, err)
+			must(s, s.DB.RowDead(s.Context(), row.ID, row.Attempt, "out of retries"))
+			s.wantState(row.ID, jobs.RowQueued)
+			must(s, s.DB.RowDone(s.Context(), row.ID))
+			equal(s, "rows to claim", 0, len(s.claim(10)))
+		}},
+	}
+}

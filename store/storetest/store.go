@@ -1,0 +1,117 @@
+// Package storetest is the conformance suite of sealq's database drivers: every sentence of the interfaces that they
+// implement, races and hostile bytes included. Both drivers pass the same suite.
+//
+// It knows no database: what it cannot do through the driver, the driver's Harness does with raw SQL. It never sleeps;
+// time passes by moving what is stored into the past.
+package storetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/relay"
+	"github.com/sealq/sealq/scheduler"
+	"github.com/sealq/sealq/worker"            //nolint:depguard // the suite holds drivers to their consumers, so it knows them
+	"github.com/sealq/sealq/worker/authworker" //nolint:depguard // the suite holds drivers to their consumers, so it knows them
+)
+
+// Store is a driver as all its consumers together see it.
+type Store[Tx any] interface {
+	accounts.Store[Tx]
+	jobs.Outbox[Tx]
+	relay.Rows
+	worker.Ledger[Tx]
+	worker.Effects
+	worker.Outbox
+	worker.Quarantine
+	authworker.ConfirmationMails
+	authworker.MailOutcomes[Tx]
+	authworker.Sweeps
+	scheduler.Ticks
+	Operations
+	// InTx runs fn in a transaction and commits it. An error of fn rolls back and is returned as it is; a panic rolls back.
+	InTx(ctx context.Context, fn func(tx Tx) error) error
+}
+
+// Operations are what the command line asks of a driver.
+type Operations interface {
+	// Ping says whether the database answers.
+	Ping(ctx context.Context) error
+	// Migrate brings the schema up to date and returns the names of the migrations that it ran, such as
+	// "0001_accounts". Any number of processes may call it at once.
+	Migrate(ctx context.Context) (ran []string, err error)
+	// MigrationStatus lists the migrations that the database has and those that it lacks.
+	MigrationStatus(ctx context.Context) (applied, pending []string, err error)
+	// QuarantineList lists entries without their payload, the newest first.
+	QuarantineList(ctx context.Context, limit int) ([]jobs.Refused, error)
+	// QuarantineShow returns one entry with its payload, or jobs.ErrNoSuchEntry.
+	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
+	// OutboxDepth counts the unfinished rows by state; every unfinished state has an entry. oldest is how long the
+	// queued row that has been due the longest has waited, 0 where none is due.
+	OutboxDepth(ctx context.Context) (unfinished map[jobs.RowState]int64, oldest time.Duration, err error)
+	// Close ends every connection.
+	Close() error
+}
+
+// Harness is one fresh, migrated database.
+//
+// The SQL that the suite passes to Exec and Scalar is portable: names of DESIGN's tables and columns, text literals,
+// TRUE and FALSE. Columns that it relies on beyond the interfaces: users.created_at and users.disabled_at,
+// schedules.anchor and paused, outbox.state, cause and ended_at, mails.smtp_code, smtp_reply and cause, ledger.keep_until.
+type Harness[Tx any] struct {
+	DB Store[Tx]
+	// Backdate moves every timestamp of every table into the past by d.
+	Backdate func(t testing.TB, d time.Duration)
+	// Exec runs a portable statement and commits it.
+	Exec func(t testing.TB, statement string)
+	// Scalar runs a portable query and returns its single value as text, "" for NULL or no row.
+	Scalar func(t testing.TB, query string) string
+}
+
+// Run holds the driver to its contract. open gives a database of its own to every sub-test and closes it at its end.
+// DB must be able to use 20 connections at once, if the database can.
+func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
+	t.Helper()
+	for _, group := range []struct {
+		name  string
+		tests []test[Tx]
+	}{
+		{"operations", operationsTests[Tx]()},
+		{"registrations", pendingTests[Tx]()},
+		{"activations", activationTests[Tx]()},
+		{"logins", loginTests[Tx]()},
+		{"outbox", outboxTests[Tx]()},
+		{"relay", relayTests[Tx]()},
+		{"reconcile", reconcileTests[Tx]()},
+		{"ledger", ledgerTests[Tx]()},
+		{"quarantine", quarantineTests[Tx]()},
+		{"mails", mailTests[Tx]()},
+		{"sweeps", sweepTests[Tx]()},
+		{"schedules", scheduleTests[Tx]()},
+	} {
+		t.Run(group.name, func(t *testing.T) {
+			t.Parallel()
+			for _, test := range group.tests {
+				t.Run(test.name, func(t *testing.T) {
+					t.Parallel()
+					test.run(suite[Tx]{TB: t, Harness: open(t)})
+				})
+			}
+		})
+	}
+}
+
+// test is one sentence of the contract.
+type test[Tx any] struct {
+	name string
+	run  func(s suite[Tx])
+}
+
+// suite is what a test works with: its T and its database.
+type suite[Tx any] struct {
+	testing.TB
+	Harness[Tx]
+}

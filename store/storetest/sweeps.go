@@ -1,0 +1,114 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sealq/sealq/accounts"
+)
+
+func sweepTests[Tx any]() []test[Tx] {
+	return []test[Tx]{
+		{"where nothing is due a sweep changes nothing", func(s suite[Tx]) {
+			for _, address := range []string{"da@example.org", "lan@example.org"} { // before and after there is something
+				n, err := s.DB.ExpirePending(s.Context(), 10)
+				must(s, err)
+				equal(s, "registrations", 0, n)
+				n, err = s.DB.ResetLockouts(s.Context(), 10)
+				must(s, err)
+				equal(s, "lockouts", 0, n)
+				s.save(newPending(address))
+				s.charge(accounts.Lockout{Limit: 2, For: time.Hour}, true)
+			}
+		}},
+		{"expired registrations are deleted, the oldest first, in batches, and live ones stay", func(s suite[Tx]) {
+			for i := range 5 {
+				s.save(newPending(fmt.Sprintf("%d@example.org", i)))
+				s.backdate(time.Second)
+			}
+			s.backdate(time.Hour)
+			s.save(newPending("live@example.org"))
+			for _, want := range []struct{ swept, left int }{{2, 4}, {2, 2}, {1, 1}, {0, 1}} {
+				n, err := s.DB.ExpirePending(s.Context(), 2)
+				must(s, err)
+				equal(s, "swept", want.swept, n)
+				equal(s, "left", fmt.Sprint(want.left), s.scalar("SELECT count(*) FROM pending_users"))
+				if want.left == 4 {
+					equal(s, "the third is next", true, s.state("a1@example.org").Pending == nil && s.state("a2@example.org").Pending != nil)
+				}
+			}
+			equal(s, "the live one", true, s.state("alive@example.org").Pending != nil)
+		}},
+		{"lockouts that are over are cleared with their counters, the oldest first, in batches", func(s suite[Tx]) {
+			once := accounts.Lockout{Limit: 1, For: time.Minute}
+			lock := func(address string, l accounts.Lockout) {
+				_, err := s.DB.ChargeAttempt(s.Context(), address, l)
+				must(s, err)
+			}
+			for i := range 3 {
+				lock(fmt.Sprintf("%d@example.org", i), once)
+				s.backdate(time.Second)
+			}
+			s.backdate(time.Minute)
+			lock("locked@example.org", once)
+			lock("failed@example.org", threeTries())
+			for _, want := range []int{2, 1, 0} {
+				n, err := s.DB.ResetLockouts(s.Context(), 2)
+				must(s, err)
+				equal(s, "swept", want, n)
+				if want == 2 {
+					equal(s, "the third is next", 1, s.state("2@example.org").FailedAttempts)
+				}
+			}
+			for i := range 3 {
+				equal(s, "state", accounts.State{}, s.state(fmt.Sprintf("%d@example.org", i)))
+			}
+			equal(s, "a lock that holds", true, s.state("locked@example.org").Locked)
+			equal(s, "a failure without a lock", 1, s.state("failed@example.org").FailedAttempts)
+		}},
+		{"sweeps that run at once change every row once", func(s suite[Tx]) {
+			for i := range 40 {
+				s.save(newPending(fmt.Sprintf("%d@example.org", i)))
+			}
+			s.backdate(time.Hour)
+			swept := make([]int, 4)
+			for _, err := range race(4, func(i int) error {
+				for range 100 { // an empty batch may mean that others have locked what is left
+					n, err := s.DB.ExpirePending(s.Context(), 7)
+					if err != nil {
+						return err
+					}
+					swept[i] += n
+				}
+				return nil
+			}) {
+				must(s, err)
+			}
+			equal(s, "swept", 40, swept[0]+swept[1]+swept[2]+swept[3])
+			equal(s, "left", "0", s.scalar("SELECT count(*) FROM pending_users"))
+		}},
+		{"a sweep that races with logins costs nobody a lock", func(s suite[Tx]) {
+			s.lock()
+			s.backdate(threeTries().For)
+			allowed := make([]int, 20)
+			for _, err := range race(20, func(i int) error {
+				if i%4 == 0 {
+					_, err := s.DB.ResetLockouts(s.Context(), 10)
+					return err
+				}
+				charge, err := s.DB.ChargeAttempt(s.Context(), someone, threeTries())
+				if charge.Allowed {
+					allowed[i]++
+				}
+				return err
+			}) {
+				must(s, err)
+			}
+			total := 0
+			for _, n := range allowed {
+				total += n
+			}
+			equal(s, "allowed after the lock", 3, total)
+		}},
+	}
+}
