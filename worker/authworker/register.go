@@ -1,0 +1,67 @@
+package authworker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/mail"
+	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/worker"
+)
+
+// Store is the database as the auth jobs need it.
+type Store[Tx any] interface {
+	worker.Ledger[Tx]
+	ConfirmationMails
+	MailOutcomes[Tx]
+	Sweeps
+}
+
+// Config of the auth jobs.
+type Config struct {
+	// Keys derive the keys in links.
+	Keys *signing.Keys
+	// Sender delivers mail.
+	Sender *mail.Sender
+	// Templates of the mails. Zero: the package mail's own.
+	Templates *mail.Templates
+	// BaseURL is where links lead, such as "https://app.example". Links are never made from a request.
+	BaseURL string
+	// ConfirmPath is the page that takes the key as the query parameter "key". Zero: "/confirm".
+	ConfirmPath string
+	// Product names the app in mails. Zero: the base URL's host.
+	Product string
+	// MailDomain is what Message-IDs end in. Zero: the base URL's host.
+	MailDomain string
+	// Lease is how long one run may hold a mail. Zero: mail:confirmation's timeout and a minute.
+	Lease time.Duration
+	// Logger. Zero: nothing is logged.
+	Logger *slog.Logger
+	// Now is the clock. Zero: time.Now.
+	Now func() time.Time
+}
+
+// Register adds the handlers of all auth kinds.
+func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
+	if c.Keys == nil || c.Sender == nil {
+		return errors.New("register auth jobs: they need keys and a mail sender")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	mailer, err := newConfirmer(s, c)
+	if err != nil {
+		return fmt.Errorf("register auth jobs: %w", err)
+	}
+	worker.Handle(h, authjobs.MailConfirmation(), mailer.confirm)
+	sweeper := sweeper[Tx]{ledger: s, logger: c.Logger}
+	worker.Handle(h, authjobs.ExpirePending(), sweeper.handle(s.ExpirePending))
+	worker.Handle(h, authjobs.ResetLockouts(), sweeper.handle(s.ResetLockouts))
+	return nil
+}

@@ -1,0 +1,38 @@
+package authworker
+
+import (
+	"context"
+
+	"github.com/sealq/sealq/jobs/authjobs"
+)
+
+// ConfirmationMails claims confirmation mails and prepares their links. The database's clock decides.
+type ConfirmationMails interface {
+	// ClaimConfirmation takes a lease on the mail, inserting it at its first claim, in one transaction that also
+	// reads the pending user. authjobs.ErrNotWanted where the user is not pending in that generation or its
+	// time is over; authjobs.ErrSent where sent_at is set; *authjobs.LeasedError while another lease holds.
+	ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error)
+	// BindActivationKey writes the kid and the hash of the link's key to the pending user of that generation.
+	// Writing the same again is no error; another hash than the one there, or another generation, is
+	// authjobs.ErrNotWanted.
+	BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid string, keyHash [32]byte) error
+	// ConfirmationWanted looks again, just before the mail leaves: authjobs.ErrNotWanted, or nil.
+	ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error
+}
+
+// MailOutcomes records what the mail server answered.
+type MailOutcomes[Tx any] interface {
+	// MailSent records the acceptance, whatever became of the lease, and sets the pending user's sent_at.
+	MailSent(ctx context.Context, tx Tx, d authjobs.MailDraft, a authjobs.MailAnswer) error
+	// MailFailed records a failed try and ends the lease, if it is still this draft's.
+	MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.MailAnswer, cause string) error
+}
+
+// Sweeps change what is due, one batch a call, each call in a transaction of its own. Rows that are locked by
+// somebody else are left for the next batch. They return how many rows they changed.
+type Sweeps interface {
+	// ExpirePending deletes pending users whose time is over, the oldest first.
+	ExpirePending(ctx context.Context, limit int) (int, error)
+	// ResetLockouts clears lockouts whose time is over, counters included, the oldest first.
+	ResetLockouts(ctx context.Context, limit int) (int, error)
+}
