@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/cmd/sealq/internal/app"
+)
+
+func (p *program) accounts() *cobra.Command {
+	return group(&cobra.Command{
+		Use: "accounts", Short: "Register, activate, log in, and see where an address stands",
+		Long: "Do what an app does through the package accounts. Passwords come from standard input only. Redis may be down:\n" +
+			"mails go through the database's outbox.",
+		Example: "  sealq accounts register --email ada@example.com < password.txt\n  sealq accounts show --email ada@example.com",
+	}, p.accountsRegister(), p.accountsActivate(), p.accountsLogin(), p.accountsShow())
+}
+
+// accountOptions are what every accounts command reads.
+func accountOptions() []string {
+	return []string{"database-url", "pending-ttl", "lockout-limit", "lockout-for"}
+}
+
+// maxLockoutLimit is far above what still hinders guessing.
+const maxLockoutLimit = 1000
+
+// withAccounts opens the accounts in the database for one command.
+func (p *program) withAccounts(do func(ctx context.Context, s *session, a app.Accounts, args []string) error, check func(s *session) error) func(*cobra.Command, []string) error {
+	return p.action(func(ctx context.Context, s *session, args []string) (err error) {
+		if check != nil {
+			if err := check(s); err != nil {
+				return err
+			}
+		}
+		c, err := s.accountsConfig()
+		if err != nil {
+			return err
+		}
+		d, err := s.database()
+		if err != nil {
+			return err
+		}
+		db, err := d.openMigrated(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, db.Close()) }()
+		a, err := db.Accounts(c)
+		if err != nil {
+			return err
+		}
+		return do(ctx, s, a, args)
+	})
+}
+
+func (s *session) accountsConfig() (c accounts.Config, err error) {
+	if c.PendingTTL, err = s.Duration("pending-ttl"); err != nil {
+		return c, err
+	}
+	if c.Lockout.Limit, err = s.Count("lockout-limit", maxLockoutLimit); err != nil {
+		return c, err
+	}
+	c.Lockout.For, err = s.Duration("lockout-for")
+	return c, err
+}
+
+// needsEmail adds --email to a command and requires it.
+func needsEmail(c *cobra.Command, email *string) func(*session) error {
+	c.Flags().StringVar(email, "email", "", "the account's `address`")
+	return func(*session) error {
+		if *email == "" {
+			return wrongly("--email is required: give the account's address")
+		}
+		return nil
+	}
+}
+
+// inEmail makes a malformed address a mistake in --email.
+func inEmail(err error) error {
+	if refused, ok := errors.AsType[*accounts.EmailError](err); ok {
+		return wrongly("--email: %w", refused)
+	}
+	return err
+}
+
+func (p *program) accountsRegister() *cobra.Command {
+	var email string
+	c := uses(&cobra.Command{
+		Use: "register", Short: "Register an address; its confirmation mail goes through the outbox", Args: exactly(),
+		Long:    "Register an address. The password is all of standard input up to one line end; a terminal is asked for it.",
+		Example: "  sealq accounts register --email ada@example.com < password.txt",
+	}, accountOptions()...)
+	c.RunE = p.withAccounts(func(ctx context.Context, s *session, a app.Accounts, _ []string) error {
+		password, err := s.readPassword(ctx, "Password: ", "Again: ")
+		if err != nil {
+			return err
+		}
+		pending, err := a.Register(ctx, accounts.Registration{Email: email, Password: password})
+		if err != nil {
+			return inEmail(err)
+		}
+		return s.printJSON(map[string]any{"pending_id": pending.ID, "expires_at": pending.ExpiresAt.UTC()})
+	}, needsEmail(c, &email))
+	return c
+}
+
+func (p *program) accountsActivate() *cobra.Command {
+	return uses(&cobra.Command{
+		Use: "activate KEY", Short: "Activate an account with the key of a confirmation link", Args: exactly("KEY"),
+		Example: "  sealq accounts activate 2ZzPpG4qk0…",
+		RunE: p.withAccounts(func(ctx context.Context, s *session, a app.Accounts, args []string) error {
+			user, err := a.Activate(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return s.printUser(user)
+		}, nil),
+	}, accountOptions()...)
+}
+
+func (p *program) accountsLogin() *cobra.Command {
+	var email string
+	c := uses(&cobra.Command{
+		Use: "login", Short: "Check an address and password, as a login does", Args: exactly(),
+		Long:    "Check an address and password. A wrong one counts towards the lockout. The password is all of standard input up\nto one line end; a terminal is asked for it.",
+		Example: "  sealq accounts login --email ada@example.com < password.txt",
+	}, accountOptions()...)
+	c.RunE = p.withAccounts(func(ctx context.Context, s *session, a app.Accounts, _ []string) error {
+		password, err := s.readPassword(ctx, "Password: ")
+		if err != nil {
+			return err
+		}
+		user, err := a.Authenticate(ctx, email, password)
+		if err != nil {
+			return err
+		}
+		return s.printUser(user)
+	}, needsEmail(c, &email))
+	return c
+}
+
+func (s *session) printUser(u accounts.User) error {
+	return s.printJSON(map[string]string{"id": u.ID, "email": u.Email})
+}
+
+func (p *program) accountsShow() *cobra.Command {
+	var email string
+	c := uses(&cobra.Command{
+		Use: "show", Short: "Tell where an address stands", Args: exactly(),
+		Example: "  sealq accounts show --email ada@example.com --json",
+	}, accountOptions()...)
+	c.RunE = p.withAccounts(func(ctx context.Context, s *session, a app.Accounts, _ []string) error {
+		status, err := a.Show(ctx, email)
+		if err != nil {
+			return inEmail(err)
+		}
+		if s.json {
+			return s.printJSON(status)
+		}
+		w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
+		for _, line := range [][2]string{
+			{"email", status.Email},
+			{"status", string(status.Status)},
+			{"user", orDash(status.UserID)},
+			{"registration", orDash(status.PendingID)},
+			{"can be confirmed until", moment(status.ExpiresAt)},
+			{"mail accepted", moment(status.SentAt)},
+			{"failed logins", fmt.Sprint(status.FailedAttempts)},
+			{"last failure", moment(status.LastFailedAt)},
+			{"locked until", moment(status.LockedUntil)},
+		} {
+			fmt.Fprintf(w, "%s\t%s\n", line[0], line[1])
+		}
+		return flush(w)
+	}, needsEmail(c, &email))
+	return c
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/cmd/sealq/internal/config"
+	"github.com/sealq/sealq/mail"
+	"github.com/sealq/sealq/signing"
+)
+
+// database is where --database-url leads.
+type database struct {
+	url   string
+	where string // for people: no credentials
+	path  string // of an SQLite file, else ""
+}
+
+// database reads --database-url. It connects to nothing.
+func (s *session) database() (database, error) {
+	text, err := s.Required("database-url", "give postgres://USER:PASSWORD@HOST:5432/DATABASE or sqlite:PATH")
+	if err != nil {
+		return database{}, err
+	}
+	if path, ok := strings.CutPrefix(text, "sqlite:"); ok {
+		if path == "" {
+			return database{}, wrongly("--database-url names no file: write sqlite:PATH")
+		}
+		return database{url: text, where: path, path: path}, nil
+	}
+	u, err := config.ParseURL("--database-url", text)
+	if err != nil {
+		return database{}, err
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return database{}, wrongly("--database-url must begin with postgres:// or sqlite:")
+	}
+	parsed, err := pgx.ParseConfig(text)
+	if err != nil { // not repeated: what pgx does not understand may be a part of the password
+		return database{}, wrongly("--database-url is not understood: write it like postgres://USER:PASSWORD@HOST:5432/DATABASE")
+	}
+	return database{url: text, where: net.JoinHostPort(parsed.Host, strconv.Itoa(int(parsed.Port)))}, nil
+}
+
+// open connects. It makes no SQLite file: that is for migrate up.
+func (d database) open(ctx context.Context) (app.Database, error) {
+	if d.path != "" {
+		if _, err := os.Stat(d.path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no database %s (--database-url): run `sealq migrate up`, or correct the path", d.path)
+		}
+	}
+	return d.openOrCreate(ctx)
+}
+
+func (d database) openOrCreate(ctx context.Context) (app.Database, error) {
+	opening, cancel := context.WithTimeout(ctx, reachPatience)
+	defer cancel()
+	db, err := app.Open(opening, d.url)
+	if err != nil {
+		return nil, d.unreachable(err)
+	}
+	if err := db.Ping(opening); err != nil {
+		return nil, errors.Join(d.unreachable(err), db.Close())
+	}
+	return db, nil
+}
+
+// unreachable explains an error of opening. SQLite's say what to do about the file themselves.
+func (d database) unreachable(err error) error {
+	if d.path != "" {
+		return err
+	}
+	return fmt.Errorf("cannot reach the database at %s (--database-url): %w; start it or correct the URL", d.where, brief(err))
+}
+
+// openMigrated connects and requires the tables to be up to date.
+func (d database) openMigrated(ctx context.Context) (app.Database, error) {
+	db, err := d.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, pending, err := db.MigrationStatus(ctx)
+	if err == nil && len(pending) > 0 {
+		err = fmt.Errorf("the database at %s (--database-url) lacks %s: run `sealq migrate up`", d.where, plural(len(pending), "migration"))
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+// ringSource reads --keys.
+func (s *session) ringSource() (signing.Source, error) {
+	text, err := s.Required("keys", "give file:PATH or env:NAME")
+	if err != nil {
+		return nil, err
+	}
+	if text == "database" {
+		return nil, wrongly("--keys database is not built yet: use file:PATH, or env:NAME for development")
+	}
+	source, err := signing.ParseSource(text)
+	if err != nil { // not repeated: it may be a ring in the wrong place
+		return nil, wrongly("--keys must be file:PATH, or env:NAME for development")
+	}
+	return source, nil
+}
+
+// ring reads --keys and --audience.
+func (s *session) ring() (signing.Source, string, error) {
+	source, err := s.ringSource()
+	if err != nil {
+		return nil, "", err
+	}
+	audience, err := s.Required("audience", "name this deployment, such as prod-eu; what signs and what verifies must name the same one")
+	if err != nil {
+		return nil, "", err
+	}
+	return source, audience, nil
+}
+
+// openKeys loads the ring. With it goes a goroutine that follows the source: Close ends it.
+func (s *session) openKeys(ctx context.Context, source signing.Source, audience string) (*signing.Keys, error) {
+	keys, err := signing.OpenWith(ctx, source, audience, signing.Options{Logger: s.logger})
+	if errors.Is(err, signing.ErrInvalidAudience) {
+		return nil, wrongly("--audience: %v", signing.ErrInvalidAudience)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--keys: %w", err)
+	}
+	return keys, nil
+}
+
+// mailServer is where --smtp-url leads.
+type mailServer struct {
+	*mail.Sender
+	where string // for people: no credentials
+}
+
+// mailServer reads --smtp-url and --mail-from. It connects to nothing.
+func (s *session) mailServer() (mailServer, error) {
+	text, err := s.Required("smtp-url", "give smtp://USER:PASSWORD@HOST:587?tls=starttls")
+	if err != nil {
+		return mailServer{}, err
+	}
+	from, err := s.Required("mail-from", "name the sender, such as no-reply@example.com")
+	if err != nil {
+		return mailServer{}, err
+	}
+	u, err := mail.ParseURL(text)
+	if err != nil { // it repeats nothing of the URL
+		return mailServer{}, wrongly("--smtp-url: %w", err)
+	}
+	sender, err := mail.NewSender(mail.Config{URL: text, From: from, Logger: s.logger})
+	if _, ok := errors.AsType[*mail.MessageError](err); ok {
+		return mailServer{}, wrongly("--mail-from: %w", err)
+	}
+	return mailServer{Sender: sender, where: net.JoinHostPort(u.Host, strconv.Itoa(u.Port))}, err
+}
+
+// reach logs in as for a message, and leaves.
+func (m mailServer) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*reachPatience)
+	defer cancel()
+	if err := m.Ping(ctx); err != nil {
+		return fmt.Errorf("cannot use the mail server at %s (--smtp-url): %w", m.where, err)
+	}
+	return nil
+}

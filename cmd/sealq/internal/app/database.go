@@ -1,0 +1,127 @@
+package app
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/relay"
+	"github.com/sealq/sealq/scheduler"
+	"github.com/sealq/sealq/store"
+	"github.com/sealq/sealq/store/postgres"
+	"github.com/sealq/sealq/store/sqlite"
+	"github.com/sealq/sealq/worker"
+	"github.com/sealq/sealq/worker/authworker"
+)
+
+// backend is all that sealq's packages ask of a driver. That both drivers have it is checked by Open.
+type backend[Tx any] interface {
+	store.DB
+	InTx(ctx context.Context, fn func(tx Tx) error) error
+	jobs.Outbox[Tx]
+	relay.Rows
+	worker.Ledger[Tx]
+	worker.Effects
+	worker.Outbox
+	worker.Quarantine
+	authworker.Store[Tx]
+	accounts.Store[Tx]
+	scheduler.Ticks
+	QuarantineReader
+}
+
+// QuarantineReader shows refused tasks to people.
+type QuarantineReader interface {
+	// QuarantineList lists entries, the newest first, without payloads.
+	QuarantineList(ctx context.Context, limit int) ([]jobs.Refused, error)
+	// QuarantineShow reads one entry whole, or jobs.ErrNoSuchEntry.
+	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
+}
+
+// Database is a database of either driver.
+type Database interface {
+	store.DB
+	QuarantineReader
+	scheduler.Ticks
+	// Enqueue records a job in the outbox.
+	Enqueue(ctx context.Context, j jobs.Job) (id string, err error)
+	// Accounts are the accounts in this database. Their mails go through its outbox.
+	Accounts(c accounts.Config) (Accounts, error)
+	// Worker makes a worker, with its relay, on this database.
+	Worker(c WorkerConfig) (*Worker, error)
+}
+
+// Accounts is accounts.Accounts with a transaction of its own for each call.
+type Accounts interface {
+	Register(ctx context.Context, r accounts.Registration) (accounts.Pending, error)
+	Activate(ctx context.Context, key string) (accounts.User, error)
+	Authenticate(ctx context.Context, email, password string) (accounts.User, error)
+	Show(ctx context.Context, email string) (accounts.Status, error)
+}
+
+// Open opens the database at url: postgres://… or sqlite:PATH. It does not migrate.
+func Open(ctx context.Context, url string) (Database, error) {
+	db, err := store.Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	switch db := db.(type) {
+	case *postgres.DB:
+		return database[pgx.Tx]{backend: db}, nil
+	case *sqlite.DB:
+		return database[*sql.Tx]{backend: db}, nil
+	default:
+		return nil, errors.Join(fmt.Errorf("open database: no driver for %T", db), db.Close())
+	}
+}
+
+type database[Tx any] struct{ backend[Tx] }
+
+func (d database[Tx]) Enqueue(ctx context.Context, j jobs.Job) (string, error) {
+	var id string
+	err := d.InTx(ctx, func(tx Tx) error {
+		var err error
+		id, err = d.EnqueueTx(ctx, tx, j)
+		return err
+	})
+	return id, err
+}
+
+func (d database[Tx]) Accounts(c accounts.Config) (Accounts, error) {
+	a, err := accounts.New(d.backend, authjobs.NewNotifier(d.backend), c)
+	if err != nil {
+		return nil, err
+	}
+	return inTx[Tx]{Accounts: a, run: d.InTx}, nil
+}
+
+type inTx[Tx any] struct {
+	*accounts.Accounts[Tx]
+	run func(context.Context, func(Tx) error) error
+}
+
+func (a inTx[Tx]) Register(ctx context.Context, r accounts.Registration) (accounts.Pending, error) {
+	var p accounts.Pending
+	err := a.run(ctx, func(tx Tx) error {
+		var err error
+		p, err = a.Accounts.Register(ctx, tx, r)
+		return err
+	})
+	return p, err
+}
+
+func (a inTx[Tx]) Activate(ctx context.Context, key string) (accounts.User, error) {
+	var u accounts.User
+	err := a.run(ctx, func(tx Tx) error {
+		var err error
+		u, err = a.Accounts.Activate(ctx, tx, key)
+		return err
+	})
+	return u, err
+}

@@ -1,0 +1,143 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/relay"
+	"github.com/sealq/sealq/mail"
+	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/worker"
+	"github.com/sealq/sealq/worker/authworker"
+)
+
+// WorkerConfig of a Worker.
+type WorkerConfig struct {
+	// Redis should be a client of the worker's own: it gets a hook that stops fetching while the key alarm is raised.
+	Redis  redis.UniversalClient
+	Keys   *signing.Keys
+	Sender *mail.Sender
+	// BaseURL is where the links in mails lead.
+	BaseURL string
+	// Product names the app in mails. Zero: the base URL's host.
+	Product string
+	// MailDomain is what Message-IDs end in. Zero: the base URL's host.
+	MailDomain string
+	// Queues and their weights. Zero: DefaultQueues.
+	Queues map[string]int
+	// Concurrency is how many tasks run at once. Zero: 16.
+	Concurrency int
+	// TaskPoll is the pause between two looks at empty queues. Zero: 200 ms.
+	TaskPoll time.Duration
+	// ForwardPoll is the pause between two looks for delayed tasks that are due. Zero: 1 s.
+	ForwardPoll time.Duration
+	// Shutdown is how long running tasks may take to finish when the worker stops. Zero: 20 s.
+	Shutdown time.Duration
+	// Relay of the outbox. Its Logger is the worker's where nil.
+	Relay relay.Config
+	// OnVerdict is told of every task. Zero: nobody is.
+	OnVerdict func(context.Context, worker.Verdict)
+	Logger    *slog.Logger
+}
+
+// DefaultQueues are the queues that a worker serves unless told otherwise.
+func DefaultQueues() map[string]int {
+	return map[string]int{jobs.QueueCritical: 6, jobs.QueueMail: 3, jobs.QueueDefault: 2, jobs.QueueMaintenance: 1}
+}
+
+// Worker runs tasks, and relays the outbox into the queue.
+type Worker struct {
+	server   *asynq.Server
+	verifier *worker.Verifier
+	handler  asynq.Handler
+	relay    *relay.Relay
+}
+
+// Worker makes a worker, with its relay, on this database.
+func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Relay.Logger == nil {
+		c.Relay.Logger = c.Logger
+	}
+	catalog, err := jobs.NewCatalog(authjobs.Definitions()...)
+	if err != nil {
+		return nil, err
+	}
+	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: d.backend, Logger: c.Logger})
+	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), authworker.Config{
+		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, Product: c.Product, MailDomain: c.MailDomain, Logger: c.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := handlers.Check(catalog); err != nil {
+		return nil, err
+	}
+	verifier, err := worker.New(c.Keys, worker.Config{
+		Quarantine: d.backend, Effects: d.backend, OnVerdict: c.OnVerdict, Logger: c.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(c.Redis), c.Keys, jobs.Config{})
+	if err != nil {
+		return nil, err
+	}
+	r, err := relay.New(d.backend, enqueuer, catalog, c.Keys, c.Redis, c.Relay)
+	if err != nil {
+		return nil, err
+	}
+	c.Redis.AddHook(worker.Gate(verifier.MayFetch))
+	return &Worker{
+		server:   asynq.NewServerFromRedisClient(c.Redis, verifier.Config(c.server())),
+		verifier: verifier, handler: verifier.Handler(handlers), relay: r,
+	}, nil
+}
+
+func (c WorkerConfig) server() asynq.Config {
+	if len(c.Queues) == 0 {
+		c.Queues = DefaultQueues()
+	}
+	return asynq.Config{
+		Queues: c.Queues, Concurrency: orDefault(c.Concurrency, 16),
+		TaskCheckInterval:        orDefault(c.TaskPoll, 200*time.Millisecond),
+		DelayedTaskCheckInterval: orDefault(c.ForwardPoll, time.Second),
+		ShutdownTimeout:          orDefault(c.Shutdown, 20*time.Second),
+		Logger:                   asynqLogger{c.Logger}, LogLevel: asynq.WarnLevel,
+	}
+}
+
+func orDefault[T int | time.Duration](v, zero T) T {
+	if v <= 0 {
+		return zero
+	}
+	return v
+}
+
+// Ready says why the worker should not be called ready, nil if nothing speaks against it.
+func (w *Worker) Ready() error { return w.verifier.Alarm() }
+
+// Nudge tells the relay that a job was just recorded by this process.
+func (w *Worker) Nudge() { w.relay.Nudge() }
+
+// Run works until ctx ends, then lets running tasks finish and stops the relay.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.server.Start(w.handler); err != nil {
+		return fmt.Errorf("start worker: %w", err)
+	}
+	var g errgroup.Group
+	g.Go(func() error { return w.relay.Run(ctx) })
+	<-ctx.Done()
+	w.server.Shutdown()
+	return g.Wait() //nolint:wrapcheck // the relay's own
+}

@@ -1,0 +1,113 @@
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Option is one setting. Its name is the flag's, without dashes; environment and file derive theirs from it.
+type Option struct {
+	Name    string
+	Usage   string
+	Default string
+	Secret  bool // shown redacted, and accepted as a file that holds it: --NAME-file
+}
+
+// Flag is how the command line spells it.
+func (o Option) Flag() string { return "--" + o.Name }
+
+// Key is how the file spells it.
+func (o Option) Key() string { return strings.ReplaceAll(o.Name, "-", "_") }
+
+// Env is how the environment spells it.
+func (o Option) Env() string { return envPrefix + strings.ToUpper(o.Key()) }
+
+// inFile is the option that names a file with this one's value.
+func (o Option) inFile() Option {
+	return Option{Name: o.Name + "-file", Usage: "file that holds the value of --" + o.Name}
+}
+
+const (
+	envPrefix     = "SEALQ_"
+	envTestPrefix = "SEALQ_TEST_" // of the project's own tests
+	// FileFlag names the file of settings. It is no option: it cannot stand in the file itself.
+	FileFlag = "config"
+)
+
+// Options are all options of the binary, in the order in which they are shown.
+func Options() []Option {
+	return []Option{
+		{Name: "redis-url", Secret: true, Default: "redis://127.0.0.1:6379/0", Usage: "the queue: redis:// rediss:// redis-socket:// redis-sentinel:// redis-cluster://"},
+		{Name: "database-url", Secret: true, Usage: "the database: postgres://… or sqlite:PATH"},
+		{Name: "keys", Default: "file:keys.json", Usage: "the key ring: file:PATH or env:NAME (development)"},
+		{Name: "audience", Usage: "this deployment's name, such as prod-eu: what is signed for one verifies in no other"},
+		{Name: "smtp-url", Secret: true, Usage: "the mail server: smtp://user:password@host:587?tls=starttls|implicit|none"},
+		{Name: "mail-from", Usage: "the sender of mails, such as no-reply@example.com"},
+		{Name: "base-url", Default: "http://localhost:8080", Usage: "where the links in mails lead"},
+		{Name: "product", Usage: "the name of the app in mails (default: the host of --base-url)"},
+		{Name: "listen", Default: "127.0.0.1:8080", Usage: "address of /healthz and /readyz"},
+		{Name: "queues", Default: "critical=6,mail=3,default=2,maintenance=1", Usage: "queues to serve and their weights"},
+		{Name: "concurrency", Default: "16", Usage: "how many tasks run at once"},
+		{Name: "overdue", Default: "2m", Usage: "how long an enqueued job may be overdue before it is looked for in Redis, and restored"},
+		{Name: "shutdown-timeout", Default: "20s", Usage: "how long running tasks may take to finish at the end"},
+		{Name: "pending-ttl", Default: "24h", Usage: "how long a registration can be confirmed"},
+		{Name: "lockout-limit", Default: "5", Usage: "failed logins in a row that lock an account"},
+		{Name: "lockout-for", Default: "15m", Usage: "how long a lock lasts"},
+		{Name: "expire-pending-cron", Default: "*/5 * * * *", Usage: "when registrations that nobody confirmed are deleted (UTC)"},
+		{Name: "reset-lockouts-cron", Default: "* * * * *", Usage: "when locks that are over are cleared (UTC)"},
+		{Name: "log-level", Default: "info", Usage: "debug, info, warn or error"},
+		{Name: "log-format", Default: "text", Usage: "text or json"},
+	}
+}
+
+// expanded are the options together with the files that may hold secrets.
+func expanded() []Option {
+	var all []Option
+	for _, o := range Options() {
+		all = append(all, o)
+		if o.Secret {
+			all = append(all, o.inFile())
+		}
+	}
+	return all
+}
+
+// lookup finds an option by its name. Asking for one that is not in the table is a mistake in this program.
+func lookup(name string) Option {
+	for _, o := range Options() {
+		if o.Name == name {
+			return o
+		}
+	}
+	panic("config: no option " + name)
+}
+
+// AddFlags adds a flag for every option, and --config.
+func AddFlags(fs *pflag.FlagSet) {
+	fs.String(FileFlag, "", "YAML file of settings, such as redis_url: … (or "+envPrefix+"CONFIG)")
+	for _, o := range expanded() {
+		fs.String(o.Name, o.Default, o.Usage)
+	}
+}
+
+// Flags are the flags of the named options, for showing them.
+func Flags(names ...string) *pflag.FlagSet {
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	fs.SortFlags = false
+	for _, name := range names {
+		o := lookup(name)
+		usage := o.Usage
+		if o.Secret {
+			usage += "; or --" + o.inFile().Name
+		}
+		fs.String(o.Name, o.Default, usage)
+	}
+	return fs
+}
+
+// Place is where the option stands in the table.
+func Place(name string) int {
+	return slices.IndexFunc(Options(), func(o Option) bool { return o.Name == name })
+}

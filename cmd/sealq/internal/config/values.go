@@ -1,0 +1,125 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// Duration is the option's value, which must be above zero.
+func (s *Settings) Duration(name string) (time.Duration, error) {
+	text, err := s.Text(name)
+	if err != nil {
+		return 0, err
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, refuse(fmt.Sprintf("%s %q is not a duration above zero: write one like 90s, 15m or 24h", lookup(name).Flag(), text))
+	}
+	return d, nil
+}
+
+// Count is the option's value, a whole number from 1 to most.
+func (s *Settings) Count(name string, most int) (int, error) {
+	text, err := s.Text(name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > most {
+		return 0, refuse(fmt.Sprintf("%s %q is not a whole number from 1 to %d", lookup(name).Flag(), text, most))
+	}
+	return n, nil
+}
+
+// Weights is the option's value, such as critical=6,mail=3.
+func (s *Settings) Weights(name string) (map[string]int, error) {
+	text, err := s.Text(name)
+	if err != nil {
+		return nil, err
+	}
+	weights := make(map[string]int)
+	for part := range strings.SplitSeq(text, ",") {
+		queue, number, _ := strings.Cut(strings.TrimSpace(part), "=")
+		weight, err := strconv.Atoi(number)
+		switch {
+		case err != nil, weight < 1, weight > 1000, queue == "", strings.ContainsAny(queue, "{} "):
+			return nil, refuse(fmt.Sprintf("%s: %q is not QUEUE=WEIGHT, such as critical=6, with a weight from 1 to 1000", lookup(name).Flag(), part))
+		case weights[queue] != 0:
+			return nil, refuse(fmt.Sprintf("%s names the queue %q twice", lookup(name).Flag(), queue))
+		}
+		weights[queue] = weight
+	}
+	return weights, nil
+}
+
+// Cron is the option's value, a cron expression that the scheduler takes.
+func (s *Settings) Cron(name string) (string, error) {
+	text, err := s.Text(name)
+	if err != nil {
+		return "", err
+	}
+	if _, err := cron.ParseStandard(text); err != nil {
+		return "", refuse(fmt.Sprintf("%s %q is not a cron expression: write five fields like \"*/5 * * * *\", or one like \"@every 5m\"", lookup(name).Flag(), text))
+	}
+	return text, nil
+}
+
+// Address is the option's value, an address to listen on.
+func (s *Settings) Address(name string) (string, error) {
+	text, err := s.Text(name)
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(text)
+	if n, numErr := strconv.Atoi(port); err != nil || numErr != nil || n < 0 || n > 65535 {
+		return "", refuse(fmt.Sprintf("%s %q is not HOST:PORT, such as 127.0.0.1:8080 or :8080", lookup(name).Flag(), text))
+	}
+	return text, nil
+}
+
+// Page is the option's value, an http or https URL.
+func (s *Settings) Page(name string) (string, error) {
+	text, err := s.Text(name)
+	if err != nil {
+		return "", err
+	}
+	u, err := ParseURL(lookup(name).Flag(), text)
+	if err != nil {
+		return "", err
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return "", refuse(lookup(name).Flag() + " must be an http:// or https:// URL with a host and without a user, such as https://app.example")
+	}
+	return text, nil
+}
+
+// LogLevel is the value of --log-level.
+func (s *Settings) LogLevel() (slog.Level, error) {
+	text, err := s.Text("log-level")
+	if err != nil {
+		return 0, err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(text)); err != nil {
+		return 0, refuse(fmt.Sprintf("--log-level %q is not debug, info, warn or error", text))
+	}
+	return level, nil
+}
+
+// LogJSON says whether --log-format asks for JSON.
+func (s *Settings) LogJSON() (bool, error) {
+	text, err := s.Text("log-format")
+	if err != nil {
+		return false, err
+	}
+	if text != "text" && text != "json" {
+		return false, refuse(fmt.Sprintf("--log-format %q is not text or json", text))
+	}
+	return text == "json", nil
+}

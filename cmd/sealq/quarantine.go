@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/worker"
+)
+
+// entry is a refused task as it is listed.
+type entry struct {
+	ID            string         `json:"id"`
+	TaskID        string         `json:"task_id"`
+	Queue         string         `json:"queue"`
+	Kind          string         `json:"kind"`
+	Reason        signing.Reason `json:"reason"`
+	KID           string         `json:"kid"`
+	Size          int64          `json:"size"`
+	PayloadSHA256 string         `json:"payload_sha256"`
+	ReceivedAt    time.Time      `json:"received_at"`
+}
+
+// wholeEntry is one as it is shown.
+type wholeEntry struct {
+	entry
+	Headers   map[string]string `json:"headers"`
+	MaxRetry  int               `json:"max_retry"`
+	Detail    string            `json:"detail"`
+	Authentic bool              `json:"authentic"`
+	Payload   []byte            `json:"payload_base64"`
+}
+
+func newEntry(r jobs.Refused) entry {
+	return entry{
+		ID: r.ID, TaskID: r.TaskID, Queue: r.Queue, Kind: r.Kind, Reason: r.Reason, KID: r.KID, Size: r.Size,
+		PayloadSHA256: hex.EncodeToString(r.PayloadSHA256[:]), ReceivedAt: r.ReceivedAt.UTC(),
+	}
+}
+
+func (p *program) quarantine() *cobra.Command {
+	return group(&cobra.Command{
+		Use: "quarantine", Short: "Look at the tasks that workers refused",
+		Example: "  sealq quarantine list\n  sealq quarantine list --dir sealq-quarantine",
+	}, p.quarantineList(), p.quarantineShow())
+}
+
+const dirUsage = "a `folder` that is the quarantine of workers without a database"
+
+// quarantined opens the quarantine: a folder where one is named, else the database's.
+func (s *session) quarantined(ctx context.Context, dir string) (app.QuarantineReader, func() error, error) {
+	if dir == "" {
+		d, err := s.database()
+		if err != nil {
+			return nil, nil, err
+		}
+		db, err := d.openMigrated(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return db, db.Close, nil
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() { // opening would make it
+		return nil, nil, wrongly("--dir %s is no folder: name the quarantine's folder", dir)
+	}
+	folder, err := worker.OpenDir(dir)
+	return folder, func() error { return nil }, err
+}
+
+func (p *program) quarantineList() *cobra.Command {
+	var limit int
+	var dir string
+	c := uses(&cobra.Command{
+		Use: "list", Short: "List refused tasks, the newest first", Args: exactly(),
+		Example: "  sealq quarantine list --limit 20\n  sealq quarantine list --json",
+		RunE: p.action(func(ctx context.Context, s *session, _ []string) (err error) {
+			if limit < 1 {
+				return wrongly("--limit must be 1 or more")
+			}
+			q, closeQ, err := s.quarantined(ctx, dir)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, closeQ()) }()
+			refused, err := q.QuarantineList(ctx, limit)
+			if err != nil {
+				return err
+			}
+			entries := make([]entry, 0, len(refused))
+			for _, r := range refused {
+				entries = append(entries, newEntry(r))
+			}
+			if s.json {
+				return s.printJSON(entries)
+			}
+			w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "ID\tRECEIVED\tREASON\tKIND\tQUEUE\tTASK\tKID\tSIZE")
+			for _, e := range entries {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", e.ID, moment(&e.ReceivedAt), e.Reason, e.Kind, e.Queue, e.TaskID, orDash(e.KID), e.Size)
+			}
+			return flush(w)
+		}),
+	}, "database-url")
+	c.Flags().IntVar(&limit, "limit", 1000, "how many at most")
+	c.Flags().StringVar(&dir, "dir", "", dirUsage)
+	return c
+}
+
+func (p *program) quarantineShow() *cobra.Command {
+	var dir string
+	c := uses(&cobra.Command{
+		Use: "show ID", Short: "Show one refused task with its bytes, undecoded", Args: exactly("ID"),
+		Example: "  sealq quarantine show 0199a1b2-0000-7000-8000-000000000000",
+		RunE: p.action(func(ctx context.Context, s *session, args []string) (err error) {
+			q, closeQ, err := s.quarantined(ctx, dir)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, closeQ()) }()
+			r, err := q.QuarantineShow(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			whole := wholeEntry{
+				entry: newEntry(r), Headers: r.Headers, MaxRetry: r.MaxRetry, Detail: r.Detail, Authentic: r.Authentic, Payload: r.Payload,
+			}
+			if s.json {
+				return s.printJSON(whole)
+			}
+			return s.printEntry(whole)
+		}),
+	}, "database-url")
+	c.Flags().StringVar(&dir, "dir", "", dirUsage)
+	return c
+}
+
+// printEntry writes an entry for people. What the task chose is quoted where it is not made printable already,
+// and its payload is a hex dump: a terminal must not obey it.
+func (s *session) printEntry(e wholeEntry) error {
+	w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
+	for _, line := range [][2]string{
+		{"id", e.ID},
+		{"task", e.TaskID},
+		{"queue", e.Queue},
+		{"kind", e.Kind},
+		{"received", moment(&e.ReceivedAt)},
+		{"reason", string(e.Reason)},
+		{"detail", e.Detail},
+		{"authentic", fmt.Sprint(e.Authentic)},
+		{"kid", orDash(e.KID)},
+		{"max retry", fmt.Sprint(e.MaxRetry)},
+		{"size", plural(int(e.Size), "byte")},
+		{"sha256", e.PayloadSHA256},
+	} {
+		fmt.Fprintf(w, "%s\t%s\n", line[0], line[1])
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
+		fmt.Fprintf(w, "header\t%+q: %+q\n", name, e.Headers[name])
+	}
+	if err := flush(w); err != nil {
+		return err
+	}
+	fmt.Fprint(s.stdout, hex.Dump(e.Payload))
+	return nil
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

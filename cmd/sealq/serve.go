@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/signing"
+)
+
+func workerOptions() []string {
+	return []string{
+		"redis-url", "database-url", "keys", "audience", "smtp-url", "mail-from", "base-url", "product", "queues", "concurrency",
+		"overdue", "listen", "shutdown-timeout", "log-level", "log-format",
+	}
+}
+
+func schedulerOptions() []string {
+	return []string{"database-url", "expire-pending-cron", "reset-lockouts-cron", "listen", "shutdown-timeout", "log-level", "log-format"}
+}
+
+func (p *program) serve() *cobra.Command {
+	return uses(&cobra.Command{
+		Use: "serve", Short: "Run worker and scheduler in one process", Args: exactly(),
+		Long: "Run worker, relay and scheduler in one process, with /healthz and /readyz on --listen. Any number may run side by\n" +
+			"side. SIGINT or SIGTERM ends it in order, a second one at once.",
+		Example: "  sealq serve --database-url sqlite:sealq.db --audience dev --smtp-url 'smtp://127.0.0.1:1025?tls=none' \\\n    --mail-from no-reply@example.com",
+		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, true, true) }),
+	}, slices.Compact(slices.Sorted(slices.Values(append(workerOptions(), schedulerOptions()...))))...)
+}
+
+func (p *program) worker() *cobra.Command {
+	return uses(&cobra.Command{
+		Use: "worker", Short: "Verify and run tasks, and relay the outbox into Redis", Args: exactly(),
+		Long:    "Verify and run tasks, and relay the outbox into Redis, with /healthz and /readyz on --listen.",
+		Example: "  sealq worker --config sealq.yaml --queues critical=6,mail=3",
+		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, true, false) }),
+	}, workerOptions()...)
+}
+
+func (p *program) scheduler() *cobra.Command {
+	return uses(&cobra.Command{
+		Use: "scheduler", Short: "Turn due times into jobs", Args: exactly(),
+		Long:    "Turn the due times of schedules into jobs in the database's outbox, with /healthz and /readyz on --listen. It needs\nneither Redis nor keys. Several never double a due time.",
+		Example: "  sealq scheduler --config sealq.yaml",
+		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, false, true) }),
+	}, schedulerOptions()...)
+}
+
+// plan is what a long-running command needs, read and checked, with nothing opened yet.
+type plan struct {
+	database database
+	listen   string
+	shutdown time.Duration
+	worker   *workerPlan // nil: none
+	crons    *app.Crons  // nil: no scheduler
+}
+
+type workerPlan struct {
+	redis    redisServer
+	source   signing.Source
+	audience string
+	mail     mailServer
+	config   app.WorkerConfig
+}
+
+func (s *session) plan(withWorker, withScheduler bool) (p plan, err error) {
+	if p.database, err = s.database(); err != nil {
+		return p, err
+	}
+	if p.listen, err = s.Address("listen"); err != nil {
+		return p, err
+	}
+	if p.shutdown, err = s.Duration("shutdown-timeout"); err != nil {
+		return p, err
+	}
+	if withWorker {
+		if p.worker, err = s.workerPlan(p.shutdown); err != nil {
+			return p, err
+		}
+	}
+	if withScheduler {
+		p.crons = &app.Crons{}
+		if p.crons.ExpirePending, err = s.Cron("expire-pending-cron"); err != nil {
+			return p, err
+		}
+		p.crons.ResetLockouts, err = s.Cron("reset-lockouts-cron")
+	}
+	return p, err
+}
+
+func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
+	p := &workerPlan{config: app.WorkerConfig{Shutdown: shutdown, Logger: s.logger}}
+	var errs [8]error
+	p.redis, errs[0] = s.redis()
+	p.source, p.audience, errs[1] = s.ring()
+	p.mail, errs[2] = s.mailServer()
+	p.config.BaseURL, errs[3] = s.Page("base-url")
+	p.config.Product, errs[4] = s.Text("product")
+	p.config.Queues, errs[5] = s.Weights("queues")
+	p.config.Concurrency, errs[6] = s.Count("concurrency", 10_000)
+	p.config.Relay.Overdue, errs[7] = s.Duration("overdue")
+	for _, err := range errs {
+		if err != nil {
+			return nil, err // one at a time: one sentence
+		}
+	}
+	return p, nil
+}

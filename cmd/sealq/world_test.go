@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sealq/sealq/internal/testservers"
+	"github.com/sealq/sealq/internal/testservers/instance"
+	"github.com/sealq/sealq/mail/catcher"
+)
+
+// world is what stands around one script.
+type world struct {
+	t       testing.TB
+	redis   *testservers.RedisServer
+	mails   *catcher.Catcher
+	stalls  chan struct{} // a mail is stalled for each
+	running map[string]*process
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	return &world{t: t, stalls: make(chan struct{}, 100), running: make(map[string]*process)}
+}
+
+func (w *world) useRedis(ts *testscript.TestScript, args []string) {
+	switch {
+	case len(args) == 0:
+		w.redis = testservers.Redis(w.t)
+		ts.Setenv("SEALQ_REDIS_URL", w.redis.URL())
+	case args[0] == "stop":
+		w.redis.Stop(w.t)
+	default:
+		w.redis.Start(w.t)
+	}
+}
+
+func (w *world) usePostgres(ts *testscript.TestScript, _ []string) {
+	ts.Setenv("SEALQ_DATABASE_URL", testservers.Postgres(w.t))
+}
+
+func (w *world) useMail(ts *testscript.TestScript, args []string) {
+	var options catcher.Options
+	if len(args) > 0 {
+		options.Hook = w.stall
+	}
+	mails, err := catcher.StartWith("127.0.0.1:0", options)
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(mails.Close()) })
+	w.mails = mails
+	ts.Setenv("SEALQ_SMTP_URL", mails.URL())
+}
+
+// stall leaves a client without an answer to its mail until the server stops.
+func (w *world) stall(ctx context.Context, s catcher.Step) error {
+	if s.Stage == catcher.StageData {
+		w.stalls <- struct{}{}
+		<-ctx.Done()
+	}
+	return nil
+}
+
+func (w *world) stalled(ts *testscript.TestScript, _ []string) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-w.stalls:
+	case <-timer.C:
+		ts.Fatalf("waited %v for a mail to stall", patience)
+	}
+}
+
+func (w *world) waitMail(ts *testscript.TestScript, args []string) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	mail, err := w.mails.Wait(ctx, func(c catcher.Caught) bool { return slices.Contains(c.To, args[0]) })
+	ts.Check(err)
+	link, err := url.Parse(mail.Link())
+	ts.Check(err)
+	ts.Setenv("KEY", link.Query().Get("key"))
+}
+
+func (w *world) forge(ts *testscript.TestScript, args []string) {
+	client := asynq.NewClientFromRedisClient(w.redis.Client(w.t))
+	_, err := client.EnqueueContext(w.t.Context(), asynq.NewTask(args[0], []byte("forged")), asynq.Queue("critical"))
+	ts.Check(err)
+}
+
+func (w *world) takePort(ts *testscript.TestScript, _ []string) {
+	l, err := (&net.ListenConfig{}).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(l.Close()) })
+	ts.Setenv("TAKEN", l.Addr().String())
+}
+
+// closedPort reserves a port that no test server takes, and does not listen there.
+func (w *world) closedPort(ts *testscript.TestScript, _ []string) {
+	port, err := instance.ReservePort(w.t.Context())
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(port.Release()) })
+	ts.Setenv("CLOSED", port.Addr())
+}
+
+// kid finds the key of a state in keys.json.
+func (w *world) kid(ts *testscript.TestScript, args []string) {
+	var ring struct {
+		Keys []struct{ KID, State string }
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("keys.json")), &ring))
+	for _, k := range ring.Keys {
+		if k.State == args[0] {
+			ts.Setenv("KID", k.KID)
+			return
+		}
+	}
+	ts.Fatalf("no key is %s", args[0])
+}
+
+// entry takes the ID of the newest entry from a list of the quarantine.
+func (w *world) entry(ts *testscript.TestScript, _ []string) {
+	var entries []struct{ ID string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &entries))
+	if len(entries) == 0 {
+		ts.Fatalf("the quarantine is empty")
+	}
+	ts.Setenv("ENTRY", entries[0].ID)
+}
+
+// emptyRedis requires that nothing was written into Redis.
+func (w *world) emptyRedis(ts *testscript.TestScript, _ []string) {
+	keys, err := w.redis.Client(w.t).Keys(w.t.Context(), "*").Result()
+	ts.Check(err)
+	if len(keys) > 0 {
+		ts.Fatalf("Redis holds %q", keys)
+	}
+}
+
+// process is a sealq that a script started.
+type process struct {
+	cmd    *exec.Cmd
+	logged chan string // all that it logged, once it has ended
+}
+
+func (w *world) start(ts *testscript.TestScript, args []string) {
+	name, args := args[0], args[1:]
+	binary, err := exec.LookPath(args[0])
+	ts.Check(err)
+	cmd := exec.CommandContext(w.t.Context(), binary, append(args[1:], "--listen", "127.0.0.1:0", "--log-format", "json")...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, variable := range []string{"PATH", "HOME", "TMPDIR", "SEALQ_REDIS_URL", "SEALQ_DATABASE_URL", "SEALQ_SMTP_URL", "SEALQ_MAIL_FROM", "SEALQ_AUDIENCE"} {
+		if value := ts.Getenv(variable); value != "" {
+			cmd.Env = append(cmd.Env, variable+"="+value)
+		}
+	}
+	stderr, err := cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	p := &process{cmd: cmd, logged: make(chan string, 1)}
+	listening := make(chan string, 1)
+	go p.follow(stderr, listening)
+	w.running[name] = p
+	ts.Defer(func() { p.kill() })
+	addr, ok := <-listening
+	if !ok {
+		ts.Fatalf("%s ended:\n%s", name, <-p.logged)
+	}
+	ts.Setenv(name+"_addr", addr)
+}
+
+// follow reads the log to its end, and tells where the process listens.
+func (p *process) follow(stderr io.Reader, listening chan<- string) {
+	var all strings.Builder
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		all.WriteString(lines.Text() + "\n")
+		var entry struct{ Msg, Listen string }
+		if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "started" {
+			listening <- entry.Listen
+		}
+	}
+	close(listening)
+	p.logged <- all.String()
+}
+
+func (w *world) finish(ts *testscript.TestScript, args []string) {
+	p := w.running[args[0]]
+	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
+	timer := time.AfterFunc(patience, p.kill)
+	defer timer.Stop()
+	log := <-p.logged
+	_, err := io.WriteString(ts.Stderr(), log)
+	ts.Check(err)
+	ts.Check(p.cmd.Wait())
+}
+
+func (w *world) terminate(ts *testscript.TestScript, args []string) {
+	ts.Check(w.running[args[0]].cmd.Process.Signal(syscall.SIGTERM))
+}
+
+func (w *world) killed(ts *testscript.TestScript, args []string) {
+	w.terminate(ts, args)
+	p := w.running[args[0]]
+	timer := time.AfterFunc(patience, p.kill)
+	defer timer.Stop()
+	<-p.logged
+	err := p.cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+		ts.Fatalf("it ended with %v, not of the second SIGTERM", err)
+	}
+}
+
+func (p *process) kill() { _ = p.cmd.Process.Kill() } // it has ended, mostly
+
+func get(ts *testscript.TestScript, address string) (int, []byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	ts.Check(err)
+	response, err := http.DefaultClient.Do(request)
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	return response.StatusCode, body
+}
