@@ -44,15 +44,17 @@ var queue = []string{"github.com/hibiken/asynq"}
 // floorPlan gives every package its place. A name that ends in /... stands for
 // all packages below it.
 var floorPlan = map[string]place{
-	"signing":      {floor: 0, withoutAll: light},
-	"accounts":     {floor: 0},
-	"mail":         {floor: 0},
-	"mail/catcher": {floor: 0},
+	"signing":        {floor: 0, withoutAll: light},
+	"signing/attack": {floor: 1, withoutAll: light},
+	"accounts":       {floor: 0},
+	"mail":           {floor: 0},
+	"mail/catcher":   {floor: 0},
 
-	"jobs":          {floor: 1, withoutAll: light}, // not even the packages below it
-	"jobs/authjobs": {floor: 1, family: "jobs", withoutAll: light},
-	"jobs/relay":    {floor: 1, family: "jobs", withoutAll: light},
-	"jobs/rawtask":  {floor: 1, family: "jobs", withoutAll: light},
+	"jobs":                  {floor: 1, withoutAll: light}, // not even the packages below it
+	"jobs/internal/fixture": {floor: 1, family: "jobs/internal", testsOnly: true},
+	"jobs/authjobs":         {floor: 1, family: "jobs", withoutAll: light},
+	"jobs/relay":            {floor: 1, family: "jobs", withoutAll: light},
+	"jobs/rawtask":          {floor: 1, family: "jobs", withoutAll: light},
 
 	"store":          {floor: 2, family: "store", knowsNot: queue},
 	"store/postgres": {floor: 2, knowsNot: queue},

@@ -12,11 +12,14 @@ import (
 	"time"
 
 	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
 )
 
 const (
 	// writeWait is how long a writer waits for the others, in Go's queue and again in SQLite's.
 	writeWait = 5 * time.Second
+	// busyWait is how long SQLite waits by itself for another process's writer: see begin.
+	busyWait = 20 * time.Millisecond
 	// readers bounds the connections that only read. Each has a page cache of its own (2 MiB at most).
 	readers = 4
 )
@@ -38,7 +41,7 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	}
 	db := &DB{path: path, turn: make(chan struct{}, 1)}
 	db.turn <- struct{}{}
-	if db.write, err = pool(path, 1, url.Values{
+	if db.write, err = pool(path, 1, busyWait, url.Values{
 		"_txlock": {"immediate"},
 		// FULL syncs the log at every commit. NORMAL, which WAL mode is often run with, keeps the file sound but
 		// may lose the last commits with the power: a registration that was confirmed to a person would be gone. The
@@ -48,7 +51,7 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if db.read, err = pool(path, readers, url.Values{"_query_only": {"1"}}); err != nil {
+	if db.read, err = pool(path, readers, writeWait, url.Values{"_query_only": {"1"}}); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.write.Close())
 	}
 	// The writer first: it puts the file into WAL mode. Both answer only when SQLite has understood the file.
@@ -61,8 +64,8 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	return db, nil
 }
 
-func pool(path string, connections int, options url.Values) (*sql.DB, error) {
-	options.Set("_busy_timeout", strconv.FormatInt(writeWait.Milliseconds(), 10))
+func pool(path string, connections int, busy time.Duration, options url.Values) (*sql.DB, error) {
+	options.Set("_busy_timeout", strconv.FormatInt(busy.Milliseconds(), 10))
 	options.Set("mode", "rw") // prepareFile has made the file, with the mode that it should have
 	options.Set("_error_rc", "1")
 	options.Set("_dqs", "0")       // a misspelt column is an error and not a string
@@ -112,7 +115,7 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { db.turn <- struct{}{} }()
-	tx, err := db.write.BeginTx(ctx, nil)
+	tx, err := db.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", db.explain(err))
 	}
@@ -124,6 +127,24 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
 		return fmt.Errorf("commit: %w", db.explain(err))
 	}
 	return nil
+}
+
+// begin waits for other processes' writers. SQLite's own waiting hears nothing of ctx: it is kept short, and repeated.
+func (db *DB) begin(ctx context.Context) (*sql.Tx, error) {
+	waiting, cancel := context.WithTimeout(ctx, writeWait)
+	defer cancel()
+	for {
+		tx, err := db.write.BeginTx(ctx, nil)
+		busy, ok := errors.AsType[*sqlite.Error](err)
+		switch {
+		case !ok || busy.Code()&0xff != lib.SQLITE_BUSY:
+			return tx, err //nolint:wrapcheck // InTx wraps it
+		case ctx.Err() != nil:
+			return nil, ctx.Err() //nolint:wrapcheck // likewise
+		case waiting.Err() != nil:
+			return nil, err //nolint:wrapcheck // likewise
+		}
+	}
 }
 
 func (db *DB) waitTurn(ctx context.Context) error {
