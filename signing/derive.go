@@ -67,7 +67,7 @@ type keyedMAC struct {
 
 type macState struct {
 	hash hash.Hash
-	sum  [sha256.Size]byte
+	out  [sha256.Size]byte // here, so that what is handed to the hash need not move to the heap
 }
 
 func newKeyedMAC(key []byte) *keyedMAC {
@@ -80,15 +80,29 @@ func newKeyedMAC(key []byte) *keyedMAC {
 	return m
 }
 
+func (m *keyedMAC) get() *macState {
+	st, _ := m.pool.Get().(*macState)
+	return st
+}
+
+func (m *keyedMAC) put(st *macState) { m.pool.Put(st) }
+
 // sum writes the MAC of a ‖ b to out. It allocates nothing once the pool is warm.
 func (m *keyedMAC) sum(out *[sha256.Size]byte, a, b []byte) {
-	st, _ := m.pool.Get().(*macState)
+	st := m.get()
+	st.sum(out, a, b)
+	m.put(st)
+}
+
+// sum writes the MAC of a ‖ b to out.
+func (st *macState) sum(out *[sha256.Size]byte, a, b []byte) {
 	st.hash.Reset()
 	_, _ = st.hash.Write(a) // a hash never fails
-	_, _ = st.hash.Write(b)
-	st.hash.Sum(st.sum[:0])
-	*out = st.sum
-	m.pool.Put(st)
+	if len(b) > 0 {
+		_, _ = st.hash.Write(b)
+	}
+	st.hash.Sum(st.out[:0])
+	*out = st.out
 }
 
 // derivedKey is a ring's key made ready for one deployment.

@@ -177,3 +177,31 @@ func ExampleKeys_Token() {
 	fmt.Println(len(token), token == again, err)
 	// Output: 43 true <nil>
 }
+
+// A source that watches tells at once when it begins, and then whenever the ring may have changed. Keys does this by itself.
+func ExampleFile_Watch() {
+	path, remove := newRingFile()
+	defer remove()
+	file := signing.NewFile(path)
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var versions []uint64
+	err := file.Watch(ctx, func() {
+		ring, err := file.Update(ctx, func(r *signing.Ring) (*signing.Ring, error) {
+			if r.Version() == 3 {
+				return r, nil // nothing is written
+			}
+			return r.Rotate(time.Now(), nil)
+		})
+		if err != nil {
+			fmt.Println(err)
+		}
+		if versions = append(versions, ring.Version()); ring.Version() == 3 {
+			stop()
+		}
+	})
+	fmt.Println(versions, errors.Is(err, context.Canceled))
+	// Output:
+	// [2 3] true
+}

@@ -17,7 +17,9 @@ func SealAt(k *Keys, t Task, encrypted bool, iat, nbf, exp int64, nonce [16]byte
 	}
 	s := k.scratch.get()
 	defer k.scratch.put(s)
-	s.sortNames(t.Headers)
+	if problem := s.collect(&k.opts, &t); problem != "" {
+		panic(problem)
+	}
 	h.put(&s.raw)
 	s.setContext(k.audience, &t)
 	context = append(context, s.context...)
@@ -35,3 +37,25 @@ func WithSecret(r *Ring, s Secret, now time.Time) (*Ring, error) {
 
 // OwnedBy is the check of a ring file's owner.
 func OwnedBy(info fs.FileInfo, user int) (bool, error) { return ownedBy(info, user) }
+
+// NewMAC returns how tags are computed with one key: the MAC of a ‖ b from a pool of keyed states.
+func NewMAC(key []byte) func(a, b []byte) [32]byte {
+	m := newKeyedMAC(key)
+	return func(a, b []byte) (out [32]byte) {
+		m.sum(&out, a, b)
+		return out
+	}
+}
+
+// ReadSignature reads a signature's text, and writes what was read of its header again with the same tag.
+func ReadSignature(text string) (raw [78]byte, again string, ok bool) {
+	var s scratch
+	if !s.decode(text) {
+		return raw, "", false
+	}
+	raw = s.raw
+	s.header.read(&s.raw)
+	s.header.put(&s.raw)
+	s.encode()
+	return raw, string(s.text[:]), true
+}

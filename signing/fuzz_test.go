@@ -1,6 +1,8 @@
 package signing_test
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +114,40 @@ func FuzzParseSecret(f *testing.F) {
 		}
 		if err != nil && !s.IsZero() {
 			t.Errorf("%q was refused and read: %v", text, err)
+		}
+	})
+}
+
+// FuzzSignatureText requires that the signature's own base64 reads and writes what the library's does, that a signature has one
+// text only, and that its header is written as it was read.
+func FuzzSignatureText(f *testing.F) {
+	task, e := genuine()
+	f.Add(e.sign(f, secretA, "test", task))
+	vectors, _ := loadVectors(f)
+	for _, v := range vectors {
+		f.Add(v.Signature)
+	}
+	f.Add(strings.Repeat("_", 104))
+	f.Add(strings.Repeat("A", 105))
+	f.Fuzz(func(t *testing.T, text string) {
+		raw, again, ok := signing.ReadSignature(text)
+		want, err := base64.RawURLEncoding.Strict().DecodeString(text)
+		if valid := err == nil && len(text) == 104 && len(want) == 78; ok != valid {
+			t.Fatalf("%q is read: %v; want %v", text, ok, valid)
+		}
+		if !ok {
+			return
+		}
+		if diff := cmp.Diff(want, raw[:]); diff != "" {
+			t.Errorf("bytes (-want +got):\n%s", diff)
+		}
+		// Times after the year 9999 are read as its end, and there is one version.
+		want[0] = 1
+		for at := 6; at < 30; at += 8 {
+			binary.BigEndian.PutUint64(want[at:], min(binary.BigEndian.Uint64(want[at:]), 253402300799999))
+		}
+		if diff := cmp.Diff(base64.RawURLEncoding.EncodeToString(want), again); diff != "" {
+			t.Errorf("text (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -180,6 +180,12 @@ func refusal(tb testing.TB, err error) *signing.Refusal {
 	return r
 }
 
+// fataler is a test, or a property's.
+type fataler interface {
+	Helper()
+	Fatal(args ...any)
+}
+
 // envelope is a second implementation of the signature, written from the format and sharing no code with the package, so that
 // tests can sign what the package would never sign.
 type envelope struct {
@@ -213,7 +219,7 @@ func (e envelope) context(audience string, t signing.Task) []byte {
 	return b
 }
 
-func (e envelope) sign(tb testing.TB, secret, audience string, t signing.Task) string {
+func (e envelope) sign(tb fataler, secret, audience string, t signing.Task) string {
 	tb.Helper()
 	sum := mac(derive(tb, secret, "mac", audience), l(e.context(audience, t), string(t.Payload)))
 	return base64.RawURLEncoding.EncodeToString(append(e.header(), sum...))
@@ -229,7 +235,7 @@ func mac(key, msg []byte) []byte {
 	return h.Sum(nil)
 }
 
-func derive(tb testing.TB, secret, purpose, audience string) []byte {
+func derive(tb fataler, secret, purpose, audience string) []byte {
 	tb.Helper()
 	raw, err := base64.RawURLEncoding.DecodeString(secret[len("sealq1_"):])
 	if err != nil {

@@ -20,8 +20,9 @@ const maxAudienceSize = 255 // bytes
 var ErrInvalidAudience = errors.New("the audience must be 1 to 255 bytes of UTF-8 text without spaces or control characters, like prod-eu")
 
 // Keys signs and verifies for one deployment with the ring that its source last gave. It is safe for concurrent use, and
-// reads the source again by itself: every [Options].Poll, and once in a while when a task names a key that it does not know.
-// A ring that cannot be read, or is older than the one it holds, changes nothing but [Keys.Confirmed].
+// reads the source again by itself: every [Options].Poll, when a [Watcher] tells of a change, and once in a while when a task
+// names a key that it does not know. A ring that cannot be read, or is older than the one it holds, changes nothing but
+// [Keys.Confirmed].
 type Keys struct {
 	source   Source
 	audience string

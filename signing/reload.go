@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -91,9 +92,12 @@ func (k *Keys) startLocked() *flight {
 	return f
 }
 
-// poll reloads regularly until ctx ends.
+// poll reloads regularly until ctx ends, and whenever the source tells of a change.
 func (k *Keys) poll(ctx context.Context) {
 	defer close(k.done)
+	var watching sync.WaitGroup
+	watching.Go(func() { k.watch(ctx) })
+	defer watching.Wait()
 	ticker := time.NewTicker(k.opts.Poll)
 	defer ticker.Stop()
 	for {

@@ -84,13 +84,15 @@ func (k *Keys) AppendSign(dst []byte, t Task, v Validity) (sig, payload []byte, 
 	if v.Encrypt {
 		h.flags = flagEncrypted
 	}
-	if err := k.signable(ring, &t, h, v.Expires.IsZero()); err != nil {
+	if err := k.signable(ring, s, &t, v.Expires.IsZero()); err != nil {
 		return nil, nil, err
 	}
 	_, _ = rand.Read(h.nonce[:]) // never fails: the process ends instead
-	s.sortNames(t.Headers)
 	h.put(&s.raw)
 	s.setContext(k.audience, &t)
+	if problem := s.notText(&t); problem != "" {
+		return nil, nil, &SignError{ErrMalformed, problem}
+	}
 	payload = t.Payload
 	if h.encrypted() {
 		if payload, err = ring.active.encryptPayload(&h.nonce, s.context, payload); err != nil {
@@ -104,15 +106,16 @@ func (k *Keys) AppendSign(dst []byte, t Task, v Validity) (sig, payload []byte, 
 // while a machine sleeps.
 func (k *Keys) fresh(now time.Time) error {
 	c := k.confirmed.Load()
-	if now.Sub(c.at) <= staleAfter && now.Round(0).Sub(c.at.Round(0)) <= staleAfter {
+	if now.Sub(c.at) <= staleAfter && now.UnixMilli()-c.at.UnixMilli() <= staleAfter.Milliseconds() {
 		return nil
 	}
 	return &StaleError{ConfirmedAt: c.at, Cause: c.err}
 }
 
-// signable refuses what no verifier would accept.
-func (k *Keys) signable(ring *derivedRing, t *Task, h *header, endless bool) error {
-	if problem := k.unsignable(t, h.encrypted()); problem != "" {
+// signable refuses what no verifier would accept, but for text that is none: see notText.
+func (k *Keys) signable(ring *derivedRing, s *scratch, t *Task, endless bool) error {
+	h := &s.header
+	if problem := k.unsignable(s, t); problem != "" {
 		return &SignError{ErrMalformed, problem}
 	}
 	info := &ring.active.info
@@ -135,21 +138,29 @@ func (k *Keys) signable(ring *derivedRing, t *Task, h *header, endless bool) err
 	return nil
 }
 
-func (k *Keys) unsignable(t *Task, encrypt bool) string {
+func (k *Keys) unsignable(s *scratch, t *Task) string {
 	if t.Kind == "" || t.ID == "" || t.Queue == "" {
 		return "the kind, the ID or the queue is empty; give all three"
+	}
+	if problem := s.collect(&k.opts, t); problem != "" {
+		return problem
+	}
+	if s.header.encrypted() && len(t.Payload) > k.opts.MaxPayload-encryptionOverhead {
+		return "the payload would be over the limit once encrypted"
+	}
+	return ""
+}
+
+// notText says which of the task's texts is not UTF-8, or nothing. The context is set, so that one look at it mostly does.
+func (s *scratch) notText(t *Task) string {
+	if s.isASCII() {
+		return ""
 	}
 	if !utf8.ValidString(t.Kind) || !utf8.ValidString(t.ID) || !utf8.ValidString(t.Queue) {
 		return "the kind, the ID or the queue is not UTF-8"
 	}
-	if problem := k.opts.exceeded(t); problem != "" {
-		return problem
-	}
-	if encrypt && len(t.Payload) > k.opts.MaxPayload-encryptionOverhead {
-		return "the payload would be over the limit once encrypted"
-	}
-	for name, value := range t.Headers {
-		if name != SignatureHeader && (!utf8.ValidString(name) || !utf8.ValidString(value)) {
+	for i := range s.fields {
+		if !utf8.ValidString(s.fields[i].name) || !utf8.ValidString(s.fields[i].value) {
 			return "a header's name or value is not UTF-8, which the queue cannot carry"
 		}
 	}

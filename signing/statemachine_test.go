@@ -2,7 +2,10 @@ package signing_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -12,11 +15,31 @@ import (
 )
 
 // ringMachine makes random moves and signs a task now and then, under the ring as it is or as it was up to four minutes before.
+// Beside that, holders of any key there ever was sign whatever they like, and others change what was signed. The machine keeps
+// a model of its own of what each key may do, made of the moves and not of the ring.
 type ringMachine struct {
 	now     time.Time
 	ring    *signing.Ring
 	earlier []dated // rings with the time at which each was replaced
 	signed  []signedTask
+	forged  []forgedTask // by holders of a key
+	changed []signedTask // which nobody signed
+
+	secrets map[signing.KID]string // of every key there ever was
+	lives   map[signing.KID]*life
+}
+
+// life is what the moves say of a key.
+type life struct {
+	from    time.Time // published, or promoted later
+	demoted time.Time // zero: not yet
+	gone    bool      // revoked or destroyed
+}
+
+type forgedTask struct {
+	task     signing.Task
+	sig      string
+	envelope envelope
 }
 
 type dated struct {
@@ -52,6 +75,7 @@ func (m *ringMachine) move(t *rapid.T, next *signing.Ring, err error) {
 	for _, k := range m.ring.Keys() {
 		was[k.KID] = k.State
 	}
+	before := maps.Clone(was)
 	for _, k := range next.Keys() {
 		if from, old := was[k.KID]; old && from != k.State && !allowed[[2]signing.State{from, k.State}] {
 			t.Fatalf("key %s went from %s to %s", k.KID, from, k.State)
@@ -63,6 +87,135 @@ func (m *ringMachine) move(t *rapid.T, next *signing.Ring, err error) {
 	}
 	m.earlier = append(m.earlier, dated{m.ring, m.now})
 	m.ring = next
+	m.learn(t, before)
+}
+
+// learn reads the new secrets, and what a move did, from the states before and after it.
+func (m *ringMachine) learn(t *rapid.T, before map[signing.KID]signing.State) {
+	var doc struct {
+		Keys []struct {
+			KID    signing.KID `json:"kid"`
+			Secret string      `json:"secret"`
+		} `json:"keys"`
+	}
+	if err := json.Unmarshal(m.ring.Marshal(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range doc.Keys {
+		if k.Secret != "" {
+			m.secrets[k.KID] = k.Secret
+		}
+	}
+	for _, k := range m.ring.Keys() {
+		l := m.lives[k.KID]
+		if l == nil {
+			l = &life{from: m.now}
+			m.lives[k.KID] = l
+		}
+		if k.State == before[k.KID] {
+			continue
+		}
+		switch k.State {
+		case signing.Active:
+			l.from = m.now
+		case signing.Retiring:
+			l.demoted = m.now
+		case signing.Revoked, signing.Destroyed:
+			l.gone = true
+		case signing.Published:
+		}
+	}
+}
+
+// mayVerify is what the design promises of a task that a key's holder signed.
+func (m *ringMachine) mayVerify(e envelope) bool {
+	const skew, grace = signing.DefaultSkew, 5 * time.Minute
+	l, known := m.lives[e.kid]
+	iat, nbf, exp := time.UnixMilli(e.iat), time.UnixMilli(e.nbf), time.UnixMilli(e.exp)
+	switch {
+	case !known || l.gone:
+		return false
+	case iat.Before(l.from.Add(-skew)), iat.After(m.now.Add(skew)):
+		return false
+	case !l.demoted.IsZero() && (iat.After(l.demoted.Add(grace+skew)) || exp.After(l.demoted.Add(grace+machineLifetime))):
+		return false
+	case nbf.Before(iat), exp.Before(nbf), exp.Sub(iat) > machineLifetime:
+		return false
+	}
+	return !m.now.After(exp.Add(skew)) && !m.now.Before(nbf.Add(-skew))
+}
+
+// forge signs with any key there ever was, for times about now and about the ends of what the key may do.
+func (m *ringMachine) forge(t *rapid.T) {
+	kid := m.anyKey(t)
+	for _, k := range m.ring.Keys() {
+		if k.State == signing.Retiring && rapid.Bool().Draw(t, "retiring") {
+			kid = k.KID // whose ends are the subtlest
+		}
+	}
+	for range 8 {
+		m.forgeWith(t, kid)
+	}
+}
+
+func (m *ringMachine) forgeWith(t *rapid.T, kid signing.KID) {
+	task, e := genuine()
+	e.kid = kid
+	l := m.lives[e.kid]
+	end := l.demoted
+	if end.IsZero() {
+		end = m.now
+	}
+	end = end.Add(5 * time.Minute)
+	about := func(name string, moments ...time.Time) int64 {
+		at := rapid.SampledFrom(moments).Draw(t, name).UnixMilli()
+		return at + rapid.SampledFrom([]int64{-600_000, -1, 0, 1}).Draw(t, name+" shifted by")
+	}
+	e.iat = about("issued", m.now, m.now.Add(time.Minute), l.from.Add(-time.Minute), end, end.Add(time.Minute))
+	issued := time.UnixMilli(e.iat)
+	e.nbf = max(e.iat, about("due", issued, issued, m.now.Add(time.Minute)))
+	e.exp = about("ends", issued.Add(machineLifetime), issued.Add(machineLifetime), end.Add(machineLifetime), m.now.Add(-time.Minute))
+	m.forged = append(m.forged, forgedTask{task, e.sign(t, m.secrets[e.kid], "test", task), e})
+}
+
+// change is what somebody without a key makes of a genuine task.
+func (m *ringMachine) change(t *rapid.T) {
+	if len(m.signed) == 0 {
+		return
+	}
+	s := rapid.SampledFrom(m.signed).Draw(t, "genuine")
+	s.task.Headers = maps.Clone(s.task.Headers)
+	switch rapid.SampledFrom([]string{"bit", "payload", "kind", "id", "queue", "retries", "header", "key", "audience"}).Draw(t, "what") {
+	case "bit":
+		raw, err := base64.RawURLEncoding.DecodeString(s.sig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bit := rapid.IntRange(0, len(raw)*8-1).Draw(t, "bit")
+		raw[bit/8] ^= 1 << (bit % 8)
+		s.sig = base64.RawURLEncoding.EncodeToString(raw)
+	case "payload":
+		s.task.Payload = append(bytes.Clone(s.task.Payload), ' ')
+	case "kind":
+		s.task.Kind += "x"
+	case "id":
+		s.task.ID += "x"
+	case "queue":
+		s.task.Queue += "x"
+	case "retries":
+		s.task.MaxRetry++
+	case "header":
+		s.task.Headers["tenant"] += "x"
+	case "key":
+		_, e := genuine()
+		e.kid, e.iat, e.nbf, e.exp = s.kid, m.now.UnixMilli(), m.now.UnixMilli(), s.exp.UnixMilli()
+		s.sig = e.sign(t, secretA, "test", s.task)
+	case "audience":
+		_, e := genuine()
+		e.kid, e.iat, e.nbf, e.exp = s.kid, m.now.UnixMilli(), m.now.UnixMilli(), s.exp.UnixMilli()
+		s.sig = e.sign(t, m.secrets[s.kid], "staging", s.task)
+	}
+	m.changed = append(m.changed, s)
 }
 
 var allowed = map[[2]signing.State]bool{
@@ -133,10 +286,20 @@ func (m *ringMachine) check(t *rapid.T) {
 			t.Fatalf("a genuine task of %s, which is %s: %v", s.kid, states[s.kid], err)
 		}
 	}
+	for _, f := range m.forged {
+		if _, err := k.Verify(f.task, f.sig); (err == nil) != m.mayVerify(f.envelope) {
+			t.Fatalf("a holder of %s, which is %s, signed %+v at will; now %v: %v", f.envelope.kid, states[f.envelope.kid], f.envelope, m.now, err)
+		}
+	}
+	for _, c := range m.changed {
+		if _, err := k.Verify(c.task, c.sig); err == nil {
+			t.Fatalf("nobody signed %+v with %s", c.task, c.sig)
+		}
+	}
 }
 
 // TestRingMoves requires, over random histories: exactly the allowed moves, one active key, no secret after destruction, and
-// that every genuine task verifies until it expires unless its key was revoked.
+// that what was validly signed verifies until it expires unless its key was revoked, and nothing else ever does.
 func TestRingMoves(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -144,14 +307,22 @@ func TestRingMoves(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &ringMachine{now: t0, ring: first}
+		m := &ringMachine{now: t0, ring: first, secrets: map[signing.KID]string{}, lives: map[signing.KID]*life{}}
+		m.learn(t, nil)
 		t.Repeat(map[string]func(*rapid.T){
 			"": m.check,
 			"time passes": func(t *rapid.T) {
-				m.now = m.now.Add(time.Duration(rapid.Int64Range(1, int64(20*time.Minute)).Draw(t, "passed")))
+				m.now = m.now.Add(time.Duration(rapid.Int64Range(1, (20*time.Minute).Milliseconds()).Draw(t, "passed")) * time.Millisecond)
 			},
 			"rotate": func(t *rapid.T) {
 				next, err := m.ring.Rotate(m.now, nil)
+				m.move(t, next, err)
+			},
+			"rotate and promote": func(t *rapid.T) {
+				next, err := m.ring.Rotate(m.now, nil)
+				m.move(t, next, err)
+				keys := next.Keys()
+				next, err = m.ring.PromoteForced(keys[len(keys)-1].KID, m.now)
 				m.move(t, next, err)
 			},
 			"promote": func(t *rapid.T) {
@@ -182,7 +353,9 @@ func TestRingMoves(t *testing.T) {
 				next, err := m.ring.Destroy(m.anyKey(t), m.now, signing.Destruction{UnfinishedRows: rapid.IntRange(0, 1).Draw(t, "rows")})
 				m.move(t, next, err)
 			},
-			"sign": func(t *rapid.T) { m.sign(t, m.ring) },
+			"sign":            func(t *rapid.T) { m.sign(t, m.ring) },
+			"sign at will":    m.forge,
+			"change a signed": m.change,
 			"sign with a ring that is behind": func(t *rapid.T) {
 				for _, d := range m.earlier {
 					if m.now.Sub(d.until) <= 4*time.Minute {

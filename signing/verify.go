@@ -72,14 +72,13 @@ func (k *Keys) VerifyWith(ctx context.Context, t Task, sig string, rules Rules) 
 	if detail := dk.notValid(h, k.opts.Skew); detail != "" { // step 5
 		return Verified{}, &Refusal{Reason: ReasonKeyNotValid, KID: new(h.kid), detail: detail}
 	}
-	s.sortNames(t.Headers)
 	s.setContext(k.audience, &t)
 	s.setTag(dk.mac, t.Payload)
 	if !hmac.Equal(s.tag[:], s.raw[offsetTag:]) { // step 6
 		return Verified{}, &Refusal{Reason: ReasonBadSignature, KID: new(h.kid)}
 	}
 
-	v := Verified{claims: h.claims(&t), payload: t.Payload}
+	v := Verified{claims: h.claims(&t, s.effect), payload: t.Payload}
 	if r := v.checkRules(h, dk, rules, ring.ring.maxLifetime, now.Add(k.opts.Skew)); r != nil { // steps 7 and 8
 		return Verified{}, r
 	}
@@ -107,7 +106,7 @@ func (k *Keys) readHeader(s *scratch, t *Task, sig string) *Refusal {
 	if !s.decode(sig) {
 		return &Refusal{Reason: ReasonMalformed, detail: "the signature is not 104 characters of base64url"}
 	}
-	if detail := k.opts.exceeded(t); detail != "" {
+	if detail := s.collect(&k.opts, t); detail != "" {
 		return &Refusal{Reason: ReasonMalformed, detail: detail}
 	}
 	if s.raw[0] != version1 || s.raw[offsetFlags]&^flagEncrypted != 0 {
