@@ -6,6 +6,7 @@
 // Register validates, hashes the password, writes a pending row and asks for its confirmation mail, all in the caller's transaction. The mailed key
 // belongs to one generation of that row, and the password to the same generation: registering again, where that is allowed, kills the older key.
 // Activate moves the row to the users by the SHA-256 of the key's text (KeyHash), only before it expires by the database's clock, and once.
+// RenewKeys voids the keys that were derived from a signing key that leaked, and asks for their mails anew.
 // Registration errors tell whether an address is taken. What answers to the public must give one reply for all of them.
 //
 // # Authentication

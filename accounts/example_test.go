@@ -57,6 +57,21 @@ func ExampleAccounts_Activate() {
 	// Output: activate: this activation key is not valid (any more): register again for a new one
 }
 
+// A signing key leaked, and was revoked. What was derived from it must not be accepted any more.
+func ExampleAccounts_RenewKeys() {
+	a, db := exampleAccounts()
+	ctx := context.Background()
+	for {
+		tx := db.begin() // each batch in a transaction of its own
+		n, err := a.RenewKeys(ctx, tx, "f7e2c87f", 100)
+		fmt.Println(n, err)
+		if n == 0 || err != nil {
+			return
+		}
+	}
+	// Output: 0 <nil>
+}
+
 func ExampleAccounts_Authenticate() {
 	a, _ := exampleAccounts()
 	_, err := a.Authenticate(context.Background(), "nobody@example.com", "Violets-are-9-blue")

@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -23,6 +24,7 @@ type model struct {
 	charges  int
 	touched  int // calls of any method
 	failWith error
+	failMail error // of ConfirmationWanted alone
 
 	onRecord  func() // runs before RecordLogin looks
 	onRefused func() // runs after ChargeAttempt found a lock
@@ -32,6 +34,7 @@ type pendingRow struct {
 	accounts.NewPending
 	generation uint64
 	expiresAt  time.Time
+	kid        string
 	keyHash    *[32]byte
 	sentAt     *time.Time
 	resends    int
@@ -146,6 +149,29 @@ func (m *model) ActivatePending(_ context.Context, tx *modelTx, a accounts.Activ
 	return accounts.User{}, accounts.ErrUnknownKey
 }
 
+func (m *model) RenewPending(_ context.Context, tx *modelTx, kid string, limit int, nonce func() []byte) ([]accounts.SavedPending, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	var due []*pendingRow
+	for _, row := range m.pendings {
+		if row.kid == kid && row.keyHash != nil && row.expiresAt.After(m.now) {
+			due = append(due, row)
+		}
+	}
+	slices.SortFunc(due, func(a, b *pendingRow) int { return cmp.Or(a.expiresAt.Compare(b.expiresAt), cmp.Compare(a.ID, b.ID)) })
+	var renewed []accounts.SavedPending
+	for _, row := range due[:min(limit, len(due))] {
+		old := *row
+		tx.undo = append(tx.undo, func() { *row = old })
+		row.generation, row.Nonce, row.kid, row.keyHash, row.sentAt, row.resends = old.generation+1, nonce(), "", nil, nil, old.resends+1
+		renewed = append(renewed, accounts.SavedPending{ID: row.ID, Generation: row.generation, ExpiresAt: row.expiresAt})
+	}
+	return renewed, nil
+}
+
 func (m *model) ChargeAttempt(_ context.Context, norm string, l accounts.Lockout) (accounts.Charge, error) {
 	c, err := m.charge(norm, l)
 	if err == nil && !c.Allowed && m.onRefused != nil {
@@ -229,11 +255,17 @@ func (m *model) AccountState(_ context.Context, norm string) (accounts.State, er
 func (m *model) ConfirmationWanted(_ context.Context, tx *modelTx, id string, generation uint64, expiresAt time.Time) error {
 	leave, err := m.enter()
 	defer leave()
+	if err == nil && m.failMail != nil {
+		return m.failMail
+	}
 	before := len(m.mails)
 	m.mails = append(m.mails, wanted{PendingID: id, Generation: generation, ExpiresAt: expiresAt})
 	tx.undo = append(tx.undo, func() { m.mails = m.mails[:before] })
 	return err
 }
+
+// signingKID is the signing key that mailKey derives keys from.
+const signingKID = "f7e2c87f"
 
 // mailKey plays the worker: it writes the hash of a key for the registration of norm, and returns the key.
 func (m *model) mailKey(t *testing.T, norm string) string {
@@ -246,7 +278,7 @@ func (m *model) mailKey(t *testing.T, norm string) string {
 	}
 	hash := accounts.KeyHash(fmt.Sprintf("%s %d %x", row.ID, row.generation, row.Nonce))
 	key := base64.RawURLEncoding.EncodeToString(hash[:])
-	row.keyHash = new(accounts.KeyHash(key))
+	row.kid, row.keyHash = signingKID, new(accounts.KeyHash(key))
 	return key
 }
 

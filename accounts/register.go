@@ -59,10 +59,8 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 	if err != nil {
 		return Pending{}, fmt.Errorf("register: new ID: %w", err)
 	}
-	nonce := make([]byte, nonceBytes)
-	_, _ = rand.Read(nonce) // never fails (crypto/rand)
 	saved, err := a.store.SavePending(ctx, tx, NewPending{
-		ID: id.String(), Email: email.given, EmailNorm: email.norm, PasswordHash: hash, Nonce: nonce,
+		ID: id.String(), Email: email.given, EmailNorm: email.norm, PasswordHash: hash, Nonce: newNonce(),
 		TTL: a.cfg.PendingTTL, ReplaceLive: a.cfg.RegisterAgain == NewGeneration,
 	})
 	if err != nil {
@@ -72,4 +70,10 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 		return Pending{}, fmt.Errorf("register: ask for the confirmation mail: %w", err)
 	}
 	return Pending{ID: saved.ID, Email: email.given, Generation: saved.Generation, ExpiresAt: saved.ExpiresAt}, nil
+}
+
+func newNonce() []byte {
+	nonce := make([]byte, nonceBytes)
+	_, _ = rand.Read(nonce) // never fails (crypto/rand)
+	return nonce
 }

@@ -218,6 +218,8 @@ func TestFailuresOfOthersAreNamed(t *testing.T) {
 	wantErr(t, err, down)
 	_, err = s.Activate(t.Context(), s.db.begin(), strings.Repeat("A", 43))
 	wantErr(t, err, down)
+	_, err = s.RenewKeys(t.Context(), s.db.begin(), signingKID, 1)
+	wantErr(t, err, down)
 	_, err = s.Authenticate(t.Context(), goodEmail, goodPassword)
 	wantErr(t, err, down)
 	_, err = s.Show(t.Context(), goodEmail)

@@ -51,6 +51,15 @@ type PendingStore[Tx any] interface {
 	// No such row (unknown, used, expired, not sent): ErrUnknownKey. A user of that email_norm exists already (a registration and an activation
 	// that raced): ErrAlreadyActive, the pending row is deleted and the user is left as it is. A NULL key_hash never matches.
 	ActivatePending(ctx context.Context, tx Tx, a Activation) (User, error)
+
+	// RenewPending voids the keys that were made with the signing key kid: up to limit (> 0) rows that have that kid and a key_hash and whose
+	// expires_at > now, those that expire first first, except those that another transaction has locked (SKIP LOCKED). In each, generation grows by one,
+	// nonce becomes a nonce() of its own, kid, key_hash and sent_at become NULL, and resend_count grows by one; all else stays, expires_at too.
+	// It returns what then stands in the rows, in that order.
+	//
+	// A renewal and an activation that race end as one of them: a row that an activation has moved is not renewed, and an activation that waited for
+	// a renewal finds ErrUnknownKey.
+	RenewPending(ctx context.Context, tx Tx, kid string, limit int, nonce func() []byte) ([]SavedPending, error)
 }
 
 // LoginStore counts attempts to log in. None of its methods takes a transaction: a charge must survive what the caller rolls back.
@@ -87,7 +96,7 @@ type StateStore interface {
 // It must not send anything itself.
 type Notifier[Tx any] interface {
 	// ConfirmationWanted asks for the mail with the activation key of that generation. Nothing should be sent after expiresAt.
-	// An error of it ends Register, whose caller rolls back.
+	// An error of it ends Register or RenewKeys, whose caller rolls back.
 	ConfirmationWanted(ctx context.Context, tx Tx, pendingID string, generation uint64, expiresAt time.Time) error
 }
 
@@ -102,7 +111,7 @@ type NewPending struct {
 	ReplaceLive  bool          // a live registration is replaced too, instead of a PendingError
 }
 
-// SavedPending is what stands in the row after SavePending.
+// SavedPending is what stands in the row after SavePending or RenewPending.
 type SavedPending struct {
 	ID         string
 	Generation uint64

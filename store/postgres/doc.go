@@ -1,5 +1,6 @@
 // Package postgres keeps sealq's tables in PostgreSQL 15 or later, through pgx: the outbox with its relay, the ledger,
-// the quarantine, mails, schedules, and what package accounts stores.
+// the quarantine, mails, schedules, the wrapped key ring with what processes report of theirs, leases, and what package
+// accounts stores.
 //
 // Transactions are pgx.Tx, of this package's pool or of the application's own. Every statement runs in READ COMMITTED,
 // which conflicts and locks here are written for; a caller's stricter transaction works, but may end in a serialization

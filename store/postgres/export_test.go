@@ -12,9 +12,11 @@ func (db *DB) MigrateFrom(ctx context.Context, folder fs.FS) ([]string, error) {
 
 // Statements that run often, whatever else is in their tables.
 const (
-	ClaimRowsSQL     = claimRowsSQL
-	OverdueRowsSQL   = overdueRowsSQL
-	ExpireRowsSQL    = expireRowsSQL
-	ExpirePendingSQL = expirePendingSQL
-	ResetLockoutsSQL = resetLockoutsSQL
+	ClaimRowsSQL      = claimRowsSQL
+	OverdueRowsSQL    = overdueRowsSQL
+	ExpireRowsSQL     = expireRowsSQL
+	ExpirePendingSQL  = expirePendingSQL
+	ResetLockoutsSQL  = resetLockoutsSQL
+	PendingOfKeySQL   = pendingOfKeySQL
+	RowsNeedingKeySQL = rowsNeedingKeySQL
 )

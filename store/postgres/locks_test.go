@@ -145,6 +145,76 @@ func TestARegistrationWaitsForTheActivationOfItsAddress(t *testing.T) {
 	}
 }
 
+func renew(ctx context.Context, db *postgres.DB, tx pgx.Tx) (int, error) {
+	renewed, err := db.RenewPending(ctx, tx, "f7e2c87f", 10, func() []byte { return make([]byte, 16) })
+	return len(renewed), err
+}
+
+func TestAnActivationWaitsForTheRenewalOfItsKey(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name       string
+		ends, want error // how the renewal ends, and the activation after it
+	}{
+		{"and finds the key dead where it commits", nil, accounts.ErrUnknownKey},
+		{"and has the user where it rolls back", errUndo, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			db, raw := open(t)
+			registered(t, db, "ada@example.org")
+			second := make(chan error, 1)
+			err := db.InTx(t.Context(), func(tx pgx.Tx) error {
+				n, err := renew(t.Context(), db, tx)
+				if err != nil || n != 1 {
+					t.Errorf("renewed %d: %v", n, err)
+				}
+				go func() {
+					second <- db.InTx(t.Context(), func(tx pgx.Tx) error {
+						_, err := db.ActivatePending(t.Context(), tx, accounts.Activation{KeyHash: accounts.KeyHash("key of ada@example.org")})
+						return err
+					})
+				}()
+				waitUntilBlocked(t.Context(), t, raw)
+				return test.ends
+			})
+			if !errors.Is(err, test.ends) {
+				t.Errorf("renewal: want %v, got %v", test.ends, err)
+			}
+			if err := <-second; !errors.Is(err, test.want) {
+				t.Errorf("activation: want %v, got %v", test.want, err)
+			}
+		})
+	}
+}
+
+func TestRenewalsPassOverLockedRows(t *testing.T) {
+	t.Parallel()
+	db, _ := open(t)
+	for i := range 3 {
+		registered(t, db, fmt.Sprintf("%d@example.org", i))
+	}
+	want := func(n int) {
+		t.Helper()
+		commit(t, db, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(t.Context(), "SET LOCAL lock_timeout = '10s'"); err != nil { // if it waited, it would wait for ever
+				return err
+			}
+			got, err := renew(t.Context(), db, tx)
+			if got != n {
+				t.Errorf("renewed: want %d, got %d", n, got)
+			}
+			return err
+		})
+	}
+	commit(t, db, func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), "SELECT FROM pending_users WHERE email_norm = '1@example.org' FOR UPDATE")
+		want(2)
+		return err
+	})
+	want(1)
+}
+
 func TestALongTransactionActivatesNothingThatHasExpiredMeanwhile(t *testing.T) {
 	t.Parallel()
 	db, raw := open(t)

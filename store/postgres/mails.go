@@ -28,14 +28,14 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), PendingID: c.PendingID, Generation: c.Generation}
 	err := db.InTx(ctx, func(tx pgx.Tx) error {
 		pendingID := uuidOf(c.PendingID)
-		err := tx.QueryRow(ctx, wantedSQL, pendingID, generation(c.Generation)).Scan(&d.To, &d.Nonce, &d.KID, &d.ExpiresAt)
+		err := tx.QueryRow(ctx, wantedSQL, pendingID, bigint(c.Generation)).Scan(&d.To, &d.Nonce, &d.KID, &d.ExpiresAt)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return authjobs.ErrNotWanted
 		}
 		if err != nil {
 			return wrap("read registration", err)
 		}
-		err = tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), pendingID, generation(c.Generation), c.MessageID, c.Lease, d.LeaseToken).
+		err = tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), pendingID, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken).
 			Scan(&d.MessageID, &d.Date)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return mailTaken(ctx, tx, c.MailID)
@@ -69,7 +69,7 @@ func mailTaken(ctx context.Context, tx pgx.Tx, mailID string) error {
 func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid string, keyHash [32]byte) error {
 	tag, err := db.pool.Exec(ctx, `UPDATE pending_users SET kid = $3, key_hash = $4
 		WHERE id = $1::uuid AND generation = $2 AND (key_hash IS NULL OR key_hash = $4)`,
-		uuidOf(d.PendingID), generation(d.Generation), kid, keyHash[:])
+		uuidOf(d.PendingID), bigint(d.Generation), kid, keyHash[:])
 	if err != nil {
 		return wrap("bind activation key of mail "+d.MailID, err)
 	}
@@ -82,7 +82,7 @@ func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid s
 // ConfirmationWanted looks whether the registration still waits for this mail.
 func (db *DB) ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error {
 	var wanted bool
-	err := db.pool.QueryRow(ctx, `SELECT EXISTS (`+wantedSQL+`)`, uuidOf(d.PendingID), generation(d.Generation)).Scan(&wanted)
+	err := db.pool.QueryRow(ctx, `SELECT EXISTS (`+wantedSQL+`)`, uuidOf(d.PendingID), bigint(d.Generation)).Scan(&wanted)
 	if err != nil {
 		return wrap("look again at mail "+d.MailID, err)
 	}
@@ -108,7 +108,7 @@ SELECT count(*) FROM sent`
 // MailSent records the mail server's acceptance, whatever became of the lease.
 func (db *DB) MailSent(ctx context.Context, tx pgx.Tx, d authjobs.MailDraft, a authjobs.MailAnswer) error {
 	var mails int
-	err := tx.QueryRow(ctx, mailSentSQL, name(d.MailID), a.Code, prose(a.Reply), uuidOf(d.PendingID), generation(d.Generation)).Scan(&mails)
+	err := tx.QueryRow(ctx, mailSentSQL, name(d.MailID), a.Code, prose(a.Reply), uuidOf(d.PendingID), bigint(d.Generation)).Scan(&mails)
 	if err != nil {
 		return wrap("record sent mail "+d.MailID, err)
 	}
@@ -126,13 +126,4 @@ func (db *DB) MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.M
 		return wrap("record failed mail "+d.MailID, err)
 	}
 	return nil
-}
-
-// generation is NULL where no row can have it: bigint ends at 2⁶³−1.
-func generation(g uint64) *int64 {
-	n := int64(g) //nolint:gosec // what does not fit turns negative
-	if n < 0 {
-		return nil
-	}
-	return &n
 }

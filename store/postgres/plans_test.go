@@ -19,8 +19,10 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		 SELECT gen_random_uuid(), 'k', 'q', '{}', '[]', 1, CASE n % 10 WHEN 0 THEN 'queued' WHEN 1 THEN 'enqueued' ELSE 'done' END,
 		        now(), now() + n * interval '1 s' - interval '1 h', now() + n * interval '1 s', CASE WHEN n % 10 > 1 THEN now() END
 		 FROM generate_series(1, 20000) n`,
-		`INSERT INTO pending_users (id, email_norm, email, password_hash, nonce, generation, expires_at)
-		 SELECT gen_random_uuid(), n::text, '', '', '0123456789abcdef', 1, now() + n * interval '1 s' - interval '10 min' FROM generate_series(1, 20000) n`,
+		`INSERT INTO pending_users (id, email_norm, email, password_hash, nonce, generation, expires_at, kid, key_hash)
+		 SELECT gen_random_uuid(), n::text, '', '', '0123456789abcdef', 1, now() + n * interval '1 s' - interval '10 min',
+		        CASE WHEN n % 2 = 0 THEN 'kid ' || n % 100 END, CASE WHEN n % 2 = 0 THEN sha256(n::text::bytea) END
+		 FROM generate_series(1, 20000) n`,
 		`INSERT INTO login_state (email_norm, failed_attempts, locked_until)
 		 SELECT n::text, 1, CASE WHEN n % 100 = 0 THEN now() + (n - 1000) * interval '1 s' END FROM generate_series(1, 20000) n`,
 		`ANALYZE`,
@@ -32,6 +34,8 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		{"overdue", postgres.OverdueRowsSQL, "('2 min', 20)", "outbox_enqueued", "outbox"},
 		{"expire rows", postgres.ExpireRowsSQL, "('2 min', 20)", "outbox_unfinished", "outbox"},
 		{"expire registrations", postgres.ExpirePendingSQL, "(20)", "pending_users_expiry", "pending_users"},
+		{"renew registrations", postgres.PendingOfKeySQL, "('kid 4', 20)", "pending_users_kid", "pending_users"},
+		{"count rows that need a key", postgres.RowsNeedingKeySQL, "('kid 4')", "pending_users_kid", "pending_users"},
 		{"reset lockouts", postgres.ResetLockoutsSQL, "(20)", "login_state_locked", "login_state"},
 	} {
 		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {

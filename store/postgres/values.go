@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,6 +86,14 @@ func utc(t *time.Time) *time.Time {
 	}
 	u := t.UTC()
 	return &u
+}
+
+// bigint is NULL, which equals nothing, where no row can have n: bigint ends at 2⁶³−1.
+func bigint(n uint64) *int64 {
+	if n > math.MaxInt64 {
+		return nil
+	}
+	return new(int64(n))
 }
 
 // encodeHeaders keeps every byte of names and values, which jsonb and text would not: pairs in base64, sorted by name.

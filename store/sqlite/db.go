@@ -18,7 +18,7 @@ import (
 const (
 	// writeWait is how long a writer waits for the others, in Go's queue and again in SQLite's.
 	writeWait = 5 * time.Second
-	// busyWait is how long SQLite waits by itself for another process's writer: see begin.
+	// busyWait is how long SQLite waits by itself for another process's writer: see untilFree.
 	busyWait = 20 * time.Millisecond
 	// readers bounds the connections that only read. Each has a page cache of its own (2 MiB at most).
 	readers = 4
@@ -57,7 +57,9 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	// The writer first: it puts the file into WAL mode. Both answer only when SQLite has understood the file.
 	for _, p := range []*sql.DB{db.write, db.read} {
 		var tables int
-		if err := p.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		if err := untilFree(ctx, func() error {
+			return p.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables)
+		}); err != nil {
 			return nil, errors.Join(fmt.Errorf("open database: %w", db.explain(err)), db.closePools())
 		}
 	}
@@ -129,20 +131,29 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	return nil
 }
 
-// begin waits for other processes' writers. SQLite's own waiting hears nothing of ctx: it is kept short, and repeated.
-func (db *DB) begin(ctx context.Context) (*sql.Tx, error) {
+// begin waits for other processes' writers.
+func (db *DB) begin(ctx context.Context) (tx *sql.Tx, err error) {
+	err = untilFree(ctx, func() (err error) {
+		tx, err = db.write.BeginTx(ctx, nil)
+		return err //nolint:wrapcheck // InTx wraps it
+	})
+	return tx, err
+}
+
+// untilFree tries again while other processes write. SQLite's own waiting hears nothing of ctx: it is kept short, and repeated.
+func untilFree(ctx context.Context, try func() error) error {
 	waiting, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	for {
-		tx, err := db.write.BeginTx(ctx, nil)
+		err := try()
 		busy, ok := errors.AsType[*sqlite.Error](err)
 		switch {
 		case !ok || busy.Code()&0xff != lib.SQLITE_BUSY:
-			return tx, err //nolint:wrapcheck // InTx wraps it
+			return err
 		case ctx.Err() != nil:
-			return nil, ctx.Err() //nolint:wrapcheck // likewise
+			return ctx.Err() //nolint:wrapcheck // callers wrap it with the operation
 		case waiting.Err() != nil:
-			return nil, err //nolint:wrapcheck // likewise
+			return err
 		}
 	}
 }

@@ -22,7 +22,7 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 		var kid sql.NullString
 		var expires, date int64
 		err = tx.QueryRowContext(ctx, `SELECT email, nonce, kid, expires_at FROM pending_users WHERE id = ? AND generation = ? AND expires_at > ?`,
-			c.PendingID, generationOf(c.Generation), instant).Scan(&d.To, &d.Nonce, &kid, &expires)
+			c.PendingID, integer(c.Generation), instant).Scan(&d.To, &d.Nonce, &kid, &expires)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			return authjobs.ErrNotWanted
@@ -34,7 +34,7 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 			ON CONFLICT (id) DO UPDATE SET tries = tries + 1, lease_until = ?6, lease_token = ?7
 			WHERE sent_at IS NULL AND (lease_until IS NULL OR lease_until <= ?5)
 			RETURNING message_id, created_at`,
-			c.MailID, c.PendingID, generationOf(c.Generation), c.MessageID, instant, instant+c.Lease.Microseconds(), d.LeaseToken).
+			c.MailID, c.PendingID, integer(c.Generation), c.MessageID, instant, instant+c.Lease.Microseconds(), d.LeaseToken).
 			Scan(&d.MessageID, &date)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
@@ -69,7 +69,7 @@ func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid s
 		n, err := execute(ctx, tx, `
 			UPDATE pending_users SET kid = ?, key_hash = ?
 			WHERE id = ? AND generation = ? AND (key_hash IS NULL OR key_hash = ?)`,
-			kid, keyHash[:], d.PendingID, generationOf(d.Generation), keyHash[:])
+			kid, keyHash[:], d.PendingID, integer(d.Generation), keyHash[:])
 		if err == nil && n == 0 {
 			return authjobs.ErrNotWanted
 		}
@@ -85,7 +85,7 @@ func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid s
 func (db *DB) ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error {
 	var wanted bool
 	err := db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pending_users WHERE id = ? AND generation = ? AND expires_at > `+nowSQL+`)`,
-		d.PendingID, generationOf(d.Generation)).Scan(&wanted)
+		d.PendingID, integer(d.Generation)).Scan(&wanted)
 	switch {
 	case err != nil:
 		return db.wrap("look whether the mail is wanted", err)
@@ -110,7 +110,7 @@ func (db *DB) MailSent(ctx context.Context, tx *sql.Tx, d authjobs.MailDraft, a 
 		err = fmt.Errorf("mail %s was never claimed", d.MailID)
 	}
 	if err == nil {
-		_, err = execute(ctx, tx, `UPDATE pending_users SET sent_at = coalesce(sent_at, ?) WHERE id = ? AND generation = ?`, instant, d.PendingID, generationOf(d.Generation))
+		_, err = execute(ctx, tx, `UPDATE pending_users SET sent_at = coalesce(sent_at, ?) WHERE id = ? AND generation = ?`, instant, d.PendingID, integer(d.Generation))
 	}
 	if err != nil {
 		return db.wrap("record sent mail", err)

@@ -64,10 +64,10 @@ func unpackHeaders(packed string) (map[string]string, error) {
 	return headers, nil
 }
 
-// generationOf is NULL, which equals nothing, where no row can have g: INTEGER ends at 2⁶³−1.
-func generationOf(g uint64) any {
-	if g > math.MaxInt64 {
+// integer is NULL, which equals nothing, where no row can have n: INTEGER ends at 2⁶³−1.
+func integer(n uint64) any {
+	if n > math.MaxInt64 {
 		return nil
 	}
-	return int64(g)
+	return int64(n)
 }

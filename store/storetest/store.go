@@ -14,6 +14,7 @@ import (
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/scheduler"
+	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"            //nolint:depguard // the suite holds drivers to their consumers, so it knows them
 	"github.com/sealq/sealq/worker/authworker" //nolint:depguard // the suite holds drivers to their consumers, so it knows them
 )
@@ -31,9 +32,33 @@ type Store[Tx any] interface {
 	authworker.MailOutcomes[Tx]
 	authworker.Sweeps
 	scheduler.Ticks
+	Rings
+	Leases
 	Operations
 	// InTx runs fn in a transaction and commits it. An error of fn rolls back and is returned as it is; a panic rolls back.
 	InTx(ctx context.Context, fn func(tx Tx) error) error
+}
+
+// Rings is what the command line asks of a driver for the keys that sign.
+type Rings interface {
+	signing.Vault
+	// ReportRing keeps what a process says of its ring, in place of what it said before, as of now by the database's clock;
+	// r.SeenAt is ignored. It deletes reports that are a day old.
+	ReportRing(ctx context.Context, r signing.Report) error
+	// RingReports lists the reports that came in less than within ago, by the bytes of Process.
+	RingReports(ctx context.Context, within time.Duration) ([]signing.Report, error)
+	// HighestRingVersion returns the highest version that was ever saved or reported, 0 if there was none.
+	HighestRingVersion(ctx context.Context) (uint64, error)
+	// RowsNeedingKey counts the live registrations whose link was made with that key and whose mail was not accepted yet: the
+	// key must not be destroyed before.
+	RowsNeedingKey(ctx context.Context, kid string) (int, error)
+}
+
+// Leases are claims that end by themselves.
+type Leases interface {
+	// TakeLease takes the lease of that name for length from now, by the database's clock, and says whether holder has it: it
+	// must be free, over, or holder's already, who renews it so. A length of 0 gives it back.
+	TakeLease(ctx context.Context, name, holder string, length time.Duration) (bool, error)
 }
 
 // Operations are what the command line asks of a driver.
@@ -60,7 +85,8 @@ type Operations interface {
 //
 // The SQL that the suite passes to Exec and Scalar is portable: names of DESIGN's tables and columns, text literals,
 // TRUE and FALSE. Columns that it relies on beyond the interfaces: users.created_at and users.disabled_at,
-// schedules.anchor and paused, outbox.state, cause and ended_at, mails.smtp_code, smtp_reply and cause, ledger.keep_until.
+// schedules.anchor and paused, outbox.state, cause and ended_at, mails.smtp_code, smtp_reply and cause, ledger.keep_until,
+// signing_keys.written_at, ring_reports.process and check_values.
 type Harness[Tx any] struct {
 	DB Store[Tx]
 	// Backdate moves every timestamp of every table into the past by d.
@@ -91,6 +117,10 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"mails", mailTests[Tx]()},
 		{"sweeps", sweepTests[Tx]()},
 		{"schedules", scheduleTests[Tx]()},
+		{"rings", ringTests[Tx]()},
+		{"ring reports", reportTests[Tx]()},
+		{"leases", leaseTests[Tx]()},
+		{"renewals", renewalTests[Tx]()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			t.Parallel()

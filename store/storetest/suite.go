@@ -186,11 +186,20 @@ func (s suite[Tx]) save(p accounts.NewPending) (saved accounts.SavedPending) {
 	return saved
 }
 
+// boundKID is the signing key that bind names.
+const boundKID = "f7e2c87f"
+
 // bind gives a registration the activation key of that text.
 func (s suite[Tx]) bind(saved accounts.SavedPending, key string) {
 	s.Helper()
+	s.bindTo(boundKID, saved, key)
+}
+
+// bindTo binds an activation key that was derived from the signing key kid.
+func (s suite[Tx]) bindTo(kid string, saved accounts.SavedPending, key string) {
+	s.Helper()
 	d := authjobs.MailDraft{PendingID: saved.ID, Generation: saved.Generation}
-	must(s, s.DB.BindActivationKey(s.Context(), d, "f7e2c87f", accounts.KeyHash(key)))
+	must(s, s.DB.BindActivationKey(s.Context(), d, kid, accounts.KeyHash(key)))
 }
 
 // activate uses a key in a transaction of its own.
