@@ -15,7 +15,6 @@ import (
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
 	"github.com/sealq/sealq/cmd/sealq/internal/config"
 	"github.com/sealq/sealq/mail"
-	"github.com/sealq/sealq/signing"
 )
 
 // database is where --database-url leads.
@@ -103,47 +102,6 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return strconv.Itoa(n) + " " + what + "s"
-}
-
-// ringSource reads --keys.
-func (s *session) ringSource() (signing.Source, error) {
-	text, err := s.Required("keys", "give file:PATH or env:NAME")
-	if err != nil {
-		return nil, err
-	}
-	if text == "database" {
-		return nil, wrongly("--keys database is not built yet: use file:PATH, or env:NAME for development")
-	}
-	source, err := signing.ParseSource(text)
-	if err != nil { // not repeated: it may be a ring in the wrong place
-		return nil, wrongly("--keys must be file:PATH, or env:NAME for development")
-	}
-	return source, nil
-}
-
-// ring reads --keys and --audience.
-func (s *session) ring() (signing.Source, string, error) {
-	source, err := s.ringSource()
-	if err != nil {
-		return nil, "", err
-	}
-	audience, err := s.Required("audience", "name this deployment, such as prod-eu; what signs and what verifies must name the same one")
-	if err != nil {
-		return nil, "", err
-	}
-	return source, audience, nil
-}
-
-// openKeys loads the ring. With it goes a goroutine that follows the source: Close ends it.
-func (s *session) openKeys(ctx context.Context, source signing.Source, audience string) (*signing.Keys, error) {
-	keys, err := signing.OpenWith(ctx, source, audience, signing.Options{Logger: s.logger})
-	if errors.Is(err, signing.ErrInvalidAudience) {
-		return nil, wrongly("--audience: %v", signing.ErrInvalidAudience)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("--keys: %w", err)
-	}
-	return keys, nil
 }
 
 // mailServer is where --smtp-url leads.

@@ -48,9 +48,9 @@ func (p *program) enqueue() *cobra.Command {
 			if f.outbox {
 				return s.enqueueOutbox(ctx, job)
 			}
-			return s.enqueueDirect(ctx, job)
+			return p.enqueueDirect(ctx, s, job)
 		}),
-	}, "redis-url", "keys", "audience", "database-url")
+	}, ringOptions("redis-url", "audience")...)
 	c.Flags().StringVar(&f.args, "args", "{}", "the job's arguments in `JSON`")
 	c.Flags().StringVar(&f.id, "id", "", "name the task, and so its effect (default: a new one)")
 	c.Flags().StringVar(&f.queue, "queue", "", "another queue than the kind's")
@@ -110,33 +110,39 @@ func argsProblem(err error) string {
 	return err.Error()
 }
 
-func (s *session) enqueueDirect(ctx context.Context, job jobs.Job) (err error) {
+func (p *program) enqueueDirect(ctx context.Context, s *session, job jobs.Job) error {
 	server, err := s.redis()
 	if err != nil {
 		return err
 	}
-	source, audience, err := s.ring()
-	if err != nil {
-		return err
-	}
-	keys, err := s.openKeys(ctx, source, audience)
-	if err != nil {
-		return err
-	}
-	defer keys.Close()
-	client, err := server.reach(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(client), keys, jobs.Config{})
-	if err != nil {
-		return err
-	}
-	r, err := enqueuer.Enqueue(ctx, job)
-	if err != nil {
-		return err
-	}
+	return p.withRing(func(ctx context.Context, r *keyRing, _ []string) (err error) {
+		audience, err := s.audience()
+		if err != nil {
+			return err
+		}
+		keys, err := s.openKeys(ctx, r, audience, 0)
+		if err != nil {
+			return err
+		}
+		defer keys.Close()
+		client, err := server.reach(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, client.Close()) }()
+		enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(client), keys, jobs.Config{})
+		if err != nil {
+			return err
+		}
+		receipt, err := enqueuer.Enqueue(ctx, job)
+		if err != nil {
+			return err
+		}
+		return s.printReceipt(receipt)
+	})(ctx, s, nil)
+}
+
+func (s *session) printReceipt(r jobs.Receipt) error {
 	return s.printJSON(receipt{ID: r.ID, Queue: r.Queue, Kind: r.Kind, KID: &r.KID, ExpiresAt: r.ExpiresAt.UTC()})
 }
 

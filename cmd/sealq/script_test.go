@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 //	until PATTERN sealq …  run sealq again and again, until its standard output matches
 //	start NAME sealq …     run sealq until finish; $NAME_addr is where it answers health checks
 //	finish NAME            send SIGTERM; it must end with exit code 0 in time
+//	logs NAME PATTERN      wait until what it logs matches
+//	hangup NAME            send SIGHUP
+//	age DURATION           make the ring of $SEALQ_KEYS older, as if so much time had passed since its last write
 //	terminate NAME         send SIGTERM, and do not wait
 //	killed NAME            send SIGTERM again; it must end at once, of the signal
 //	readyz NAME CODE       ask /readyz until it answers with the code; its answer is the standard output
@@ -34,7 +37,8 @@ func TestMain(m *testing.M) {
 //	entry                  $ENTRY is the first ID of the list of the quarantine that was just printed
 //	empty-redis            require that the script's Redis holds no key
 //	taken                  take a port; $TAKEN is its address
-//	kid STATE              $KID is the key of that state in keys.json
+//	kid STATE [stdout]     $KID is the newest key of that state, in keys.json or in the list that was just printed as JSON
+//	process NAME           $PROCESS is what the process calls itself in reports
 //	closed                 find an address where nobody listens, $CLOSED
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -50,6 +54,7 @@ func TestScripts(t *testing.T) {
 			"exits": exits, "until": until, "readyz": readyz,
 			"start": inWorld((*world).start), "finish": inWorld((*world).finish),
 			"terminate": inWorld((*world).terminate), "killed": inWorld((*world).killed), "stalled": inWorld((*world).stalled),
+			"hangup": inWorld((*world).hangup), "logs": inWorld((*world).waitLog), "age": inWorld((*world).age), "process": inWorld((*world).process),
 			"postgres": inWorld((*world).usePostgres),
 			"redis":    inWorld((*world).useRedis), "smtp": inWorld((*world).useMail), "mail": inWorld((*world).waitMail),
 			"forge": inWorld((*world).forge), "taken": inWorld((*world).takePort), "closed": inWorld((*world).closedPort),

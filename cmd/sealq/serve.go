@@ -13,20 +13,23 @@ import (
 
 func workerOptions() []string {
 	return []string{
-		"redis-url", "database-url", "keys", "audience", "smtp-url", "mail-from", "base-url", "product", "queues", "concurrency",
+		"redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "base-url", "product", "queues", "concurrency",
 		"overdue", "listen", "shutdown-timeout", "log-level", "log-format",
 	}
 }
 
 func schedulerOptions() []string {
-	return []string{"database-url", "expire-pending-cron", "reset-lockouts-cron", "listen", "shutdown-timeout", "log-level", "log-format"}
+	return []string{
+		"database-url", "keys", "kek-file", "audience", "rotate-every", "publish-ahead", "expire-pending-cron", "reset-lockouts-cron", "listen",
+		"shutdown-timeout", "log-level", "log-format",
+	}
 }
 
 func (p *program) serve() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "serve", Short: "Run worker and scheduler in one process", Args: exactly(),
 		Long: "Run worker, relay and scheduler in one process, with /healthz and /readyz on --listen. Any number may run side by\n" +
-			"side. SIGINT or SIGTERM ends it in order, a second one at once.",
+			"side. SIGINT or SIGTERM ends it in order, a second one at once; SIGHUP reads the key ring again.",
 		Example: "  sealq serve --database-url sqlite:sealq.db --audience dev --smtp-url 'smtp://127.0.0.1:1025?tls=none' \\\n    --mail-from no-reply@example.com",
 		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, true, true) }),
 	}, slices.Compact(slices.Sorted(slices.Values(append(workerOptions(), schedulerOptions()...))))...)
@@ -35,7 +38,7 @@ func (p *program) serve() *cobra.Command {
 func (p *program) worker() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "worker", Short: "Verify and run tasks, and relay the outbox into Redis", Args: exactly(),
-		Long:    "Verify and run tasks, and relay the outbox into Redis, with /healthz and /readyz on --listen.",
+		Long:    "Verify and run tasks, and relay the outbox into Redis, with /healthz and /readyz on --listen. SIGHUP reads the key\nring again.",
 		Example: "  sealq worker --config sealq.yaml --queues critical=6,mail=3",
 		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, true, false) }),
 	}, workerOptions()...)
@@ -44,7 +47,7 @@ func (p *program) worker() *cobra.Command {
 func (p *program) scheduler() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "scheduler", Short: "Turn due times into jobs", Args: exactly(),
-		Long:    "Turn the due times of schedules into jobs in the database's outbox, with /healthz and /readyz on --listen. It needs\nneither Redis nor keys. Several never double a due time.",
+		Long:    "Turn the due times of schedules into jobs in the database's outbox, with /healthz and /readyz on --listen. It needs\nno Redis. With --keys database, and only then, it reads the key ring and rotates its keys by --rotate-every. Several\nnever double a due time.",
 		Example: "  sealq scheduler --config sealq.yaml",
 		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, false, true) }),
 	}, schedulerOptions()...)
@@ -55,16 +58,21 @@ type plan struct {
 	database database
 	listen   string
 	shutdown time.Duration
-	worker   *workerPlan // nil: none
-	crons    *app.Crons  // nil: no scheduler
+	keys     *keysPlan               // nil: none, for a scheduler that rotates nothing
+	worker   *workerPlan             // nil: none
+	crons    *app.Crons              // nil: no scheduler
+	rotation *signing.RotationPolicy // nil: keys are rotated by hand
+}
+
+type keysPlan struct {
+	place    ringPlace
+	audience string
 }
 
 type workerPlan struct {
-	redis    redisServer
-	source   signing.Source
-	audience string
-	mail     mailServer
-	config   app.WorkerConfig
+	redis  redisServer
+	mail   mailServer
+	config app.WorkerConfig
 }
 
 func (s *session) plan(withWorker, withScheduler bool) (p plan, err error) {
@@ -82,6 +90,21 @@ func (s *session) plan(withWorker, withScheduler bool) (p plan, err error) {
 			return p, err
 		}
 	}
+	keys, err := s.Text("keys")
+	if err != nil {
+		return p, err
+	}
+	rotates := withScheduler && keys == "database"
+	if withWorker || rotates {
+		if p.keys, err = s.keysPlan(); err != nil {
+			return p, err
+		}
+	}
+	if rotates {
+		if p.rotation, err = s.rotation(); err != nil {
+			return p, err
+		}
+	}
 	if withScheduler {
 		p.crons = &app.Crons{}
 		if p.crons.ExpirePending, err = s.Cron("expire-pending-cron"); err != nil {
@@ -92,17 +115,42 @@ func (s *session) plan(withWorker, withScheduler bool) (p plan, err error) {
 	return p, err
 }
 
+func (s *session) keysPlan() (p *keysPlan, err error) {
+	p = &keysPlan{}
+	if p.place, err = s.ringPlace(); err != nil {
+		return nil, err
+	}
+	p.audience, err = s.audience()
+	return p, err
+}
+
+// rotation reads --rotate-every and --publish-ahead. A key that is published for less than hosts may take to read it would be
+// refused where it is not known yet.
+func (s *session) rotation() (*signing.RotationPolicy, error) {
+	every, err := s.Duration("rotate-every")
+	if err != nil {
+		return nil, err
+	}
+	ahead, err := s.Duration("publish-ahead")
+	if err != nil {
+		return nil, err
+	}
+	if ahead < signing.DefaultPropagationGrace || ahead >= every {
+		return nil, wrongly("--publish-ahead must be from %s up to less than --rotate-every, which is %s", signing.DefaultPropagationGrace, every)
+	}
+	return &signing.RotationPolicy{Every: every, Ahead: ahead}, nil
+}
+
 func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p := &workerPlan{config: app.WorkerConfig{Shutdown: shutdown, Logger: s.logger}}
-	var errs [8]error
+	var errs [7]error
 	p.redis, errs[0] = s.redis()
-	p.source, p.audience, errs[1] = s.ring()
-	p.mail, errs[2] = s.mailServer()
-	p.config.BaseURL, errs[3] = s.Page("base-url")
-	p.config.Product, errs[4] = s.Text("product")
-	p.config.Queues, errs[5] = s.Weights("queues")
-	p.config.Concurrency, errs[6] = s.Count("concurrency", 10_000)
-	p.config.Relay.Overdue, errs[7] = s.Duration("overdue")
+	p.mail, errs[1] = s.mailServer()
+	p.config.BaseURL, errs[2] = s.Page("base-url")
+	p.config.Product, errs[3] = s.Text("product")
+	p.config.Queues, errs[4] = s.Weights("queues")
+	p.config.Concurrency, errs[5] = s.Count("concurrency", 10_000)
+	p.config.Relay.Overdue, errs[6] = s.Duration("overdue")
 	for _, err := range errs {
 		if err != nil {
 			return nil, err // one at a time: one sentence

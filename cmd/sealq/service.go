@@ -21,8 +21,6 @@ import (
 )
 
 const (
-	// ringStale is the age at which a ring that its source does not confirm signs nothing any more.
-	ringStale = 4 * time.Minute
 	// stopSlack is added to --shutdown-timeout for what stops after the tasks: relay, scheduler, connections.
 	stopSlack = 10 * time.Second
 	// answerPatience is how long the last answers of the health server may take.
@@ -66,27 +64,24 @@ func (s *session) start(ctx context.Context, withWorker, withScheduler bool) (er
 	return s.serveUntil(ctx, &sv, listener, p.shutdown)
 }
 
-// open opens what the plan names: the ring, Redis, the database, the mail server, in that order.
+// open opens what the plan names: Redis, the database, the ring, the mail server, in that order.
 func (s *session) open(ctx context.Context, p plan, sv *service) error {
-	// What is open outlives ctx: running tasks finish after it has ended.
-	lasting := context.WithoutCancel(ctx)
-	if w := p.worker; w != nil {
-		keys, err := s.openKeys(lasting, w.source, w.audience)
-		if err != nil {
-			return err
+	if p.keys != nil && p.keys.place.source != nil {
+		// What is wrong with a ring outside of the database is told before anything is connected to.
+		if _, err := p.keys.place.source.Load(ctx); err != nil {
+			return inKeys(err)
 		}
-		sv.closes(func() error { keys.Close(); return nil })
+	}
+	if w := p.worker; w != nil {
 		client, err := w.redis.reach(ctx)
 		if err != nil {
 			return err
 		}
 		sv.closes(client.Close)
 		client.AddHook(calm{})
-		w.config.Keys, w.config.Redis, w.config.Sender = keys, client, w.mail.Sender
-		sv.checks = append(sv.checks,
-			health.Check{Name: "redis", Probe: func(ctx context.Context) error { return pingRedis(ctx, client) }},
-			health.Check{Name: "keys", Probe: func(context.Context) error { return s.confirmed(keys) }})
-		sv.facts = append(sv.facts, slog.String("queues", weights(w.config.Queues)), slog.Uint64("ring_version", keys.Version()))
+		w.config.Redis = client
+		sv.facts = append(sv.facts, slog.String("queues", weights(w.config.Queues)))
+		sv.checks = append(sv.checks, health.Check{Name: "redis", Probe: func(ctx context.Context) error { return pingRedis(ctx, client) }})
 	}
 	db, err := p.database.openMigrated(ctx)
 	if err != nil {
@@ -99,16 +94,17 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 		}
 		return nil
 	}})
+	var keys *signing.Keys
+	if p.keys != nil {
+		if keys, err = s.openRings(ctx, p, db, sv); err != nil {
+			return err
+		}
+	}
+	s.reloads(keys, sv)
 	if p.worker != nil {
-		if err := p.worker.mail.reach(ctx); err != nil {
+		if err := s.openWorker(ctx, p.worker, db, keys, sv); err != nil {
 			return err
 		}
-		worker, err := db.Worker(p.worker.config)
-		if err != nil {
-			return err
-		}
-		sv.checks = append(sv.checks, health.Check{Name: "worker", Probe: func(context.Context) error { return worker.Ready() }})
-		sv.parts = append(sv.parts, part{"worker", worker.Run})
 	}
 	if p.crons != nil {
 		scheduler, err := app.NewScheduler(db, *p.crons, s.logger)
@@ -120,16 +116,18 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 	return nil
 }
 
-// confirmed is the health check of the keys.
-func (s *session) confirmed(keys *signing.Keys) error {
-	at, err := keys.Confirmed()
-	if s.now().Sub(at) <= ringStale {
-		return nil
+func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database, keys *signing.Keys, sv *service) error {
+	if err := p.mail.reach(ctx); err != nil {
+		return err
 	}
-	if err == nil {
-		err = signing.ErrNotConfirmed
+	p.config.Keys, p.config.Sender = keys, p.mail.Sender
+	worker, err := db.Worker(p.config)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("nothing is signed: last confirmed at %s: %w", moment(&at), err)
+	sv.checks = append(sv.checks, health.Check{Name: "worker", Probe: func(context.Context) error { return worker.Ready() }})
+	sv.parts = append(sv.parts, part{"worker", worker.Run})
+	return nil
 }
 
 func (sv *service) closes(f func() error) { sv.close = append(sv.close, f) }

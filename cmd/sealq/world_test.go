@@ -5,13 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,9 +23,11 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sealq/sealq/cmd/sealq/internal/app"
 	"github.com/sealq/sealq/internal/testservers"
 	"github.com/sealq/sealq/internal/testservers/instance"
 	"github.com/sealq/sealq/mail/catcher"
+	"github.com/sealq/sealq/signing"
 )
 
 // world is what stands around one script.
@@ -116,19 +122,82 @@ func (w *world) closedPort(ts *testscript.TestScript, _ []string) {
 	ts.Setenv("CLOSED", port.Addr())
 }
 
-// kid finds the key of a state in keys.json.
+// kid finds the newest key of a state.
 func (w *world) kid(ts *testscript.TestScript, args []string) {
+	from := "keys.json"
+	if len(args) > 1 {
+		from = args[1]
+	}
 	var ring struct {
 		Keys []struct{ KID, State string }
 	}
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile("keys.json")), &ring))
-	for _, k := range ring.Keys {
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(from)), &ring))
+	for _, k := range slices.Backward(ring.Keys) {
 		if k.State == args[0] {
 			ts.Setenv("KID", k.KID)
 			return
 		}
 	}
 	ts.Fatalf("no key is %s", args[0])
+}
+
+func (w *world) process(ts *testscript.TestScript, args []string) {
+	host, err := os.Hostname()
+	ts.Check(err)
+	ts.Setenv("PROCESS", fmt.Sprintf("%s/%d", host, w.running[args[0]].cmd.Process.Pid))
+}
+
+// age makes the ring of $SEALQ_KEYS older.
+func (w *world) age(ts *testscript.TestScript, args []string) {
+	by, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	older := func(r *signing.Ring) (*signing.Ring, error) { return aged(r, by) }
+	if ts.Getenv("SEALQ_KEYS") != "database" {
+		_, err := signing.NewFile(ts.MkAbs("keys.json")).Update(w.t.Context(), older)
+		ts.Check(err)
+		return
+	}
+	url := ts.Getenv("SEALQ_DATABASE_URL")
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		url = "sqlite:" + ts.MkAbs(path)
+	}
+	db, err := app.Open(w.t.Context(), url)
+	ts.Check(err)
+	defer db.Close()
+	kek, err := signing.LoadKEK(ts.MkAbs(ts.Getenv("SEALQ_KEK_FILE")))
+	ts.Check(err)
+	vault, err := signing.NewDatabase(db, kek)
+	ts.Check(err)
+	_, err = vault.Update(w.t.Context(), older)
+	ts.Check(err)
+}
+
+// aged is the next version of a ring, with all its times so much earlier.
+func aged(r *signing.Ring, by time.Duration) (*signing.Ring, error) {
+	var document map[string]any
+	if err := json.Unmarshal(r.Marshal(), &document); err != nil {
+		return nil, err
+	}
+	document["version"] = r.Version() + 1
+	for _, k := range document["keys"].([]any) {
+		key := k.(map[string]any)
+		for _, name := range []string{"created_at", "sign_from", "sign_until", "verify_until"} {
+			text, ok := key[name].(string)
+			if !ok {
+				continue // null
+			}
+			at, err := time.Parse(time.RFC3339Nano, text)
+			if err != nil {
+				return nil, err
+			}
+			key[name] = at.Add(-by).Format(time.RFC3339Nano)
+		}
+	}
+	text, err := json.Marshal(document)
+	if err != nil {
+		return nil, err
+	}
+	return signing.ParseRing(text)
 }
 
 // entry takes the ID of the newest entry from a list of the quarantine.
@@ -154,6 +223,9 @@ func (w *world) emptyRedis(ts *testscript.TestScript, _ []string) {
 type process struct {
 	cmd    *exec.Cmd
 	logged chan string // all that it logged, once it has ended
+
+	mu    sync.Mutex
+	sofar strings.Builder
 }
 
 func (w *world) start(ts *testscript.TestScript, args []string) {
@@ -162,7 +234,10 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 	ts.Check(err)
 	cmd := exec.CommandContext(w.t.Context(), binary, append(args[1:], "--listen", "127.0.0.1:0", "--log-format", "json")...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, variable := range []string{"PATH", "HOME", "TMPDIR", "SEALQ_REDIS_URL", "SEALQ_DATABASE_URL", "SEALQ_SMTP_URL", "SEALQ_MAIL_FROM", "SEALQ_AUDIENCE"} {
+	for _, variable := range []string{
+		"PATH", "HOME", "TMPDIR", "SEALQ_REDIS_URL", "SEALQ_DATABASE_URL", "SEALQ_SMTP_URL", "SEALQ_MAIL_FROM", "SEALQ_AUDIENCE",
+		"SEALQ_KEYS", "SEALQ_KEK_FILE",
+	} {
 		if value := ts.Getenv(variable); value != "" {
 			cmd.Env = append(cmd.Env, variable+"="+value)
 		}
@@ -184,17 +259,31 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 
 // follow reads the log to its end, and tells where the process listens.
 func (p *process) follow(stderr io.Reader, listening chan<- string) {
-	var all strings.Builder
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
-		all.WriteString(lines.Text() + "\n")
+		p.mu.Lock()
+		p.sofar.WriteString(lines.Text() + "\n")
+		p.mu.Unlock()
 		var entry struct{ Msg, Listen string }
 		if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "started" {
 			listening <- entry.Listen
 		}
 	}
 	close(listening)
-	p.logged <- all.String()
+	p.logged <- p.log()
+}
+
+// log is what the process has logged so far.
+func (p *process) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sofar.String()
+}
+
+func (w *world) waitLog(ts *testscript.TestScript, args []string) {
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	poll(ts, "the log of "+args[0]+" to match "+args[1], func() bool { return pattern.MatchString(w.running[args[0]].log()) })
 }
 
 func (w *world) finish(ts *testscript.TestScript, args []string) {
@@ -206,6 +295,10 @@ func (w *world) finish(ts *testscript.TestScript, args []string) {
 	_, err := io.WriteString(ts.Stderr(), log)
 	ts.Check(err)
 	ts.Check(p.cmd.Wait())
+}
+
+func (w *world) hangup(ts *testscript.TestScript, args []string) {
+	ts.Check(w.running[args[0]].cmd.Process.Signal(syscall.SIGHUP))
 }
 
 func (w *world) terminate(ts *testscript.TestScript, args []string) {

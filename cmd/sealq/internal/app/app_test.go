@@ -95,10 +95,17 @@ func newSystem(t *testing.T, databaseURL string) *system {
 	check(t, err)
 	s.accounts, err = s.db.Accounts(accounts.Config{Hash: accounts.HashCost{MemoryKiB: 8, Passes: 1, Lanes: 1}})
 	check(t, err)
-	s.mails, err = catcher.Start("127.0.0.1:0")
-	check(t, err)
-	t.Cleanup(func() { check(t, s.mails.Close()) })
+	s.mails = s.catch(nil)
 	return s
+}
+
+// catch starts a mail server that does as hook says.
+func (s *system) catch(hook catcher.Hook) *catcher.Catcher {
+	s.t.Helper()
+	c, err := catcher.StartWith("127.0.0.1:0", catcher.Options{Hook: hook})
+	check(s.t, err)
+	s.t.Cleanup(func() { check(s.t, c.Close()) })
+	return c
 }
 
 func (s *system) open(t *testing.T, audience string, now func() time.Time) *signing.Keys {

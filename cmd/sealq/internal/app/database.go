@@ -34,6 +34,7 @@ type backend[Tx any] interface {
 	accounts.Store[Tx]
 	scheduler.Ticks
 	QuarantineReader
+	Rings
 }
 
 // QuarantineReader shows refused tasks to people.
@@ -49,6 +50,9 @@ type Database interface {
 	store.DB
 	QuarantineReader
 	scheduler.Ticks
+	Rings
+	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.
+	RenewKeys(ctx context.Context, kid string) (int, error)
 	// Enqueue records a job in the outbox.
 	Enqueue(ctx context.Context, j jobs.Job) (id string, err error)
 	// Accounts are the accounts in this database. Their mails go through its outbox.

@@ -41,7 +41,8 @@ func Options() []Option {
 	return []Option{
 		{Name: "redis-url", Secret: true, Default: "redis://127.0.0.1:6379/0", Usage: "the queue: redis:// rediss:// redis-socket:// redis-sentinel:// redis-cluster://"},
 		{Name: "database-url", Secret: true, Usage: "the database: postgres://… or sqlite:PATH"},
-		{Name: "keys", Default: "file:keys.json", Usage: "the key ring: file:PATH or env:NAME (development)"},
+		{Name: "keys", Default: "file:keys.json", Usage: "the key ring: file:PATH, database, or env:NAME (development)"},
+		{Name: "kek-file", Usage: "file with the key-encryption key of --keys database"},
 		{Name: "audience", Usage: "this deployment's name, such as prod-eu: what is signed for one verifies in no other"},
 		{Name: "smtp-url", Secret: true, Usage: "the mail server: smtp://user:password@host:587?tls=starttls|implicit|none"},
 		{Name: "mail-from", Usage: "the sender of mails, such as no-reply@example.com"},
@@ -57,6 +58,8 @@ func Options() []Option {
 		{Name: "lockout-for", Default: "15m", Usage: "how long a lock lasts"},
 		{Name: "expire-pending-cron", Default: "*/5 * * * *", Usage: "when registrations that nobody confirmed are deleted (UTC)"},
 		{Name: "reset-lockouts-cron", Default: "* * * * *", Usage: "when locks that are over are cleared (UTC)"},
+		{Name: "rotate-every", Default: "720h", Usage: "how long a key signs before the next one does, with --keys database"},
+		{Name: "publish-ahead", Default: "24h", Usage: "how long before that the next key is published"},
 		{Name: "log-level", Default: "info", Usage: "debug, info, warn or error"},
 		{Name: "log-format", Default: "text", Usage: "text or json"},
 	}

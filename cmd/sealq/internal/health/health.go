@@ -19,6 +19,8 @@ type Check struct {
 	// Probe says what is wrong with it, and returns when ctx ends. Its error is shown to whoever asks: it must
 	// hold no secret.
 	Probe func(ctx context.Context) error
+	// Detail is shown beside what the probe found, whatever it found. It returns at once, and no secret. Zero: nothing is.
+	Detail func() string
 }
 
 // Config of a Health.
@@ -48,6 +50,8 @@ type Result struct {
 	Name  string `json:"name"`
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
+	// Detail is what the check says beside.
+	Detail string `json:"detail,omitempty"`
 }
 
 // Report is the answer of /readyz.
@@ -103,6 +107,9 @@ func (h *Health) check(ctx context.Context) []Result {
 			results[i] = Result{Name: c.Name, OK: true}
 			if err := c.Probe(ctx); err != nil {
 				results[i] = Result{Name: c.Name, Error: err.Error()}
+			}
+			if c.Detail != nil {
+				results[i].Detail = c.Detail()
 			}
 		})
 	}

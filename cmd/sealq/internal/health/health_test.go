@@ -71,6 +71,20 @@ func TestReadyz(t *testing.T) {
 	}
 }
 
+func TestACheckTellsItsDetailWhateverTheProbeFinds(t *testing.T) {
+	t.Parallel()
+	detail := func() string { return "ring version 7" }
+	h := health.New(health.Config{Checks: []health.Check{{Name: "keys", Probe: ok, Detail: detail}, {Name: "stale", Probe: refused, Detail: detail}}})
+	h.Open()
+	_, report := ask(t, h, http.MethodGet, "/readyz")
+	want := health.Report{Checks: []health.Result{
+		{Name: "keys", OK: true, Detail: "ring version 7"}, {Name: "stale", Error: "connection refused", Detail: "ring version 7"},
+	}}
+	if diff := cmp.Diff(want, report); diff != "" {
+		t.Errorf("report (-want +got):\n%s", diff)
+	}
+}
+
 func TestDrainCountsAtOnceWhateverIsRemembered(t *testing.T) {
 	t.Parallel()
 	h := health.New(health.Config{Fresh: time.Hour})
