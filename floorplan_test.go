@@ -68,6 +68,9 @@ var floorPlan = map[string]place{
 	"cmd/sealq/...": {floor: 4, family: "cmd/sealq"},
 	"examples/...":  {floor: 4, family: "examples"},
 
+	// What apps' own tests use, of jobs and of handlers.
+	"jobs/jobstest": {floor: 3, family: "jobs/jobstest", testsOnly: true, withoutAll: light},
+
 	// The drivers' conformance suite speaks the interfaces of all their consumers.
 	"store/storetest":          {floor: 4, family: "store/storetest", testsOnly: true},
 	"internal/testservers/...": {floor: 0, family: "internal/testservers", testsOnly: true},
@@ -207,6 +210,8 @@ func TestFloorPlanFindsBreaches(t *testing.T) {
 		"a database in the worker":          {pkg("worker", "github.com/jackc/pgx/v5"), []string{"worker pulls in github.com/jackc/pgx/v5"}},
 		"accounts in the jobs":              {pkg("jobs/relay", "accounts"), []string{"jobs/relay pulls in github.com/sealq/sealq/accounts"}},
 		"test servers in the product":       {pkg("cmd/sealq", "internal/testservers/instance"), []string{"cmd/sealq imports internal/testservers/instance, which is for tests only"}},
+		"apps' test support in the product": {pkg("worker/authworker", "jobs/jobstest"), []string{"worker/authworker imports jobs/jobstest, which is for tests only"}},
+		"a database in apps' test support":  {pkg("jobs/jobstest", "worker", "modernc.org/sqlite"), []string{"jobs/jobstest pulls in modernc.org/sqlite"}},
 		"the suite in the product":          {pkg("store", "store/storetest"), []string{"store imports store/storetest, which is for tests only"}},
 	} {
 		t.Run(name, func(t *testing.T) {

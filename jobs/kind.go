@@ -54,8 +54,9 @@ type Policy struct {
 	Backoff func(failures int) time.Duration
 	// Encrypt keeps the arguments secret in Redis (AES-256-GCM). Zero: signed, but readable.
 	Encrypt bool
-	// NoLedger says that a run may be repeated without harm: no ledger entry is looked up or written, and a
-	// genuine task that is replayed before it expires runs again. Zero: the ledger decides.
+	// NoLedger says that a run may be repeated without harm: a verified task is not asked after in the ledger, and a genuine
+	// one that is replayed before it expires runs again. worker.HandleTx enters its effect all the same, in its own
+	// transaction. Zero: the ledger is asked.
 	NoLedger bool
 	// Unique refuses a second unfinished outbox row of this kind with the same arguments. Zero: any number.
 	// It holds for the outbox only: a direct Enqueue of such a kind is refused.
