@@ -99,6 +99,14 @@ func (r ClaimedRow) check(d Definition) error {
 // TaskID is the asynq ID of this attempt: row ID + "." + attempt.
 func (r ClaimedRow) TaskID() string { return rowTaskID(r.ID, r.Attempt) }
 
+// RowRef names an outbox row as a verified task does. The row's kind must be the task's own: the holder of a key for one kind
+// may name any row in a header, and must not reach the rows of another.
+type RowRef struct {
+	ID      string
+	Kind    Kind
+	Attempt int // which of the row's attempts the task is
+}
+
 // Refused is a task in quarantine: kept as it came, never decoded.
 type Refused struct {
 	ID            string // of the quarantine's entry
@@ -115,6 +123,7 @@ type Refused struct {
 	Detail        string // the refusal in a sentence
 	Authentic     bool   // the signature held: the refusal ends the outbox row that it names
 	RowID         string // only where Authentic: the effect's ID, which may be an outbox row's
+	RowKind       Kind   // only where Authentic: the task's kind as it was signed, which the row's must be
 	Attempt       int    // only where Authentic and the task is a row's: which attempt was refused
 	ReceivedAt    time.Time
 }

@@ -18,10 +18,13 @@ func NewRingAfter(now time.Time, maxLifetime time.Duration, seen uint64) (*Ring,
 }
 
 // Replace saves r where the ring was lost: where there is none, or none that opens under this key-encryption key. A ring that
-// opens is never replaced: that is [ErrRingExists]. See [NewRingAfter].
+// opens is never replaced, [ErrRingExists], unless its version lies below what r follows: then an earlier Replace was
+// interrupted, and this one goes on. See [NewRingAfter].
 func (d *Database) Replace(ctx context.Context, r *Ring) error {
-	_, err := d.Load(ctx)
+	opened, err := d.Load(ctx)
 	switch {
+	case err == nil && opened.version+1 < r.version:
+		// Older than what was seen: a Replace that was interrupted left it, and this one goes on from there.
 	case err == nil:
 		return fmt.Errorf("replace the database's key ring: %w, and it opens; rotate its keys with `sealq keys rotate`", ErrRingExists)
 	case !errors.Is(err, ErrNoRing) && !errors.Is(err, ErrWrongKEK) && !errors.Is(err, ErrInvalidRing):

@@ -352,9 +352,21 @@ func TestALostRingIsFollowedByOneThatNobodyTakesForOlder(t *testing.T) {
 		if err := d.Create(t.Context(), firstRing(t)); err != nil {
 			t.Fatal(err)
 		}
-		fresh, err := signing.NewRingAfter(t0, time.Hour, 4)
+		fresh, err := signing.NewRingAfter(t0, time.Hour, 1)
 		if err := d.Replace(t.Context(), moved(t, fresh, err)); !errors.Is(err, signing.ErrRingExists) || v.saves != 1 {
 			t.Errorf("want ErrRingExists and nothing saved, got %v and %d saves", err, v.saves)
+		}
+	})
+	t.Run("one that was interrupted goes on", func(t *testing.T) {
+		t.Parallel()
+		v := &vault{}
+		d := database(t, v, signing.NewSecret())
+		if err := d.Create(t.Context(), firstRing(t)); err != nil { // the first of the steps up to what was seen
+			t.Fatal(err)
+		}
+		fresh, err := signing.NewRingAfter(t0, time.Hour, 4)
+		if err := d.Replace(t.Context(), moved(t, fresh, err)); err != nil || v.version != 5 {
+			t.Errorf("want version 5, got %d, %v", v.version, err)
 		}
 	})
 	t.Run("a version that was there is refused", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -51,6 +52,7 @@ type Handlers struct {
 	now      func() time.Time
 	handlers map[string]handler
 	running  sync.Map // effects that are in the making
+	runs     sync.WaitGroup
 	errs     []error
 }
 
@@ -174,18 +176,52 @@ func (h *Handlers) ProcessTask(ctx context.Context, _ *asynq.Task) error {
 		return &ending{action: later, until: h.now().Add(runningRetry), cause: ErrRunning}
 	}
 	defer h.running.Delete(effect)
+	h.runs.Add(1)
+	defer h.runs.Done()
 	ctx = context.WithoutCancel(ctx)
+	// The verifier asked before this run was entered as under way: another may have ended in between.
+	if !r.entered && t.done != nil {
+		done, err := t.done(ctx, claims)
+		if err != nil {
+			return &ending{action: later, until: h.now().Add(effectsRetry), cause: err}
+		}
+		if done {
+			return nil
+		}
+	}
 	if err := h.runFor(ctx, r, t); err != nil {
 		return h.settle(ctx, r, claims, err)
 	}
 	return h.complete(ctx, r, claims)
 }
 
+// Wait waits until no handler runs, or says why not. asynq's Shutdown does not wait for all: a run whose context somebody has
+// ended goes on, and what it has done is still to be recorded. Call it between Shutdown and closing the database.
+func (h *Handlers) Wait(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		h.runs.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for running jobs: %w", ctx.Err())
+	}
+}
+
 // runFor applies the kind's own timeout and waits for the handler, however long it ignores its context: asynq's
 // timeout would start a second run beside it.
-func (h *Handlers) runFor(ctx context.Context, r handler, t *delivery) error {
+func (h *Handlers) runFor(ctx context.Context, r handler, t *delivery) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.policy.Timeout, fmt.Errorf("the kind's timeout of %v is over", r.policy.Timeout))
 	defer cancel()
+	defer func() {
+		if x := recover(); x != nil {
+			h.logger.ErrorContext(ctx, "handler panicked", slog.String("kind", t.Claims().Kind), slog.Any("panic", x), slog.String("stack", string(debug.Stack())))
+			err = fmt.Errorf("handler panicked: %v", x)
+		}
+	}()
 	return r.run(ctx, t)
 }
 
@@ -197,7 +233,7 @@ func (h *Handlers) complete(ctx context.Context, r handler, c signing.Claims) er
 	}
 	var err error
 	for try := range completeTries {
-		if err = h.outbox.RowDone(ctx, c.Effect); err == nil {
+		if err = h.outbox.RowDone(ctx, jobs.RowRef{ID: c.Effect, Kind: jobs.Kind(c.Kind)}); err == nil {
 			return nil
 		}
 		h.logger.ErrorContext(ctx, "job is done but its outbox row cannot be completed, trying again",
@@ -217,7 +253,7 @@ func (h *Handlers) settle(ctx context.Context, r handler, c signing.Claims, err 
 	}
 	_, permanent := errors.AsType[*permanentError](err)
 	permanent = permanent || errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)
-	failures, gone, countErr := h.count(ctx, c, err)
+	failures, gone, countErr := h.count(ctx, r, c, err)
 	if countErr != nil {
 		return &ending{action: later, until: h.now().Add(effectsRetry), cause: errors.Join(err, countErr)}
 	}
@@ -230,8 +266,8 @@ func (h *Handlers) settle(ctx context.Context, r handler, c signing.Claims, err 
 		h.logger.WarnContext(ctx, "job failed, will be tried again", attrs...)
 		return &ending{action: again, after: max(r.policy.Backoff(failures), 1), cause: err}
 	}
-	if rowID, attempt, isRow := jobs.RowAttempt(c); isRow && h.outbox != nil {
-		if markErr := h.outbox.RowDead(ctx, rowID, attempt, err.Error()); markErr != nil {
+	if row, isRow := rowOf(c); isRow && h.outbox != nil {
+		if markErr := h.outbox.RowDead(ctx, row, err.Error()); markErr != nil {
 			return &ending{action: later, until: h.now().Add(effectsRetry), cause: errors.Join(err, fmt.Errorf("end outbox row: %w", markErr))}
 		}
 	}
@@ -241,17 +277,23 @@ func (h *Handlers) settle(ctx context.Context, r handler, c signing.Claims, err 
 
 // count counts a failed run: in the outbox row, where there is one. asynq's own count is not signed, so that whoever writes
 // to Redis could end a job by it; it serves those jobs that he could as well delete.
-func (h *Handlers) count(ctx context.Context, c signing.Claims, cause error) (failures int, gone bool, err error) {
-	rowID, attempt, isRow := jobs.RowAttempt(c)
+func (h *Handlers) count(ctx context.Context, r handler, c signing.Claims, cause error) (failures int, gone bool, err error) {
+	row, isRow := rowOf(c)
 	if !isRow || h.outbox == nil {
 		retried, _ := asynq.GetRetryCount(ctx)
 		return max(retried, 0) + 1, false, nil
 	}
-	failures, err = h.outbox.RowFailed(ctx, rowID, attempt, cause.Error())
+	failures, err = h.outbox.RowFailed(ctx, row, cause.Error(), r.policy.Backoff)
 	if err != nil {
 		return 0, false, fmt.Errorf("count failure of outbox row: %w", err)
 	}
 	return failures, failures == 0, nil
+}
+
+// rowOf is the outbox row that a verified task is of.
+func rowOf(c signing.Claims) (jobs.RowRef, bool) {
+	id, attempt, isRow := jobs.RowAttempt(c)
+	return jobs.RowRef{ID: id, Kind: jobs.Kind(c.Kind), Attempt: attempt}, isRow
 }
 
 const (

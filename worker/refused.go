@@ -31,16 +31,23 @@ func refused(t signing.Task, refusal *signing.Refusal, now time.Time) jobs.Refus
 	if refusal.KID != nil {
 		r.KID = refusal.KID.String()
 	}
-	if r.Authentic && endsRow(refusal.Reason) {
-		r.RowID, r.Attempt, _ = jobs.RowAttempt(refusal.Claims)
+	if rowID, attempt, isRow := jobs.RowAttempt(refusal.Claims); r.Authentic && isRow && endsRow(refusal.Reason, attempt) {
+		r.RowID, r.RowKind, r.Attempt = rowID, jobs.Kind(refusal.Claims.Kind), attempt
 	}
 	return r
 }
 
-// endsRow says whether an authentic refusal is the row's own fault, so that no new signature can mend it. Every other
-// one may be a Redis writer's doing (a copy in a list that is not its own, a task held back past its end), a clock's or a
-// deployment's that is under way: the row is left to reconcile, whose restorations slow down, and to its own end.
-func endsRow(r signing.Reason) bool { return r == signing.ReasonBadPayload }
+// endsRow says whether an authentic refusal ends the row. Most may be a Redis writer's doing (a copy in a list that is not its
+// own, a task held back past its end), a clock's, or a deployment's that is under way: the row is left to reconcile, whose
+// restorations slow down, and to its own end. Arguments that do not decode, and did not at the attempts before either, are the
+// row's own fault.
+func endsRow(r signing.Reason, attempt int) bool {
+	return r == signing.ReasonBadPayload && attempt > patientAttempts
+}
+
+// patientAttempts is how many attempts a row has whose arguments no worker could decode: each comes minutes after the one
+// before, so that a deployment can bring a worker that can.
+const patientAttempts = 3
 
 // cutHeaders keeps what fits into the limit that a genuine task's headers have, in the order of their names: a task may be
 // refused because it has too many.

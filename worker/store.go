@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"time"
 
 	"github.com/sealq/sealq/jobs"
 )
@@ -24,19 +25,21 @@ type Effects interface {
 
 // Outbox is told of failures, and how jobs ended that no ledger completes.
 type Outbox interface {
-	// RowDone completes a row whose job needs no ledger. A row that is not there is no error.
-	RowDone(ctx context.Context, rowID string) error
-	// RowFailed counts a failed run in the row and returns how many there were, over all attempts; 0 if attempt is no
-	// longer the row's attempt or the row has ended.
-	RowFailed(ctx context.Context, rowID string, attempt int, cause string) (failures int, err error)
-	// RowDead ends the row as out of retries, if attempt is still the row's attempt and the row is unfinished.
-	RowDead(ctx context.Context, rowID string, attempt int, cause string) error
+	// RowDone completes a row of that kind, whichever attempt it is at, whose job needs no ledger. A row that is not there is
+	// no error.
+	RowDone(ctx context.Context, r jobs.RowRef) error
+	// RowFailed counts a failed run in the row and returns how many there were, over all attempts; 0 if the row is not of that
+	// kind, at another attempt, or has ended. The next run is due pause(failures) later. A run that comes before three
+	// quarters of that are over is not counted: somebody has brought it forward, and must not be able to use up the tries.
+	RowFailed(ctx context.Context, r jobs.RowRef, cause string, pause func(failures int) time.Duration) (failures int, err error)
+	// RowDead ends the row as out of retries, if it is of that kind, at that attempt and unfinished.
+	RowDead(ctx context.Context, r jobs.RowRef, cause string) error
 }
 
 // Quarantine keeps refused tasks, undecoded.
 type Quarantine interface {
 	// Keep stores the refused task. Where the refusal is authentic and names an attempt of an outbox row
-	// (RowID, Attempt > 0) that is still the row's attempt and unfinished, the row's state becomes refused in
+	// (RowID, RowKind, Attempt > 0) that is of that kind, still the row's attempt and unfinished, the row's state becomes refused in
 	// the same transaction. Keeping one entry ID twice keeps it once.
 	Keep(ctx context.Context, r jobs.Refused) error
 }

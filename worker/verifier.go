@@ -64,6 +64,7 @@ type Verifier struct {
 	quarantine Quarantine // nil: asynq's archive
 	queues     atomic.Pointer[map[string]bool]
 	alarm      keyAlarm
+	waiting    atomic.Int32 // tasks that wait in their slots
 }
 
 // New makes a Verifier. It creates the quarantine's folder where one is used.
@@ -142,7 +143,7 @@ func (h *verifying) ProcessTask(ctx context.Context, task *asynq.Task) error {
 		}
 		// asynq archives on the last try whatever its error says. A task that is only put off waits here instead.
 		pause := min(end.until.Sub(h.cfg.Now()), longestWait-waited)
-		if end.action != later || !lastTry(ctx) || pause <= 0 || !rest(ctx, pause) {
+		if end.action != later || !lastTry(ctx) || pause <= 0 || !h.waitHere(ctx, pause) {
 			return end
 		}
 		waited += pause
@@ -151,6 +152,20 @@ func (h *verifying) ProcessTask(ctx context.Context, task *asynq.Task) error {
 
 // longestWait is how long a task on its last try holds its slot while it is put off: as long as a key may be on its way.
 const longestWait = signing.DefaultPropagationGrace
+
+// mostWaiting is how many tasks may hold their slot at once while they are put off. That a task is on its last try is not
+// signed: without a bound a few forgeries would hold all slots.
+const mostWaiting = 1
+
+// waitHere waits in the task's slot. It says false where too many do so already, or ctx ends.
+func (h *verifying) waitHere(ctx context.Context, d time.Duration) bool {
+	if h.waiting.Add(1) > mostWaiting {
+		h.waiting.Add(-1)
+		return false
+	}
+	defer h.waiting.Add(-1)
+	return rest(ctx, d)
+}
 
 func lastTry(ctx context.Context) bool {
 	retried, _ := asynq.GetRetryCount(ctx)
@@ -242,7 +257,7 @@ func (h *verifying) observe(ctx context.Context, task *asynq.Task) *ending {
 
 // dispatch gives a verified task to the handler.
 func (h *verifying) dispatch(ctx context.Context, task *asynq.Task, v signing.Verified) *ending {
-	ctx = context.WithValue(ctx, verifiedKey{}, &delivery{Verified: v, keep: h.keys.MaxLifetime() + ledgerSlack})
+	ctx = context.WithValue(ctx, verifiedKey{}, &delivery{Verified: v, keep: h.keys.MaxLifetime() + ledgerSlack, done: h.rules.Done})
 	if h.typed {
 		return h.run(ctx, task)
 	}
@@ -326,12 +341,22 @@ func (v *Verifier) alarmed(ctx context.Context, t signing.Task, refusal *signing
 		return false
 	}
 	kid, _ := signing.KIDOf(t.Headers[signing.SignatureHeader]) // compared alone, never shown
+	if v.ended(kid) {
+		return false // this ring says itself why
+	}
 	raised, now := v.alarm.refused(refusal.Reason, kid)
 	if now {
 		v.cfg.Logger.ErrorContext(ctx, "key alarm raised", slog.Any("error", ErrKeyAlarm),
 			slog.String("audience", v.keys.Audience()), slog.Uint64("ring_version", v.keys.Version()))
 	}
 	return raised
+}
+
+// ended says whether the ring in use has the key as revoked or destroyed.
+func (v *Verifier) ended(kid signing.KID) bool {
+	return slices.ContainsFunc(v.keys.Infos(), func(k signing.KeyInfo) bool {
+		return k.KID == kid && (k.State == signing.Revoked || k.State == signing.Destroyed)
+	})
 }
 
 func (v *Verifier) verified(ctx context.Context, c signing.Claims) {
@@ -356,4 +381,5 @@ type verifiedKey struct{}
 type delivery struct {
 	signing.Verified
 	keep time.Duration
+	done func(context.Context, signing.Claims) (bool, error) // nil: nobody to ask
 }

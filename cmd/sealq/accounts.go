@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -121,6 +123,19 @@ func (p *program) accountsActivate() *cobra.Command {
 			return s.printUser(user)
 		}, nil),
 	}, accountOptions()...)
+}
+
+// keyLast puts a link's key that begins with a dash, as one in 64 does, last and behind "--", where it is no flag. No flag looks
+// like one: a key is 43 characters of the base64url alphabet.
+func keyLast(args []string) []string {
+	isKey := func(arg string) bool {
+		return len(arg) == 43 && arg[0] == '-' && strings.Trim(arg, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+	}
+	i := slices.IndexFunc(args, isKey)
+	if i < 0 || slices.Contains(args, "--") {
+		return args
+	}
+	return append(slices.Delete(slices.Clone(args), i, i+1), "--", args[i])
 }
 
 func (p *program) accountsLogin() *cobra.Command {

@@ -46,8 +46,8 @@ type program struct {
 // run is main without the process around it. environ is as os.Environ gives it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, environ: environ, now: time.Now}
-	root := p.root()                          //nolint:contextcheck // cobra hands ctx to the commands
-	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
+	root := p.root()                                   //nolint:contextcheck // cobra hands ctx to the commands
+	root.SetArgs(append([]string{}, keyLast(args)...)) // nil would mean os.Args
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -124,7 +124,7 @@ func readyz(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // patience is how long a script waits for anything.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // poll asks until it is true.
 func poll(ts *testscript.TestScript, what string, ask func() bool) {

@@ -46,7 +46,7 @@ func (l *Ledger[Tx]) Once(ctx context.Context, e jobs.Effect, fn func(ctx contex
 		l.entered[key] = true
 	}
 	if l.Outbox != nil {
-		err = l.Outbox.RowDone(ctx, e.ID)
+		err = l.Outbox.RowDone(ctx, jobs.RowRef{ID: e.ID, Kind: e.Kind})
 	}
 	return done, err
 }

@@ -81,35 +81,36 @@ func (o *Outbox[Tx]) Rows(context.Context) ([]Row, error) {
 }
 
 // RowDone completes a row: see worker.Outbox.
-func (o *Outbox[Tx]) RowDone(_ context.Context, rowID string) error {
-	o.end(rowID, jobs.RowDone, func(s jobs.RowState) bool { return s != jobs.RowDone })
+func (o *Outbox[Tx]) RowDone(_ context.Context, r jobs.RowRef) error {
+	o.end(r, jobs.RowDone, func(s jobs.RowState) bool { return s != jobs.RowDone })
 	return nil
 }
 
-// RowFailed counts a failed run: see worker.Outbox. Runs of a row that is not here, as Worker.Work makes them, count too.
-func (o *Outbox[Tx]) RowFailed(_ context.Context, rowID string, _ int, _ string) (int, error) {
+// RowFailed counts a failed run: see worker.Outbox. Runs of a row that is not here, as Worker.Work makes them, count too, and
+// every run counts: in a test nobody waits for the pause between two.
+func (o *Outbox[Tx]) RowFailed(_ context.Context, r jobs.RowRef, _ string, _ func(int) time.Duration) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if i := o.find(rowID); i >= 0 && !unfinished(o.rows[i].State) {
+	if i := o.find(r.ID); i >= 0 && (!unfinished(o.rows[i].State) || o.rows[i].Kind != r.Kind) {
 		return 0, nil
 	}
 	if o.failures == nil {
 		o.failures = make(map[string]int)
 	}
-	o.failures[rowID]++
-	return o.failures[rowID], nil
+	o.failures[r.ID]++
+	return o.failures[r.ID], nil
 }
 
 // RowDead ends a row as out of retries: see worker.Outbox.
-func (o *Outbox[Tx]) RowDead(_ context.Context, rowID string, _ int, _ string) error {
-	o.end(rowID, jobs.RowDead, unfinished)
+func (o *Outbox[Tx]) RowDead(_ context.Context, r jobs.RowRef, _ string) error {
+	o.end(r, jobs.RowDead, unfinished)
 	return nil
 }
 
-func (o *Outbox[Tx]) end(rowID string, as jobs.RowState, mayEnd func(jobs.RowState) bool) {
+func (o *Outbox[Tx]) end(r jobs.RowRef, as jobs.RowState, mayEnd func(jobs.RowState) bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if i := o.find(rowID); i >= 0 && mayEnd(o.rows[i].State) {
+	if i := o.find(r.ID); i >= 0 && o.rows[i].Kind == r.Kind && mayEnd(o.rows[i].State) {
 		o.rows[i].State, o.rows[i].UniqueKey = as, "" // a row that has ended holds its key no longer
 	}
 }

@@ -219,7 +219,7 @@ func TestTheOutboxRefusesWhatADatabaseRefuses(t *testing.T) {
 		t.Errorf("another one: %v", err)
 	}
 	jobstest.RequireEnqueued(t, &box, def, greeting{User: 7}, greeting{User: 8})
-	if err := box.RowDone(t.Context(), id); err != nil {
+	if err := box.RowDone(t.Context(), jobs.RowRef{ID: id, Kind: def.Kind()}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := put(def.With(greeting{User: 7})); err != nil {
@@ -229,7 +229,7 @@ func TestTheOutboxRefusesWhatADatabaseRefuses(t *testing.T) {
 
 func TestTheOutboxEndsRowsAsADatabaseDoes(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
+	ctx, def := t.Context(), ship()
 	var box jobstest.Outbox[tx]
 	enqueue(t, &box, ship().With(order{ID: 1}), ship().With(order{ID: 2}))
 	state := func(i int) jobs.RowState {
@@ -239,20 +239,20 @@ func TestTheOutboxEndsRowsAsADatabaseDoes(t *testing.T) {
 	rows, _ := box.Rows(ctx)
 	first, second := rows[0].ID, rows[1].ID
 	for want := range 3 {
-		if got, _ := box.RowFailed(ctx, first, 1, "no paper"); got != want+1 {
+		if got, _ := box.RowFailed(ctx, jobs.RowRef{ID: first, Kind: def.Kind(), Attempt: 1}, "no paper", nil); got != want+1 {
 			t.Errorf("failure %d is counted as %d", want+1, got)
 		}
 	}
-	_ = box.RowDead(ctx, first, 1, "no paper")
-	if got, _ := box.RowFailed(ctx, first, 1, "no paper"); got != 0 || state(0) != jobs.RowDead {
+	_ = box.RowDead(ctx, jobs.RowRef{ID: first, Kind: def.Kind(), Attempt: 1}, "no paper")
+	if got, _ := box.RowFailed(ctx, jobs.RowRef{ID: first, Kind: def.Kind(), Attempt: 1}, "no paper", nil); got != 0 || state(0) != jobs.RowDead {
 		t.Errorf("a dead row is %s and counts a failure as %d", state(0), got)
 	}
-	_ = box.RowDone(ctx, second)
-	_ = box.RowDead(ctx, second, 1, "late")
+	_ = box.RowDone(ctx, jobs.RowRef{ID: second, Kind: def.Kind()})
+	_ = box.RowDead(ctx, jobs.RowRef{ID: second, Kind: def.Kind(), Attempt: 1}, "late")
 	if state(1) != jobs.RowDone {
 		t.Errorf("a row that is done has become %s", state(1))
 	}
-	_ = box.RowDone(ctx, first) // its effect is committed after all
+	_ = box.RowDone(ctx, jobs.RowRef{ID: first, Kind: def.Kind()}) // its effect is committed after all
 	if state(0) != jobs.RowDone {
 		t.Errorf("a dead row whose effect is committed is %s", state(0))
 	}

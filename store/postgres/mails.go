@@ -79,10 +79,11 @@ func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid s
 	return nil
 }
 
-// ConfirmationWanted looks whether the registration still waits for this mail.
+// ConfirmationWanted looks whether the registration still waits for this mail, and this run is still the one that sends it.
 func (db *DB) ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error {
 	var wanted bool
-	err := db.pool.QueryRow(ctx, `SELECT EXISTS (`+wantedSQL+`)`, uuidOf(d.PendingID), bigint(d.Generation)).Scan(&wanted)
+	err := db.pool.QueryRow(ctx, `SELECT EXISTS (`+wantedSQL+`) AND EXISTS (SELECT FROM mails WHERE id = $3 AND lease_token = $4 AND sent_at IS NULL)`,
+		uuidOf(d.PendingID), bigint(d.Generation), name(d.MailID), d.LeaseToken).Scan(&wanted)
 	if err != nil {
 		return wrap("look again at mail "+d.MailID, err)
 	}

@@ -60,33 +60,44 @@ func insertRow(ctx context.Context, tx pgx.Tx, row jobs.Row) error {
 }
 
 // RowDone completes a row whose job needs no ledger.
-func (db *DB) RowDone(ctx context.Context, rowID string) error {
-	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'done', `+endRow+` WHERE id = $1::uuid AND state <> 'done'`, uuidOf(rowID))
-	if err != nil {
-		return wrap("complete row "+rowID, err)
+func (db *DB) RowDone(ctx context.Context, r jobs.RowRef) error {
+	if _, err := db.pool.Exec(ctx, completeRowSQL, uuidOf(r.ID), name(string(r.Kind))); err != nil {
+		return wrap("complete row "+r.ID, err)
 	}
 	return nil
 }
 
-// RowFailed counts a failed run in the row, if attempt is still its attempt and it is unfinished.
-func (db *DB) RowFailed(ctx context.Context, rowID string, attempt int, cause string) (failures int, err error) {
-	err = db.pool.QueryRow(ctx, `UPDATE outbox SET failures = failures + 1, cause = $3
-		WHERE id = $1::uuid AND attempts = $2 AND `+unfinished+` RETURNING failures`, uuidOf(rowID), attempt, prose(cause)).Scan(&failures)
+const thisAttempt = ` WHERE id = $1::uuid AND kind = $2 AND attempts = $3 AND ` + unfinished
+
+// RowFailed counts a failed run in the row, unless it came too early.
+func (db *DB) RowFailed(ctx context.Context, r jobs.RowRef, cause string, pause func(failures int) time.Duration) (failures int, err error) {
+	err = db.InTx(ctx, func(tx pgx.Tx) error {
+		var early bool
+		err := tx.QueryRow(ctx, `SELECT failures, coalesce(try_after > statement_timestamp(), false) FROM outbox`+thisAttempt+` FOR UPDATE`,
+			uuidOf(r.ID), name(string(r.Kind)), r.Attempt).Scan(&failures, &early)
+		if err != nil || early {
+			return err //nolint:wrapcheck // wrapped below
+		}
+		failures++
+		_, err = tx.Exec(ctx, `UPDATE outbox SET failures = $4, cause = $5, try_after = statement_timestamp() + $6::interval`+thisAttempt,
+			uuidOf(r.ID), name(string(r.Kind)), r.Attempt, failures, prose(cause), pause(failures)*3/4)
+		return err //nolint:wrapcheck // wrapped below
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, wrap("count failure of row "+rowID, err)
+		return 0, wrap("count failure of row "+r.ID, err)
 	}
 	return failures, nil
 }
 
 // RowDead ends the row as out of retries, if attempt is still its attempt and it is unfinished.
-func (db *DB) RowDead(ctx context.Context, rowID string, attempt int, cause string) error {
-	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'dead', cause = $3, `+endRow+`
-		WHERE id = $1::uuid AND attempts = $2 AND `+unfinished, uuidOf(rowID), attempt, prose(cause))
+func (db *DB) RowDead(ctx context.Context, r jobs.RowRef, cause string) error {
+	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'dead', cause = $4, `+endRow+thisAttempt,
+		uuidOf(r.ID), name(string(r.Kind)), r.Attempt, prose(cause))
 	if err != nil {
-		return wrap("end row "+rowID, err)
+		return wrap("end row "+r.ID, err)
 	}
 	return nil
 }

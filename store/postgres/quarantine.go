@@ -19,7 +19,7 @@ WITH kept AS (
 	ON CONFLICT (id) DO NOTHING
 )
 UPDATE outbox SET state = 'refused', cause = $12, ` + endRow + `
-WHERE id = $17::uuid AND attempts = $15 AND ` + unfinished
+WHERE id = $17::uuid AND attempts = $15 AND kind = $18 AND ` + unfinished
 
 // Keep stores a refused task and ends the outbox row that an authentic one names, as worker.Quarantine says.
 func (db *DB) Keep(ctx context.Context, r jobs.Refused) error {
@@ -32,7 +32,7 @@ func (db *DB) Keep(ctx context.Context, r jobs.Refused) error {
 		row = uuidOf(r.RowID)
 	}
 	_, err = db.pool.Exec(ctx, keepSQL, name(r.ID), name(r.TaskID), name(r.Queue), name(r.Kind), headers, r.MaxRetry, blob(r.Payload), r.Size,
-		r.PayloadSHA256[:], name(string(r.Reason)), name(r.KID), prose(r.Detail), r.Authentic, name(r.RowID), r.Attempt, timeOrNull(r.ReceivedAt), row)
+		r.PayloadSHA256[:], name(string(r.Reason)), name(r.KID), prose(r.Detail), r.Authentic, name(r.RowID), r.Attempt, timeOrNull(r.ReceivedAt), row, name(string(r.RowKind)))
 	if err != nil {
 		return wrap("keep refused task "+r.ID, err)
 	}

@@ -41,7 +41,7 @@ func backdate(t testing.TB, conn *sql.DB, d time.Duration) {
 		SELECT format('UPDATE %s SET %s', s.name, group_concat(format('%s = %s - ?1', c.name, c.name), ', '))
 		FROM sqlite_schema s, pragma_table_info(s.name) c
 		WHERE s.type = 'table' AND c.type = 'INTEGER'
-			AND (c.name GLOB '*_at' OR c.name GLOB '*_until' OR c.name IN ('until', 'not_before', 'anchor', 'sessions_valid_after'))
+			AND (c.name GLOB '*_at' OR c.name GLOB '*_until' OR c.name IN ('until', 'try_after', 'not_before', 'anchor', 'sessions_valid_after'))
 		GROUP BY s.name`)
 	if err != nil {
 		t.Fatal(err)

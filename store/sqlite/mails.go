@@ -84,8 +84,9 @@ func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid s
 // ConfirmationWanted looks again before the mail leaves: see authworker.ConfirmationMails.
 func (db *DB) ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error {
 	var wanted bool
-	err := db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pending_users WHERE id = ? AND generation = ? AND expires_at > `+nowSQL+`)`,
-		d.PendingID, integer(d.Generation)).Scan(&wanted)
+	err := db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pending_users WHERE id = ? AND generation = ? AND expires_at > `+nowSQL+`)
+		AND EXISTS (SELECT 1 FROM mails WHERE id = ? AND lease_token = ? AND sent_at IS NULL)`,
+		d.PendingID, integer(d.Generation), d.MailID, d.LeaseToken).Scan(&wanted)
 	switch {
 	case err != nil:
 		return db.wrap("look whether the mail is wanted", err)

@@ -69,22 +69,28 @@ func completeEffect(ctx context.Context, q querier, kind jobs.Kind, effect strin
 }
 
 // RowDone completes a row: see worker.Outbox.
-func (db *DB) RowDone(ctx context.Context, rowID string) error {
-	err := db.InTx(ctx, func(tx *sql.Tx) error {
-		_, err := execute(ctx, tx, complete, rowID)
-		return err
-	})
-	if err != nil {
+func (db *DB) RowDone(ctx context.Context, r jobs.RowRef) error {
+	if err := db.InTx(ctx, func(tx *sql.Tx) error { return completeEffect(ctx, tx, r.Kind, r.ID) }); err != nil {
 		return db.wrap("complete outbox row", err)
 	}
 	return nil
 }
 
+const thisAttempt = ` WHERE id = ? AND kind = ? AND attempts = ? AND ended_at IS NULL`
+
 // RowFailed counts a failed run: see worker.Outbox.
-func (db *DB) RowFailed(ctx context.Context, rowID string, attempt int, cause string) (failures int, err error) {
+func (db *DB) RowFailed(ctx context.Context, r jobs.RowRef, cause string, pause func(failures int) time.Duration) (failures int, err error) {
 	err = db.InTx(ctx, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `UPDATE outbox SET failures = failures + 1, cause = ?
-			WHERE id = ? AND attempts = ? AND ended_at IS NULL RETURNING failures`, prose(cause), rowID, attempt).Scan(&failures)
+		var early bool
+		err := tx.QueryRowContext(ctx, `SELECT failures, coalesce(try_after > `+nowSQL+`, false) FROM outbox`+thisAttempt,
+			r.ID, string(r.Kind), r.Attempt).Scan(&failures, &early)
+		if err != nil || early {
+			return err //nolint:wrapcheck // wrapped below
+		}
+		failures++
+		_, err = execute(ctx, tx, `UPDATE outbox SET failures = ?, cause = ?, try_after = `+nowSQL+` + ?`+thisAttempt,
+			failures, prose(cause), (pause(failures) * 3 / 4).Microseconds(), r.ID, string(r.Kind), r.Attempt)
+		return err
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
@@ -96,18 +102,18 @@ func (db *DB) RowFailed(ctx context.Context, rowID string, attempt int, cause st
 }
 
 // RowDead ends a row as out of retries: see worker.Outbox.
-func (db *DB) RowDead(ctx context.Context, rowID string, attempt int, cause string) error {
-	err := db.InTx(ctx, func(tx *sql.Tx) error { return endAttempt(ctx, tx, rowID, attempt, jobs.RowDead, cause) })
+func (db *DB) RowDead(ctx context.Context, r jobs.RowRef, cause string) error {
+	err := db.InTx(ctx, func(tx *sql.Tx) error { return endAttempt(ctx, tx, r, jobs.RowDead, cause) })
 	if err != nil {
 		return db.wrap("end outbox row", err)
 	}
 	return nil
 }
 
-// endAttempt ends a row as state, if attempt is still its attempt and it is unfinished.
-func endAttempt(ctx context.Context, q querier, rowID string, attempt int, state jobs.RowState, cause string) error {
-	_, err := execute(ctx, q, `UPDATE outbox SET state = ?, cause = ?,`+endRow+nowSQL+` WHERE id = ? AND attempts = ? AND ended_at IS NULL`,
-		string(state), prose(cause), rowID, attempt)
+// endAttempt ends a row as state, if it is of that kind, at that attempt and unfinished.
+func endAttempt(ctx context.Context, q querier, r jobs.RowRef, state jobs.RowState, cause string) error {
+	_, err := execute(ctx, q, `UPDATE outbox SET state = ?, cause = ?,`+endRow+nowSQL+thisAttempt,
+		string(state), prose(cause), r.ID, string(r.Kind), r.Attempt)
 	return err
 }
 

@@ -35,7 +35,7 @@ func (db *DB) Keep(ctx context.Context, r jobs.Refused) error {
 		if !r.Authentic || r.RowID == "" || r.Attempt < 1 {
 			return nil
 		}
-		return endAttempt(ctx, tx, r.RowID, r.Attempt, jobs.RowRefused, r.Detail)
+		return endAttempt(ctx, tx, jobs.RowRef{ID: r.RowID, Kind: r.RowKind, Attempt: r.Attempt}, jobs.RowRefused, r.Detail)
 	})
 	if err != nil {
 		return db.wrap("keep refused task", err)

@@ -57,7 +57,7 @@ func ledgerTests[Tx any]() []test[Tx] {
 				must(s, err)
 				equal(s, "done, under another kind", false, done)
 				s.wantState(row.ID, state)
-				must(s, s.DB.RowDone(s.Context(), row.ID))
+				must(s, s.DB.RowDone(s.Context(), ref(row.ID, 1)))
 			}
 		}},
 		{"an effect is another one under another kind, and completes no row of that", func(s suite[Tx]) {

@@ -84,7 +84,7 @@ func outboxTests[Tx any]() []test[Tx] {
 					return err
 				})
 				for _, row := range s.claim(10) { // out of the next state's way
-					must(s, s.DB.RowDone(s.Context(), row.ID))
+					must(s, s.DB.RowDone(s.Context(), ref(row.ID, 1)))
 				}
 			}
 		}},
@@ -92,7 +92,7 @@ func outboxTests[Tx any]() []test[Tx] {
 			for _, state := range ends() {
 				key := jobs.UniqueKey("one that is " + string(state))
 				s.in(state, key)
-				must(s, s.DB.RowDone(s.Context(), s.enqueue(note(key))))
+				must(s, s.DB.RowDone(s.Context(), ref(s.enqueue(note(key)), 1)))
 			}
 		}},
 		{"a unique key is compared byte by byte, and may hold what SQL is written in", func(s suite[Tx]) {
@@ -121,39 +121,47 @@ func outboxTests[Tx any]() []test[Tx] {
 		{"a row is completed from whatever state it has", func(s suite[Tx]) {
 			for _, state := range append([]jobs.RowState{jobs.RowQueued, jobs.RowClaimed, jobs.RowEnqueued}, ends()...) {
 				row := s.in(state)
-				must(s, s.DB.RowDone(s.Context(), row.ID))
+				must(s, s.DB.RowDone(s.Context(), ref(row.ID, 1)))
 				s.wantState(row.ID, jobs.RowDone)
 			}
 		}},
 		{"completing a row that is not there is no error", func(s suite[Tx]) {
 			for _, id := range []string{newPending("x").ID, "sweep@2030-01-01T00:00:00Z", "", "a\x00b\xff"} {
-				must(s, s.DB.RowDone(s.Context(), id))
-				must(s, s.DB.RowDead(s.Context(), id, 1, "out of retries"))
+				must(s, s.DB.RowDone(s.Context(), ref(id, 1)))
+				must(s, s.DB.RowDead(s.Context(), ref(id, 1), "out of retries"))
 			}
 		}},
 		{"completing a row leaves the others alone", func(s suite[Tx]) {
 			one, other := s.enqueue(note()), s.enqueue(note())
-			must(s, s.DB.RowDone(s.Context(), one))
+			must(s, s.DB.RowDone(s.Context(), ref(one, 1)))
 			s.wantState(other, jobs.RowQueued)
 		}},
 		{"failed runs are counted in the row over all its attempts, while it is unfinished and at that attempt", func(s suite[Tx]) {
 			failed := func(id string, attempt int) int {
 				s.Helper()
-				n, err := s.DB.RowFailed(s.Context(), id, attempt, "no\x00 way \xff")
+				n, err := s.DB.RowFailed(s.Context(), ref(id, attempt), "no\x00 way \xff", func(int) time.Duration { return time.Minute })
 				must(s, err)
 				return n
 			}
 			row := s.in(jobs.RowEnqueued)
 			equal(s, "failures", 1, failed(row.ID, 1))
-			equal(s, "failures", 2, failed(row.ID, 1))
+			equal(s, "failures, of a run that was brought forward", 1, failed(row.ID, 1))
+			s.backdate(46 * time.Second)
+			equal(s, "failures, after three quarters of the pause", 2, failed(row.ID, 1))
 			equal(s, "failures of another attempt", 0, failed(row.ID, 2))
+			other := ref(row.ID, 1)
+			other.Kind = "test:other"
+			n, err := s.DB.RowFailed(s.Context(), other, "of another kind", func(int) time.Duration { return 0 })
+			must(s, err)
+			equal(s, "failures of another kind", 0, n)
+			s.backdate(46 * time.Second)
 			s.wantState(row.ID, jobs.RowEnqueued)
 			restored, err := s.DB.RestoreRow(s.Context(), row, 0)
 			must(s, err)
 			equal(s, "restored", true, restored)
 			equal(s, "failures of the attempt before", 0, failed(row.ID, 1))
 			equal(s, "failures", 3, failed(row.ID, 2))
-			must(s, s.DB.RowDone(s.Context(), row.ID))
+			must(s, s.DB.RowDone(s.Context(), ref(row.ID, 1)))
 			for _, state := range ends() {
 				equal(s, "failures of a row that is "+string(state), 0, failed(s.in(state).ID, 1))
 			}
@@ -164,15 +172,17 @@ func outboxTests[Tx any]() []test[Tx] {
 		{"a row out of retries is dead, with the cause, while it is unfinished and at that attempt", func(s suite[Tx]) {
 			for _, state := range []jobs.RowState{jobs.RowQueued, jobs.RowClaimed, jobs.RowEnqueued} {
 				row := s.in(state)
-				must(s, s.DB.RowDead(s.Context(), row.ID, 2, "of another attempt"))
+				must(s, s.DB.RowDead(s.Context(), ref(row.ID, 2), "of another attempt"))
+				must(s, s.DB.RowDead(s.Context(), jobs.RowRef{ID: row.ID, Kind: "test:other", Attempt: 1}, "of another kind"))
+				must(s, s.DB.RowDone(s.Context(), jobs.RowRef{ID: row.ID, Kind: "test:other"}))
 				s.wantState(row.ID, state)
-				must(s, s.DB.RowDead(s.Context(), row.ID, 1, "no\x00 way \xff"))
+				must(s, s.DB.RowDead(s.Context(), ref(row.ID, 1), "no\x00 way \xff"))
 				s.wantState(row.ID, jobs.RowDead)
 				equal(s, "a cause", "1", s.scalar(fmt.Sprintf("SELECT count(*) FROM outbox WHERE id = '%s' AND cause <> ''", row.ID)))
 			}
 			for _, state := range ends() {
 				row := s.in(state)
-				must(s, s.DB.RowDead(s.Context(), row.ID, 1, "too late"))
+				must(s, s.DB.RowDead(s.Context(), ref(row.ID, 1), "too late"))
 				s.wantState(row.ID, state)
 			}
 		}},

@@ -39,7 +39,7 @@ func (s suite[Tx]) refused() jobs.Refused {
 func (s suite[Tx]) refusal(rowID string, attempt int) jobs.Refused {
 	s.Helper()
 	r := s.refused()
-	r.Reason, r.Authentic, r.RowID, r.Attempt = signing.ReasonBadPayload, true, rowID, attempt
+	r.Reason, r.Authentic, r.RowID, r.RowKind, r.Attempt = signing.ReasonBadPayload, true, rowID, "test:note", attempt
 	return r
 }
 
@@ -59,10 +59,18 @@ func keepTests[Tx any]() []test[Tx] {
 				s.keep(r)
 				got, err := s.DB.QuarantineShow(s.Context(), r.ID)
 				must(s, err)
+				r.RowKind = "" // the entry's kind says the same
 				if diff := cmp.Diff(r, got); diff != "" {
 					s.Errorf("entry (-want +got):\n%s", diff)
 				}
 			}
+		}},
+		{"a refusal ends no row of another kind", func(s suite[Tx]) {
+			row := s.enqueued(note())
+			r := s.refusal(row.ID, 1)
+			r.RowKind = "test:other"
+			s.keep(r)
+			s.wantState(row.ID, jobs.RowEnqueued)
 		}},
 		{"a task without headers and payload is kept", func(s suite[Tx]) {
 			r := s.refused()
@@ -145,7 +153,7 @@ func refusedRowTests[Tx any]() []test[Tx] {
 				s.keep(s.refusal(row.ID, 1))
 				s.wantState(row.ID, jobs.RowRefused)
 				equal(s, "a cause", "1", s.scalar(fmt.Sprintf("SELECT count(*) FROM outbox WHERE id = '%s' AND cause <> ''", row.ID)))
-				must(s, s.DB.RowDone(s.Context(), s.enqueue(note(jobs.UniqueKey(string(state))))))
+				must(s, s.DB.RowDone(s.Context(), ref(s.enqueue(note(jobs.UniqueKey(string(state)))), 1)))
 			}
 		}},
 		{"a refusal that is not authentic leaves the row alone, whatever it names", func(s suite[Tx]) {

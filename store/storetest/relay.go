@@ -120,7 +120,7 @@ func endingTests[Tx any]() []test[Tx] {
 				s.enqueue(note())
 			}
 			rows := s.claim(10)
-			must(s, s.DB.RowDone(s.Context(), rows[1].ID)) // a fast worker
+			must(s, s.DB.RowDone(s.Context(), ref(rows[1].ID, 1))) // a fast worker
 			must(s, s.DB.RowsEnqueued(s.Context(), rows))
 			s.wantState(rows[0].ID, jobs.RowEnqueued)
 			s.wantState(rows[1].ID, jobs.RowDone)
@@ -321,9 +321,9 @@ func reconcileTests[Tx any]() []test[Tx] {
 			row := s.enqueued(note())
 			_, err := s.DB.RestoreRow(s.Context(), row, 0)
 			must(s, err)
-			must(s, s.DB.RowDead(s.Context(), row.ID, row.Attempt, "out of retries"))
+			must(s, s.DB.RowDead(s.Context(), ref(row.ID, row.Attempt), "out of retries"))
 			s.wantState(row.ID, jobs.RowQueued)
-			must(s, s.DB.RowDone(s.Context(), row.ID))
+			must(s, s.DB.RowDone(s.Context(), ref(row.ID, 1)))
 			equal(s, "rows to claim", 0, len(s.claim(10)))
 		}},
 	}

@@ -141,13 +141,13 @@ func (s suite[Tx]) in(state jobs.RowState, opts ...jobs.Option) jobs.ClaimedRow 
 		row = s.enqueued(note(opts...))
 	case jobs.RowDone:
 		row = s.enqueued(note(opts...))
-		must(s, s.DB.RowDone(ctx, row.ID))
+		must(s, s.DB.RowDone(ctx, ref(row.ID, 1)))
 	case jobs.RowRefused:
 		row = s.claimed(note(opts...))
 		must(s, s.DB.RefuseRow(ctx, row, "of the test"))
 	case jobs.RowDead:
 		row = s.enqueued(note(opts...))
-		must(s, s.DB.RowDead(ctx, row.ID, row.Attempt, "of the test"))
+		must(s, s.DB.RowDead(ctx, ref(row.ID, row.Attempt), "of the test"))
 	case jobs.RowExpired:
 		row = s.enqueued(note(opts...))
 		s.backdate(2 * time.Hour)
@@ -275,4 +275,9 @@ func (s suite[Tx]) exec(statement string) {
 func (s suite[Tx]) scalar(query string) string {
 	s.Helper()
 	return s.Scalar(s, query)
+}
+
+// ref names a row of the suite's own kind.
+func ref(id string, attempt int) jobs.RowRef {
+	return jobs.RowRef{ID: id, Kind: "test:note", Attempt: attempt}
 }

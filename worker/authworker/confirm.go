@@ -135,9 +135,14 @@ func (m *confirmer[Tx]) sent(ctx context.Context, e jobs.Effect, d authjobs.Mail
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
 	defer cancel()
 	for try := 1; ; try++ {
-		_, err := m.store.Once(ctx, e, func(ctx context.Context, tx Tx) error {
+		done, err := m.store.Once(ctx, e, func(ctx context.Context, tx Tx) error {
 			return m.store.MailSent(ctx, tx, d, authjobs.MailAnswer{Code: a.Code, Reply: a.Reply})
 		})
+		if err == nil && done {
+			m.logger.ErrorContext(ctx, "mail was sent, and had been recorded by another run before: its reader has two copies",
+				slog.String("mail", d.MailID), slog.Int("smtp_code", a.Code))
+			return nil
+		}
 		if err == nil {
 			m.logger.InfoContext(ctx, "mail sent", slog.String("mail", d.MailID), slog.Int("smtp_code", a.Code))
 			return nil

@@ -16,7 +16,8 @@ type ConfirmationMails interface {
 	// Writing the same again is no error; another hash than the one there, or another generation, is
 	// authjobs.ErrNotWanted.
 	BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid string, keyHash [32]byte) error
-	// ConfirmationWanted looks again, just before the mail leaves: authjobs.ErrNotWanted, or nil.
+	// ConfirmationWanted looks again, just before the mail leaves: authjobs.ErrNotWanted where the user no longer waits for it,
+	// another run has taken the mail or it was sent; else nil.
 	ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error
 }
 

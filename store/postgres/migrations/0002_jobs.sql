@@ -13,6 +13,7 @@ CREATE TABLE outbox (
                 CHECK (state IN ('queued', 'claimed', 'enqueued', 'done', 'refused', 'dead', 'expired')),
     attempts    integer     NOT NULL DEFAULT 1 CHECK (attempts >= 1), -- to enqueue it
     failures    integer     NOT NULL DEFAULT 0 CHECK (failures >= 0), -- of its handler, over all attempts
+    try_after   timestamptz, -- a failure before then is not counted
     not_before  timestamptz NOT NULL, -- when the job may run
     -- queued and claimed: since when it waits to be enqueued. enqueued: since when its task may be missed.
     next_at     timestamptz NOT NULL,

@@ -147,6 +147,7 @@ func TestAProcessThatDisagreesInMidRunIsToldOfOnce(t *testing.T) {
 		l := &log{}
 		k := s.keeper(t, "host/1", s.keys, l)
 		running(t, k.Run)
+		eventually(t, "the first report", func() bool { return s.report(t, "host/1") != nil })
 		check(t, s.db.ReportRing(t.Context(), s.open(t, "another", time.Now).Report("host/2")))
 		eventually(t, "the disagreement", func() bool { return k.Disagreement() != nil })
 		if diff := cmp.Diff([]string{"host/2"}, k.Disagreement().Processes); diff != "" {
@@ -191,10 +192,9 @@ func TestLinksOfARevokedKeyAreVoidedOnceNoProcessIsBehind(t *testing.T) {
 			return r.RevokeActive(leaked, signing.KID{}, time.Now())
 		})
 		running(t, s.keeper(t, "host/1", s.keys, &log{}).Run)
-		eventually(t, "a round", func() bool {
-			r := s.report(t, "host/1")
-			return r != nil && r.SeenAt.After(behind.SeenAt.Add(200*time.Millisecond))
-		})
+		eventually(t, "a report", func() bool { return s.report(t, "host/1") != nil })
+		first := s.report(t, "host/1").SeenAt
+		eventually(t, "rounds, and time for a mail", func() bool { return s.report(t, "host/1").SeenAt.Sub(first) > 500*time.Millisecond })
 		if n := len(s.mailsTo(ada)); n != 1 {
 			t.Fatalf("while a process is behind: want the one mail, got %d", n)
 		}

@@ -48,6 +48,8 @@ type WorkerConfig struct {
 	Logger    *slog.Logger
 }
 
+const defaultShutdown = 20 * time.Second
+
 // DefaultQueues are the queues that a worker serves unless told otherwise.
 func DefaultQueues() map[string]int {
 	return map[string]int{jobs.QueueCritical: 6, jobs.QueueMail: 3, jobs.QueueDefault: 2, jobs.QueueMaintenance: 1}
@@ -58,7 +60,9 @@ type Worker struct {
 	server   *asynq.Server
 	verifier *worker.Verifier
 	handler  asynq.Handler
+	handlers *worker.Handlers
 	relay    *relay.Relay
+	shutdown time.Duration
 }
 
 // Worker makes a worker, with its relay, on this database.
@@ -100,7 +104,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	c.Redis.AddHook(worker.Gate(verifier.MayFetch))
 	return &Worker{
 		server:   asynq.NewServerFromRedisClient(c.Redis, verifier.Config(c.server())),
-		verifier: verifier, handler: verifier.Handler(handlers), relay: r,
+		verifier: verifier, handler: verifier.Handler(handlers), handlers: handlers, relay: r, shutdown: orDefault(c.Shutdown, defaultShutdown),
 	}, nil
 }
 
@@ -112,7 +116,7 @@ func (c WorkerConfig) server() asynq.Config {
 		Queues: c.Queues, Concurrency: orDefault(c.Concurrency, 16),
 		TaskCheckInterval:        orDefault(c.TaskPoll, 200*time.Millisecond),
 		DelayedTaskCheckInterval: orDefault(c.ForwardPoll, time.Second),
-		ShutdownTimeout:          orDefault(c.Shutdown, 20*time.Second),
+		ShutdownTimeout:          orDefault(c.Shutdown, defaultShutdown),
 		Logger:                   asynqLogger{c.Logger}, LogLevel: asynq.WarnLevel,
 	}
 }
@@ -139,5 +143,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() error { return w.relay.Run(ctx) })
 	<-ctx.Done()
 	w.server.Shutdown()
+	// Runs that asynq has given up are still to be recorded: the database must not be closed under them.
+	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.shutdown)
+	defer cancel()
+	g.Go(func() error { return w.handlers.Wait(finishing) })
 	return g.Wait() //nolint:wrapcheck // the relay's own
 }
