@@ -63,6 +63,7 @@ type Worker struct {
 	handlers *worker.Handlers
 	relay    *relay.Relay
 	shutdown time.Duration
+	logger   *slog.Logger
 }
 
 // Worker makes a worker, with its relay, on this database.
@@ -105,6 +106,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	return &Worker{
 		server:   asynq.NewServerFromRedisClient(c.Redis, verifier.Config(c.server())),
 		verifier: verifier, handler: verifier.Handler(handlers), handlers: handlers, relay: r, shutdown: orDefault(c.Shutdown, defaultShutdown),
+		logger: c.Logger,
 	}, nil
 }
 
@@ -146,6 +148,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	// Runs that asynq has given up are still to be recorded: the database must not be closed under them.
 	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.shutdown)
 	defer cancel()
-	g.Go(func() error { return w.handlers.Wait(finishing) })
+	if err := w.handlers.Wait(finishing); err != nil {
+		w.logger.WarnContext(ctx, "jobs were still running, other workers take them up", slog.Any("error", err))
+	}
 	return g.Wait() //nolint:wrapcheck // the relay's own
 }
