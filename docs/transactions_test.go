@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -50,7 +51,7 @@ func BuyWithSQL(ctx context.Context, db *sqlite.DB, item string) error {
 }
 
 func BuyOnce(ctx context.Context, tx *sql.Tx, outbox jobs.Outbox[*sql.Tx], orderID int64) error {
-	job := Invoice.With(InvoiceArgs{OrderID: orderID}, jobs.UniqueKey("invoice"))
+	job := Invoice.With(InvoiceArgs{OrderID: orderID}, jobs.UniqueKey(fmt.Sprintf("invoice:%d", orderID)))
 	_, err := outbox.EnqueueTx(ctx, tx, job)
 	if errors.Is(err, jobs.ErrDuplicate) {
 		return nil // one is under way; tx goes on
@@ -141,7 +142,7 @@ func TestAUniqueJobThatIsRecordedTwiceLeavesTheTransactionUsable(t *testing.T) {
 	t.Parallel()
 	db, app := openApp(t)
 	if err := db.InTx(t.Context(), func(tx *sql.Tx) error {
-		for id := range int64(3) {
+		for _, id := range []int64{1, 1, 2, 1} {
 			if err := BuyOnce(t.Context(), tx, db, id); err != nil {
 				return err
 			}
@@ -150,7 +151,7 @@ func TestAUniqueJobThatIsRecordedTwiceLeavesTheTransactionUsable(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	jobstest.RequireEnqueued(t, jobstest.FromSQL(app.QueryContext), Invoice, InvoiceArgs{OrderID: 0})
+	jobstest.RequireEnqueued(t, jobstest.FromSQL(app.QueryContext), Invoice, InvoiceArgs{OrderID: 1}, InvoiceArgs{OrderID: 2})
 }
 
 // Register is what getting-started.md shows.

@@ -58,6 +58,9 @@ const (
 	// leftPause is how long a row that this process cannot sign, of a kind that it does not know or for which
 	// its active key does not sign, is left to others.
 	leftPause = 10 * time.Second
+	// otherKindPause is how long a row of a kind that this process does not know is left to others: relays of different
+	// catalogs share an outbox by taking turns.
+	otherKindPause = 500 * time.Millisecond
 	// queuePause is how long the rows of a queue wait that takes no tasks while others do.
 	queuePause = 5 * time.Second
 	// slowestPoll is how many times Poll the pause grows to while the outbox stays empty.
@@ -237,9 +240,13 @@ func (r *Relay) settle(ctx context.Context, rows []jobs.ClaimedRow, outcome []er
 				slog.String("row", row.ID), slog.String("kind", string(row.Kind)), slog.Any("error", cause))
 			trouble = append(trouble, r.rows.RefuseRow(ctx, row, cause.Error()))
 		case left:
-			r.cfg.Logger.WarnContext(ctx, "outbox row cannot be signed here, left to other relays",
+			pause, level := leftPause, slog.LevelWarn
+			if errors.Is(cause, jobs.ErrUnknownKind) { // usual where an app runs a relay of its own beside this one
+				pause, level = otherKindPause, slog.LevelDebug
+			}
+			r.cfg.Logger.Log(ctx, level, "outbox row cannot be signed here, left to other relays",
 				slog.String("row", row.ID), slog.String("kind", string(row.Kind)), slog.Any("error", cause))
-			trouble = append(trouble, r.rows.ReturnRows(ctx, []jobs.ClaimedRow{row}, leftPause, cause.Error()))
+			trouble = append(trouble, r.rows.ReturnRows(ctx, []jobs.ClaimedRow{row}, pause, cause.Error()))
 		case waiting:
 			outage = cause
 		default: // enqueued: written down together

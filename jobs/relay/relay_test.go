@@ -143,7 +143,7 @@ func TestRelayLeavesToOthersWhatItCannotSign(t *testing.T) {
 			if r.state != jobs.RowQueued || r.Attempt != 1 || !strings.Contains(r.cause, test.want) {
 				t.Errorf("the row is %s, attempt %d: %s", r.state, r.Attempt, r.cause)
 			}
-			if wait := time.Until(r.nextAt); wait < 5*time.Second {
+			if wait := time.Until(r.nextAt); test.want != "unknown kind" && wait < 5*time.Second {
 				t.Errorf("it is left to others for %v only", wait)
 			}
 			b.enqueued(t) // nothing else is held up
