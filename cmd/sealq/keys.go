@@ -41,6 +41,9 @@ func (p *program) keysList() *cobra.Command {
 			w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "KID\tSTATE\tCREATED\tSIGNS UNTIL\tVERIFIES UNTIL\tKINDS")
 			for _, k := range ring.Keys() {
+				if k.State == signing.Revoked || k.State == signing.Destroyed {
+					k.SignUntil, k.VerifyUntil = nil, nil // it does neither any more, whatever was planned
+				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.KID, k.State, moment(&k.CreatedAt), moment(k.SignUntil), moment(k.VerifyUntil), strings.Join(k.Kinds, ","))
 			}
 			return flush(w)

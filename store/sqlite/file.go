@@ -16,6 +16,8 @@ func prepareFile(path string) (string, error) {
 		return "", errors.New("no file is named: use --database-url sqlite:PATH")
 	case strings.Contains(path, ":memory:"):
 		return "", errors.New("a database in memory would be another one for each connection: let --database-url sqlite:PATH name a file")
+	case strings.HasPrefix(path, "sqlite:"):
+		return "", fmt.Errorf("%q is a URL: give sqlite.Open the path alone; --database-url sqlite:PATH is what store.Open takes", path)
 	case strings.HasPrefix(path, "file:"):
 		return "", fmt.Errorf("%q is a URI: let --database-url sqlite:PATH name the file by its path alone", path)
 	}

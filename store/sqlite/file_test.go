@@ -72,6 +72,7 @@ func TestOpenSaysInWordsWhatIsWrong(t *testing.T) {
 		"no path":                     {"", "no file is named"},
 		"memory":                      {":memory:", "in memory"},
 		"a URI":                       {"file:sealq.db", "is a URI"},
+		"the URL":                     {"sqlite:sealq.db", "is a URL"},
 		"a folder":                    {folder, "is not a file"},
 		"a missing folder":            {filepath.Join(folder, "missing", "sealq.db"), "does not exist: create it"},
 		"a file instead of a folder":  {filepath.Join(nonsense, "sealq.db"), "not a directory"},
