@@ -59,7 +59,8 @@ var floorPlan = map[string]place{
 	"store":          {floor: 2, family: "store", knowsNot: queue},
 	"store/postgres": {floor: 2, knowsNot: queue},
 	"store/sqlite":   {floor: 2, knowsNot: queue},
-	"worker":         {floor: 2, withoutAll: light},
+	"worker":         {floor: 2, family: "worker", withoutAll: light},
+	"worker/calm":    {floor: 2, withoutAll: append(slices.Clone(light), queue...)}, // asynq's own tests run over it
 
 	"dashboard":         {floor: 3, knowsNot: []string{module + "/signing"}}, // it holds no secret
 	"scheduler":         {floor: 3, knowsNot: []string{module + "/worker"}},

@@ -1,0 +1,253 @@
+package calm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sealq/sealq/jobs/rawtask"
+)
+
+// takeScript does what asynq's dequeue script does, for several queues and tasks at once, and tells under which ID each message
+// was found. First each queue gives up to its share, then all give what is still wanted, in their order. A list entry
+// without a message is dropped: asynq takes it for an empty queue, so that a few of them stop a queue for as many polls. What is not of
+// the type that asynq gives it is left alone, and the other queues go on.
+//
+// KEYS: of each queue pending, paused, active, lease. ARGV: the lease's end, how many tasks and bytes at most; of each queue
+// the prefix of its tasks' keys and its share. It answers the number of entries that were dropped, of queues that are unusable, and then of each
+// task its queue's number, ID and message.
+const takeScript = `
+local left, bytes, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[2]) + 100
+local out, dropped, unusable = {0, 0}, 0, 0
+local open = {}
+local function fill(q, share)
+	local k, prefix = 4 * (q - 1), ARGV[2 + 2 * q]
+	while open[q] and share > 0 and left > 0 and bytes > 0 and looks > 0 do
+		looks = looks - 1
+		local id = redis.pcall('RPOPLPUSH', KEYS[k + 1], KEYS[k + 3])
+		if type(id) ~= 'string' then
+			if id then unusable = unusable + 1 end
+			open[q] = false
+			return
+		end
+		local key = prefix .. id
+		local msg = redis.pcall('HGET', key, 'msg')
+		if type(msg) ~= 'string' then
+			redis.call('LREM', KEYS[k + 3], 1, id)
+			dropped = dropped + 1
+		elseif type(redis.pcall('ZADD', KEYS[k + 4], ARGV[1], id)) ~= 'number' then
+			redis.call('LREM', KEYS[k + 3], 1, id)
+			redis.call('RPUSH', KEYS[k + 1], id)
+			unusable = unusable + 1
+			open[q] = false
+		else
+			redis.call('HSET', key, 'state', 'active')
+			redis.call('HDEL', key, 'pending_since')
+			out[#out + 1] = q
+			out[#out + 1] = id
+			out[#out + 1] = msg
+			left, share, bytes = left - 1, share - 1, bytes - #msg
+		end
+	end
+end
+local queues = #KEYS / 4
+for q = 1, queues do
+	open[q] = redis.call('EXISTS', KEYS[4 * q - 2]) == 0
+	fill(q, tonumber(ARGV[3 + 2 * q]))
+end
+for q = 1, queues do fill(q, left) end
+out[1], out[2] = dropped, unusable
+return out`
+
+// discardScript takes a stray out of its queue's lists; its hash only where that still holds these bytes, and where ARGV[3] says so.
+// KEYS: task, active, lease. ARGV: ID, message, whether to delete.
+const discardScript = `
+if ARGV[3] == '1' and redis.pcall('HGET', KEYS[1], 'msg') == ARGV[2] then redis.call('DEL', KEYS[1]) end
+redis.pcall('ZREM', KEYS[3], ARGV[1])
+return redis.call('LREM', KEYS[2], 1, ARGV[1])`
+
+// giveBackScript puts a fetched task back: to the near end of its queue, or to the far one. KEYS: active, lease, pending, task. ARGV: ID, far.
+const giveBackScript = `
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call(ARGV[2] == '1' and 'LPUSH' or 'RPUSH', KEYS[3], ARGV[1])
+redis.call('HSET', KEYS[4], 'state', 'pending')
+return 1`
+
+// leaseFor is asynq's own duration (rdb.LeaseDuration).
+const leaseFor = 30 * time.Second
+
+// mostBytes bounds the messages of one trip, but for the last of them: Redis may hold half a gigabyte under one key.
+const mostBytes = 1 << 20
+
+// Stray is what was fetched from a queue and is no task of it.
+type Stray struct {
+	Queue   string
+	ID      string // that its list holds, and its key ends in
+	Message []byte
+	Cause   error // rawtask.ErrUndecodable, or ErrMisplaced
+}
+
+// ErrMisplaced means that a message names another task or another queue than the place where it was found.
+var ErrMisplaced = errors.New("the message names another task or queue than the place where it lies")
+
+// want is a queue, and how many tasks it is asked for before the others are asked for more.
+type want struct {
+	queue string
+	share int
+}
+
+// taken is a task that is active now, under a lease.
+type taken struct {
+	queue, id, message string
+	at                 time.Time
+}
+
+// take fetches up to most tasks. On a Redis Cluster wants must have one queue.
+func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, most int) ([]taken, error) {
+	began := h.cfg.Now()
+	keys := make([]any, 0, 4*len(wants))
+	args := append(make([]any, 0, 3+2*len(wants)), began.Add(leaseFor).Unix(), most, mostBytes)
+	for _, w := range wants {
+		prefix := "asynq:{" + w.queue + "}:"
+		keys = append(keys, prefix+"pending", prefix+"paused", prefix+"active", prefix+"lease")
+		args = append(args, prefix+"t:", w.share)
+	}
+	answer, err := h.eval(ctx, run, h.lua.take, keys, args)
+	if err != nil {
+		return nil, err
+	}
+	found, _ := answer.([]any)
+	if len(found) < 2 || len(found)%3 != 2 {
+		return nil, fmt.Errorf("fetch tasks: the script answered %d values", len(found))
+	}
+	h.tellFaults(ctx, found[0], found[1])
+	var tasks []taken
+	for f := found[2:]; len(f) > 0; f = f[3:] {
+		number, _ := f[0].(int64)
+		id, _ := f[1].(string)
+		message, _ := f[2].(string)
+		if number < 1 || int(number) > len(wants) {
+			return tasks, fmt.Errorf("fetch tasks: the script answered queue %d of %d", number, len(wants))
+		}
+		t := taken{queue: wants[number-1].queue, id: id, message: message, at: began}
+		if err := misplaced(t); err != nil {
+			h.stray(ctx, run, t, err)
+			continue
+		}
+		tasks = append(tasks, t)
+	}
+	return tasks, nil
+}
+
+// tellFaults logs what somebody wrote into the queues' keys that cannot be fetched. It may be there at each poll: it is told seldom.
+func (h *Hook) tellFaults(ctx context.Context, dropped, unusable any) {
+	if n, _ := dropped.(int64); n > 0 && h.seldom.may("dropped") {
+		h.cfg.Logger.WarnContext(ctx, "list entries without a task dropped", slog.Int64("entries", n))
+	}
+	if n, _ := unusable.(int64); n > 0 && h.seldom.may("unusable") {
+		h.cfg.Logger.ErrorContext(ctx, "queues cannot be fetched from: their keys pending, active or lease are not of asynq's types; delete what is wrong",
+			slog.Int64("queues", n))
+	}
+}
+
+// misplaced says what is wrong with a message at the place where it was found.
+func misplaced(t taken) error {
+	m, err := rawtask.Decode([]byte(t.message))
+	if err != nil {
+		return err
+	}
+	if m.ID != t.id || m.Queue != t.queue {
+		return ErrMisplaced
+	}
+	return nil
+}
+
+// stray takes what is no task of its queue out of it. What cannot be kept first goes to the far end: it comes again, after all others.
+func (h *Hook) stray(ctx context.Context, run redis.ProcessHook, t taken, cause error) {
+	prefix := "asynq:{" + t.queue + "}:"
+	log := h.cfg.Logger.With(slog.String("queue", t.queue), slog.Int("size", len(t.message)), slog.String("cause", cause.Error()))
+	remove := "0"
+	if h.cfg.Stray != nil {
+		remove = "1"
+		if err := h.cfg.Stray(ctx, Stray{Queue: t.queue, ID: t.id, Message: []byte(t.message), Cause: cause}); err != nil {
+			log.ErrorContext(ctx, "stray message cannot be kept, it stays in the queue", slog.Any("error", err))
+			if err := h.giveBack(ctx, run, t, true); err != nil {
+				log.ErrorContext(ctx, "stray message cannot be put back", slog.Any("error", err))
+			}
+			return
+		}
+	}
+	_, err := h.eval(ctx, run, h.lua.discard, []any{prefix + "t:" + t.id, prefix + "active", prefix + "lease"}, []any{t.id, t.message, remove})
+	if err != nil {
+		log.ErrorContext(ctx, "stray message cannot be taken out of the queue", slog.Any("error", err))
+		return
+	}
+	log.WarnContext(ctx, "stray message taken out of the queue")
+}
+
+// giveBack puts a task back that nobody has begun.
+func (h *Hook) giveBack(ctx context.Context, run redis.ProcessHook, t taken, far bool) error {
+	prefix := "asynq:{" + t.queue + "}:"
+	end := "0"
+	if far {
+		end = "1"
+	}
+	_, err := h.eval(ctx, run, h.lua.giveBack, []any{prefix + "active", prefix + "lease", prefix + "pending", prefix + "t:" + t.id}, []any{t.id, end})
+	return err
+}
+
+// eval runs a script by its hash, and by its text where Redis does not know it yet.
+func (h *Hook) eval(ctx context.Context, run redis.ProcessHook, s lua, keys, args []any) (any, error) {
+	line := append(append(append(make([]any, 0, 3+len(keys)+len(args)), "evalsha", s.sha, len(keys)), keys...), args...)
+	cmd := redis.NewCmd(ctx, line...)
+	err := run(ctx, cmd)
+	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+		line[0], line[1] = "eval", s.text
+		cmd = redis.NewCmd(ctx, line...)
+		err = run(ctx, cmd)
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	return cmd.Val(), nil
+}
+
+// dequeue answers asynq's dequeue script: with a task of that queue that is one, or as for an empty queue. While Redis does not answer it
+// waits before it says so.
+func (h *Hook) dequeue(ctx context.Context, cmd redis.Cmder, c call, next redis.ProcessHook) error {
+	answer, ok := cmd.(*redis.Cmd)
+	if !ok || !looksLikeDequeue(c.keys) {
+		return refuse(cmd)
+	}
+	queue := queueOf(c.keys[0])
+	if h.cfg.Allow != nil && h.cfg.Allow(queue) <= 0 {
+		answer.SetErr(redis.Nil)
+		return redis.Nil
+	}
+	tasks, err := h.take(ctx, next, []want{{queue, 1}}, 1)
+	if err = h.fetched(ctx, err); err == nil && len(tasks) == 0 {
+		err = redis.Nil
+	}
+	if err != nil {
+		answer.SetErr(err)
+		return err
+	}
+	h.publish(ctx, queue, next)
+	answer.SetVal(tasks[0].message)
+	return nil
+}
+
+// fetched notes how a fetch ended, and waits after one that failed.
+func (h *Hook) fetched(ctx context.Context, err error) error {
+	if err == nil {
+		h.outage.answered()
+		return nil
+	}
+	h.wait(ctx, h.outage.failed(err))
+	return err
+}
