@@ -78,7 +78,6 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 			return err
 		}
 		sv.closes(client.Close)
-		client.AddHook(calm{})
 		w.config.Redis = client
 		sv.facts = append(sv.facts, slog.String("queues", weights(w.config.Queues)))
 		sv.checks = append(sv.checks, health.Check{Name: "redis", Probe: func(ctx context.Context) error { return pingRedis(ctx, client) }})

@@ -21,7 +21,7 @@ import (
 
 // WorkerConfig of a Worker.
 type WorkerConfig struct {
-	// Redis should be a client of the worker's own: it gets a hook that stops fetching while the key alarm is raised.
+	// Redis should be a client of the worker's own: it gets the verifier's Hook.
 	Redis  redis.UniversalClient
 	Keys   *signing.Keys
 	Sender *mail.Sender
@@ -102,7 +102,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Redis.AddHook(worker.Gate(verifier.MayFetch))
+	c.Redis.AddHook(verifier.Hook())
 	return &Worker{
 		server:   asynq.NewServerFromRedisClient(c.Redis, verifier.Config(c.server())),
 		verifier: verifier, handler: verifier.Handler(handlers), handlers: handlers, relay: r, shutdown: orDefault(c.Shutdown, defaultShutdown),

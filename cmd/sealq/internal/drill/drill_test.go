@@ -144,10 +144,9 @@ func TestAnHonestWorkerHoldsEveryCase(t *testing.T) {
 	for name, c := range map[string]struct {
 		config func(*target) drill.Config
 		least  int
-		copies bool // are fired, which asynq does not find again: they stay until the end
 	}{
-		"with its keys": {(*target).withKeys, 200, true},
-		"without":       {(*target).config, 40, false},
+		"with its keys": {(*target).withKeys, 200},
+		"without":       {(*target).config, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -161,7 +160,7 @@ func TestAnHonestWorkerHoldsEveryCase(t *testing.T) {
 			if r.Held < c.least || r.Held != plan.Fired || r.NotFired != plan.Unfit || r.Failed+r.NotJudged > 0 {
 				t.Errorf("of %+v got %d held, %d failed, %d not judged, %d not fired", plan, r.Held, r.Failed, r.NotJudged, r.NotFired)
 			}
-			if left := r.Removed > 0; left != c.copies {
+			if r.Removed > 0 {
 				t.Errorf("%d tasks were left to be removed at the end", r.Removed)
 			}
 			if err := ready(); err != nil {

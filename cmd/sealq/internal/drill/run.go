@@ -77,7 +77,7 @@ func (d *Drill) fireAll(ctx context.Context, results []Result) error {
 
 func judge(want, got string) Verdict {
 	switch got {
-	case want:
+	case want, elsewhere:
 		return Held
 	case left, fetched:
 		return NotJudged

@@ -1,0 +1,55 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sealq/sealq/jobs/rawtask"
+	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/worker/calm"
+)
+
+// Hook is for the Redis client that an asynq server behind v is made of, added once, before NewServerFromRedisClient; a Server
+// brings its own. It closes faults of asynq itself, each described in package calm: a task that ended while Redis was away stays
+// ended, fetching does not spin, no message reaches asynq that names another task or queue than the place it was fetched from. Such
+// messages go to v's quarantine as malformed, or stay under their keys where v archives. It is a Gate on MayFetch too.
+func (v *Verifier) Hook() redis.Hook { return v.hook(nil) }
+
+// hook also asks allow how many tasks of a queue may be fetched now.
+func (v *Verifier) hook(allow func(queue string) int) *calm.Hook {
+	c := calm.Config{Logger: v.cfg.Logger, Now: v.cfg.Now, Allow: func(queue string) int {
+		switch {
+		case !v.MayFetch(queue):
+			return 0
+		case allow != nil:
+			return allow(queue)
+		}
+		return math.MaxInt
+	}}
+	if v.quarantine != nil {
+		c.Stray = v.keepStray
+	}
+	return calm.New(c)
+}
+
+// keepStray puts what is no task of its queue into quarantine: as the task that its message says it is, or else its bytes.
+func (v *Verifier) keepStray(ctx context.Context, s calm.Stray) error {
+	refusal := &signing.Refusal{Reason: signing.ReasonMalformed}
+	t := signing.Task{ID: s.ID, Queue: s.Queue, Payload: s.Message}
+	if m, err := rawtask.Decode(s.Message); err == nil {
+		t = signing.Task{Kind: m.Kind, ID: m.ID, Queue: m.Queue, MaxRetry: m.MaxRetry, Headers: m.Headers, Payload: m.Payload}
+	}
+	entry := refused(t, refusal, v.cfg.Now())
+	entry.Detail = fmt.Sprintf("%v: %v: it lay as %q in queue %q", refusal, s.Cause, shown(s.ID), shown(s.Queue))
+	if err := v.quarantine.Keep(ctx, entry); err != nil {
+		return err //nolint:wrapcheck // the hook logs it
+	}
+	v.tell(ctx, Verdict{Outcome: Refused, Reason: refusal.Reason})
+	v.cfg.Logger.WarnContext(ctx, "task refused", slog.String("reason", string(refusal.Reason)),
+		slog.String("quarantine_id", entry.ID), slog.Int64("size", entry.Size))
+	return nil
+}
