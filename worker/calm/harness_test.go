@@ -210,3 +210,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+func (l *link) dialed() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dials
+}

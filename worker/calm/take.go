@@ -13,19 +13,19 @@ import (
 )
 
 // takeScript does what asynq's dequeue script does, for several queues and tasks at once, and tells under which ID each message
-// was found. First each queue gives up to its share, then all give what is still wanted, in their order. A list entry
-// without a message is dropped: asynq takes it for an empty queue, so that a few of them stop a queue for as many polls. What is not of
-// the type that asynq gives it is left alone, and the other queues go on.
+// was found. First each queue gives up to its share, then all give what is still wanted up to their limits, in their order. A list
+// entry without a message is dropped: asynq takes it for an empty queue, so that a few of them stop a queue for as many polls. What is
+// not of the type that asynq gives it is left alone, and the other queues go on.
 //
-// KEYS: of each queue pending, paused, active, lease. ARGV: the lease's end, how many tasks and bytes at most; of each queue
-// the prefix of its tasks' keys and its share. It answers the number of entries that were dropped, of queues that are unusable, and then of each
+// KEYS: of each queue pending, paused, active, lease. ARGV: the lease's end, how many tasks and bytes at most; of each queue the
+// prefix of its tasks' keys, its share and its limit. It answers how many entries were dropped, how many queues are unusable, and then of each
 // task its queue's number, ID and message.
 const takeScript = `
 local left, bytes, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[2]) + 100
 local out, dropped, unusable = {0, 0}, 0, 0
-local open = {}
+local open, limit = {}, {}
 local function fill(q, share)
-	local k, prefix = 4 * (q - 1), ARGV[2 + 2 * q]
+	local k, prefix = 4 * (q - 1), ARGV[1 + 3 * q]
 	while open[q] and share > 0 and left > 0 and bytes > 0 and looks > 0 do
 		looks = looks - 1
 		local id = redis.pcall('RPOPLPUSH', KEYS[k + 1], KEYS[k + 3])
@@ -50,16 +50,17 @@ local function fill(q, share)
 			out[#out + 1] = q
 			out[#out + 1] = id
 			out[#out + 1] = msg
-			left, share, bytes = left - 1, share - 1, bytes - #msg
+			left, share, bytes, limit[q] = left - 1, share - 1, bytes - #msg, limit[q] - 1
 		end
 	end
 end
 local queues = #KEYS / 4
 for q = 1, queues do
 	open[q] = redis.call('EXISTS', KEYS[4 * q - 2]) == 0
-	fill(q, tonumber(ARGV[3 + 2 * q]))
+	limit[q] = tonumber(ARGV[3 + 3 * q])
+	fill(q, tonumber(ARGV[2 + 3 * q]))
 end
-for q = 1, queues do fill(q, left) end
+for q = 1, queues do fill(q, limit[q]) end
 out[1], out[2] = dropped, unusable
 return out`
 
@@ -95,10 +96,10 @@ type Stray struct {
 // ErrMisplaced means that a message names another task or another queue than the place where it was found.
 var ErrMisplaced = errors.New("the message names another task or queue than the place where it lies")
 
-// want is a queue, and how many tasks it is asked for before the others are asked for more.
+// want is a queue, how many tasks it is asked for before the others are asked for more, and how many at most.
 type want struct {
-	queue string
-	share int
+	queue        string
+	share, limit int
 }
 
 // taken is a task that is active now, under a lease.
@@ -107,33 +108,33 @@ type taken struct {
 	at                 time.Time
 }
 
-// take fetches up to most tasks. On a Redis Cluster wants must have one queue.
-func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, most int) ([]taken, error) {
+// take fetches up to most tasks, and says how many it found, strays too. On a Redis Cluster wants must have one queue.
+func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, most int) (tasks []taken, found int, err error) {
 	began := h.cfg.Now()
 	keys := make([]any, 0, 4*len(wants))
-	args := append(make([]any, 0, 3+2*len(wants)), began.Add(leaseFor).Unix(), most, mostBytes)
+	args := append(make([]any, 0, 3+3*len(wants)), began.Add(leaseFor).Unix(), most, mostBytes)
 	for _, w := range wants {
 		prefix := "asynq:{" + w.queue + "}:"
 		keys = append(keys, prefix+"pending", prefix+"paused", prefix+"active", prefix+"lease")
-		args = append(args, prefix+"t:", w.share)
+		args = append(args, prefix+"t:", w.share, w.limit)
 	}
 	answer, err := h.eval(ctx, run, h.lua.take, keys, args)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	found, _ := answer.([]any)
-	if len(found) < 2 || len(found)%3 != 2 {
-		return nil, fmt.Errorf("fetch tasks: the script answered %d values", len(found))
+	values, _ := answer.([]any)
+	if len(values) < 2 || len(values)%3 != 2 {
+		return nil, 0, fmt.Errorf("fetch tasks: the script answered %d values", len(values))
 	}
-	h.tellFaults(ctx, found[0], found[1])
-	var tasks []taken
-	for f := found[2:]; len(f) > 0; f = f[3:] {
-		number, _ := f[0].(int64)
-		id, _ := f[1].(string)
-		message, _ := f[2].(string)
+	h.tellFaults(ctx, values[0], values[1])
+	for v := values[2:]; len(v) > 0; v = v[3:] {
+		number, _ := v[0].(int64)
+		id, _ := v[1].(string)
+		message, _ := v[2].(string)
 		if number < 1 || int(number) > len(wants) {
-			return tasks, fmt.Errorf("fetch tasks: the script answered queue %d of %d", number, len(wants))
+			return tasks, found, fmt.Errorf("fetch tasks: the script answered queue %d of %d", number, len(wants))
 		}
+		found++
 		t := taken{queue: wants[number-1].queue, id: id, message: message, at: began}
 		if err := misplaced(t); err != nil {
 			h.stray(ctx, run, t, err)
@@ -141,7 +142,7 @@ func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, mo
 		}
 		tasks = append(tasks, t)
 	}
-	return tasks, nil
+	return tasks, found, nil
 }
 
 // tellFaults logs what somebody wrote into the queues' keys that cannot be fetched. It may be there at each poll: it is told seldom.
@@ -205,10 +206,12 @@ func (h *Hook) giveBack(ctx context.Context, run redis.ProcessHook, t taken, far
 func (h *Hook) eval(ctx context.Context, run redis.ProcessHook, s lua, keys, args []any) (any, error) {
 	line := append(append(append(make([]any, 0, 3+len(keys)+len(args)), "evalsha", s.sha, len(keys)), keys...), args...)
 	cmd := redis.NewCmd(ctx, line...)
+	cmd.SetFirstKeyPos(3) // for Redis Cluster
 	err := run(ctx, cmd)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 		line[0], line[1] = "eval", s.text
 		cmd = redis.NewCmd(ctx, line...)
+		cmd.SetFirstKeyPos(3)
 		err = run(ctx, cmd)
 	}
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -229,7 +232,7 @@ func (h *Hook) dequeue(ctx context.Context, cmd redis.Cmder, c call, next redis.
 		answer.SetErr(redis.Nil)
 		return redis.Nil
 	}
-	tasks, err := h.take(ctx, next, []want{{queue, 1}}, 1)
+	tasks, _, err := h.take(ctx, next, []want{{queue, 1, 1}}, 1)
 	if err = h.fetched(ctx, err); err == nil && len(tasks) == 0 {
 		err = redis.Nil
 	}
