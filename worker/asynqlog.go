@@ -5,22 +5,79 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
+	"sync"
+	"time"
 )
 
-// asynqLogger lets asynq log through slog.
-type asynqLogger struct{ logger *slog.Logger }
+// asynqLogger lets asynq log through slog, and says things of one kind once in a while: while Redis is away asynq has several lines a
+// second, and one for each task that is refused.
+type asynqLogger struct {
+	logger *slog.Logger
+	now    func() time.Time
 
-func (l asynqLogger) Debug(args ...any) { l.log(slog.LevelDebug, args) }
-func (l asynqLogger) Info(args ...any)  { l.log(slog.LevelInfo, args) }
-func (l asynqLogger) Warn(args ...any)  { l.log(slog.LevelWarn, args) }
-func (l asynqLogger) Error(args ...any) { l.log(slog.LevelError, args) }
+	mu   sync.Mutex
+	said map[string]saying // by the line's first words
+}
+
+type saying struct {
+	at     time.Time
+	unsaid int
+}
+
+const (
+	sayEvery = 10 * time.Second
+	// kindWords is how many words tell asynq's lines apart: IDs and causes come after them.
+	kindWords = 3
+)
+
+func newAsynqLogger(logger *slog.Logger, now func() time.Time) *asynqLogger {
+	return &asynqLogger{logger: logger, now: now, said: make(map[string]saying)}
+}
+
+// Debug implements asynq.Logger.
+func (l *asynqLogger) Debug(args ...any) { l.log(slog.LevelDebug, args) }
+
+// Info implements asynq.Logger.
+func (l *asynqLogger) Info(args ...any) { l.log(slog.LevelInfo, args) }
+
+// Warn implements asynq.Logger.
+func (l *asynqLogger) Warn(args ...any) { l.log(slog.LevelWarn, args) }
+
+// Error implements asynq.Logger.
+func (l *asynqLogger) Error(args ...any) { l.log(slog.LevelError, args) }
 
 // Fatal is called by asynq when it cannot go on; it expects the process to end.
-func (l asynqLogger) Fatal(args ...any) {
-	l.log(slog.LevelError, args)
+func (l *asynqLogger) Fatal(args ...any) {
+	l.logger.ErrorContext(context.Background(), "asynq", slog.String("message", fmt.Sprint(args...)))
 	os.Exit(1)
 }
 
-func (l asynqLogger) log(level slog.Level, args []any) {
-	l.logger.Log(context.Background(), level, "asynq", slog.String("message", fmt.Sprint(args...)))
+func (l *asynqLogger) log(level slog.Level, args []any) {
+	message := fmt.Sprint(args...)
+	unsaid, say := l.may(message)
+	if !say {
+		return
+	}
+	attrs := []slog.Attr{slog.String("message", message)}
+	if unsaid > 0 {
+		attrs = append(attrs, slog.Int("unsaid", unsaid)) // lines of its kind since the last
+	}
+	l.logger.LogAttrs(context.Background(), level, "asynq", attrs...)
+}
+
+func (l *asynqLogger) may(message string) (unsaid int, say bool) {
+	words := strings.SplitN(message, " ", kindWords+1)
+	kind := strings.Join(words[:min(len(words), kindWords)], " ")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	s := l.said[kind]
+	if !s.at.IsZero() && now.Sub(s.at) < sayEvery {
+		s.unsaid++
+		l.said[kind] = s
+		return 0, false
+	}
+	l.said[kind] = saying{at: now}
+	return s.unsaid, true
 }

@@ -22,6 +22,7 @@ const longestDelay = 24 * time.Hour
 // forged tasks into a new one. jobs.Wrap refuses to enqueue into a group.
 func (v *Verifier) Config(c asynq.Config) asynq.Config {
 	v.serve(c.Queues)
+	v.slots.grow(c)
 	if c.GroupAggregator != nil {
 		v.cfg.Logger.Error("asynq.Config.GroupAggregator is not used: it would see unverified tasks")
 		c.GroupAggregator = nil

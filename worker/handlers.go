@@ -38,6 +38,10 @@ var ErrNotVerified = errors.New("worker: put the handlers behind Verifier.Handle
 type HandlersConfig struct {
 	// Outbox is told how jobs that came through an outbox ended. Zero: there is no outbox.
 	Outbox Outbox
+	// Limits of kinds, in this process. Zero: none.
+	Limits map[jobs.Kind]Limit
+	// Breakers of outside systems. Zero: none; a job that meets an outage is put off alone.
+	Breakers []*Breaker
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 	// Now is the clock. Zero: time.Now.
@@ -54,6 +58,11 @@ type Handlers struct {
 	running  sync.Map // effects that are in the making
 	runs     sync.WaitGroup
 	errs     []error
+
+	limits   map[string]*limiter // by kind
+	breakers []*Breaker
+	gates    map[string][]func() int  // by queue: how many may be in hand
+	doors    map[string][]func() bool // by queue: whether one more may be fetched
 }
 
 type handler struct {
@@ -72,7 +81,18 @@ func NewHandlers(c HandlersConfig) *Handlers {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Handlers{outbox: c.Outbox, logger: c.Logger, now: c.Now, handlers: make(map[string]handler)}
+	h := &Handlers{
+		outbox: c.Outbox, logger: c.Logger, now: c.Now, handlers: make(map[string]handler), breakers: c.Breakers,
+		limits: make(map[string]*limiter), gates: make(map[string][]func() int), doors: make(map[string][]func() bool),
+	}
+	for kind, limit := range c.Limits {
+		if err := limit.check(); err != nil {
+			h.errs = append(h.errs, fmt.Errorf("kind %s: %w", kind, err))
+			continue
+		}
+		h.limits[string(kind)] = newLimiter(limit, c.Now)
+	}
+	return h
 }
 
 // Handle registers fn for a kind whose effect lies outside the database. fn may run more than once for one job (a worker may
@@ -128,6 +148,7 @@ func (h *Handlers) add(d jobs.Definition, r handler) {
 	}
 	r.policy = d.Policy()
 	h.handlers[kind] = r
+	h.restrict(kind, r.policy)
 }
 
 // ErrNoHandler means that a kind of the catalog has no handler.
@@ -145,6 +166,11 @@ func (h *Handlers) Check(catalog *jobs.Catalog) error {
 	for kind := range h.handlers {
 		if _, err := catalog.Lookup(jobs.Kind(kind)); err != nil {
 			errs = append(errs, fmt.Errorf("handler without a definition: %w", err))
+		}
+	}
+	for _, kind := range h.restricted() {
+		if _, ok := h.handlers[kind]; !ok {
+			errs = append(errs, fmt.Errorf("%w, but a limit or a breaker: %s", ErrNoHandler, kind))
 		}
 	}
 	return errors.Join(errs...)
@@ -189,8 +215,13 @@ func (h *Handlers) ProcessTask(ctx context.Context, _ *asynq.Task) error {
 			return nil
 		}
 	}
-	if err := h.runFor(ctx, r, t); err != nil {
-		return h.settle(ctx, r, claims, err)
+	left, wait := h.admit(claims.Kind)
+	if wait != nil {
+		return wait
+	}
+	err := h.runFor(ctx, r, t)
+	if retry := left(err); err != nil {
+		return h.settle(ctx, r, claims, err, retry)
 	}
 	return h.complete(ctx, r, claims)
 }
@@ -243,13 +274,20 @@ func (h *Handlers) complete(ctx context.Context, r handler, c signing.Claims) er
 	return &ending{action: later, until: h.now().Add(effectsRetry), cause: fmt.Errorf("complete outbox row: %w", err)}
 }
 
-// settle decides what a failed run means: later, again, or never.
-func (h *Handlers) settle(ctx context.Context, r handler, c signing.Claims, err error) *ending {
+// settle decides what a failed run means: later, again, or never. One that met an outage waits for as long as its breaker says.
+func (h *Handlers) settle(ctx context.Context, r handler, c signing.Claims, err error, outageEnds time.Time) *ending {
 	if _, ok := errors.AsType[*undecodable](err); ok {
 		return &ending{cause: err}
 	}
 	if d, ok := errors.AsType[*deferredError](err); ok {
 		return &ending{action: later, until: d.until, cause: err}
+	}
+	if _, ok := errors.AsType[*outageError](err); ok {
+		until := h.now().Add(jobs.WithJitter(outageRetry))
+		if outageEnds.After(until) {
+			until = outageEnds
+		}
+		return &ending{action: later, until: until, cause: err}
 	}
 	_, permanent := errors.AsType[*permanentError](err)
 	permanent = permanent || errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)
@@ -301,6 +339,8 @@ const (
 	longestCompletePause = 5 * time.Second
 	// runningRetry is the pause before a task is looked at again whose effect is in the making in this process.
 	runningRetry = 5 * time.Second
+	// outageRetry is the least pause of a job that met an outage.
+	outageRetry = 10 * time.Second
 )
 
 // ErrRunning means that a run of the same effect is under way in this process.

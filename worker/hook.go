@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math"
 
 	"github.com/redis/go-redis/v9"
 
@@ -19,16 +18,16 @@ import (
 // messages go to v's quarantine as malformed, or stay under their keys where v archives. It is a Gate on MayFetch too.
 func (v *Verifier) Hook() redis.Hook { return v.hook(nil) }
 
-// hook also asks allow how many tasks of a queue may be fetched now.
-func (v *Verifier) hook(allow func(queue string) int) *calm.Hook {
-	c := calm.Config{Logger: v.cfg.Logger, Now: v.cfg.Now, Allow: func(queue string) int {
+// hook also asks inHand, where not nil, how many tasks of a queue may be in hand.
+func (v *Verifier) hook(inHand func(queue string) int) *calm.Hook {
+	c := calm.Config{Logger: v.cfg.Logger, Now: v.cfg.Now, InHand: func(queue string) int {
 		switch {
 		case !v.MayFetch(queue):
 			return 0
-		case allow != nil:
-			return allow(queue)
+		case inHand != nil:
+			return inHand(queue)
 		}
-		return math.MaxInt
+		return unlimited
 	}}
 	if v.quarantine != nil {
 		c.Stray = v.keepStray

@@ -58,6 +58,7 @@ type Server struct {
 	fetcher  *calm.Fetcher
 	servers  []*asynq.Server
 	stopping atomic.Bool
+	waiting  func() []string // nil: there are no breakers
 }
 
 // NewServer makes a Server on a client, which stays the caller's to close and gets no hook. next is what a Verifier's Handler takes: Handlers,
@@ -70,14 +71,19 @@ func NewServer(client redis.UniversalClient, v *Verifier, next asynq.Handler, c 
 		return nil, fmt.Errorf("new server: %w", err)
 	}
 	s := &Server{cfg: c, verifier: v, handler: v.Handler(next)}
-	s.hook = v.hook(nil)
+	var inHand func(string) int
+	if h, ok := next.(*Handlers); ok {
+		inHand, s.waiting = h.InHand, h.Waiting
+	}
+	s.hook = v.hook(inHand)
 	s.fetcher = calm.NewFetcher(client, s.hook, calm.FetchConfig{Queues: c.Queues, Strict: c.StrictPriority, Poll: c.Poll})
+	logger := newAsynqLogger(c.Logger, v.cfg.Now)
 	for n := range c.Fetchers {
 		slots := c.Concurrency / c.Fetchers
 		if n < c.Concurrency%c.Fetchers {
 			slots++
 		}
-		s.servers = append(s.servers, asynq.NewServerFromRedisClient(s.fetcher.Lane(slots), v.Config(c.asynq(slots))))
+		s.servers = append(s.servers, asynq.NewServerFromRedisClient(s.fetcher.Lane(slots), v.Config(c.asynq(slots, logger))))
 	}
 	return s, nil
 }
@@ -110,12 +116,12 @@ func orDefault[T int | time.Duration](v, zero T) T {
 	return v
 }
 
-func (c *ServerConfig) asynq(slots int) asynq.Config {
+func (c *ServerConfig) asynq(slots int, logger asynq.Logger) asynq.Config {
 	return asynq.Config{
 		Queues: c.Queues, StrictPriority: c.StrictPriority, Concurrency: slots,
 		TaskCheckInterval:        time.Millisecond, // the fetcher makes the pauses
 		DelayedTaskCheckInterval: c.ForwardPoll, ShutdownTimeout: c.Shutdown,
-		Logger: asynqLogger{c.Logger}, LogLevel: asynq.WarnLevel,
+		Logger: logger, LogLevel: asynq.WarnLevel,
 		ErrorHandler: c.Callbacks.ErrorHandler, RetryDelayFunc: c.Callbacks.RetryDelayFunc, IsFailure: c.Callbacks.IsFailure,
 		BaseContext: c.Callbacks.BaseContext,
 	}
@@ -164,4 +170,12 @@ func (s *Server) Ready() error {
 		return ErrStopping
 	}
 	return s.verifier.Alarm()
+}
+
+// Detail says in one sentence each which outside systems' jobs wait: something to show beside Ready, for the other jobs go on.
+func (s *Server) Detail() string {
+	if s.waiting == nil {
+		return ""
+	}
+	return strings.Join(s.waiting(), "; ")
 }

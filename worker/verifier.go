@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,6 +66,8 @@ type Verifier struct {
 	queues     atomic.Pointer[map[string]bool]
 	alarm      keyAlarm
 	waiting    atomic.Int32 // tasks that wait in their slots
+	slots      slots
+	running    sync.Map // jobs of plain handlers that run; Handlers knows its own
 }
 
 // New makes a Verifier. It creates the quarantine's folder where one is used.
@@ -136,6 +139,12 @@ type verifying struct {
 
 // ProcessTask verifies, then dispatches. Its error is an *ending, which tells asynq what to do with the task.
 func (h *verifying) ProcessTask(ctx context.Context, task *asynq.Task) error {
+	if h.queues.Load() != nil {
+		if !h.slots.acquire(ctx) {
+			return h.putOff(effectsRetry, ctx.Err())
+		}
+		defer h.slots.release()
+	}
 	for waited := time.Duration(0); ; {
 		end := h.process(ctx, task)
 		if end == nil {
@@ -147,41 +156,6 @@ func (h *verifying) ProcessTask(ctx context.Context, task *asynq.Task) error {
 			return end
 		}
 		waited += pause
-	}
-}
-
-// longestWait is how long a task on its last try holds its slot while it is put off: as long as a key may be on its way.
-const longestWait = signing.DefaultPropagationGrace
-
-// mostWaiting is how many tasks may hold their slot at once while they are put off. That a task is on its last try is not
-// signed: without a bound a few forgeries would hold all slots.
-const mostWaiting = 1
-
-// waitHere waits in the task's slot. It says false where too many do so already, or ctx ends.
-func (h *verifying) waitHere(ctx context.Context, d time.Duration) bool {
-	if h.waiting.Add(1) > mostWaiting {
-		h.waiting.Add(-1)
-		return false
-	}
-	defer h.waiting.Add(-1)
-	return rest(ctx, d)
-}
-
-func lastTry(ctx context.Context) bool {
-	retried, _ := asynq.GetRetryCount(ctx)
-	maxRetry, ok := asynq.GetMaxRetry(ctx)
-	return ok && retried >= maxRetry
-}
-
-// rest waits for d. It says false where ctx ends first.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 
@@ -261,7 +235,14 @@ func (h *verifying) dispatch(ctx context.Context, task *asynq.Task, v signing.Ve
 	if h.typed {
 		return h.run(ctx, task)
 	}
-	if v.Claims().Encrypted {
+	// asynq retries a task whose context has ended though its handler goes on: two runs would be under way at once.
+	claims := v.Claims()
+	job := claims.Kind + " " + jobs.EffectOf(claims)
+	if _, running := h.running.LoadOrStore(job, true); running {
+		return h.putOff(runningRetry, ErrRunning)
+	}
+	defer h.running.Delete(job)
+	if claims.Encrypted {
 		return h.run(ctx, asynq.NewTaskWithHeaders(task.Type(), v.Payload(), task.Headers()))
 	}
 	// asynq retries and archives from the memory that the handler is given: what a handler writes there would

@@ -20,9 +20,8 @@ import (
 const purposeConfirmation = "confirmation"
 
 const (
-	// brokenServerPause is how long mails wait while the server cannot be reached or refuses our credentials: no
-	// recipient is to blame, no try is used up.
-	brokenServerPause = 30 * time.Second
+	// busy is what a mail server answers that serves nobody now (RFC 5321, section 3.8).
+	busy = 421
 	// recordFor is how long an accepted mail is tried to be recorded while the database is away: as good as for ever.
 	// Not recording it is the one way to send it twice.
 	recordFor = 24 * time.Hour
@@ -39,7 +38,6 @@ type confirmer[Tx any] struct {
 	domain    string
 	lease     time.Duration
 	logger    *slog.Logger
-	now       func() time.Time
 }
 
 func newConfirmer[Tx any](s Store[Tx], c Config) (*confirmer[Tx], error) {
@@ -52,7 +50,7 @@ func newConfirmer[Tx any](s Store[Tx], c Config) (*confirmer[Tx], error) {
 	}
 	m := &confirmer[Tx]{
 		store: s, keys: c.Keys, sender: c.Sender, templates: c.Templates, link: *base.JoinPath(c.ConfirmPath),
-		product: c.Product, domain: c.MailDomain, lease: c.Lease, logger: c.Logger, now: c.Now,
+		product: c.Product, domain: c.MailDomain, lease: c.Lease, logger: c.Logger,
 	}
 	if m.product == "" {
 		m.product = base.Hostname()
@@ -170,9 +168,10 @@ func (m *confirmer[Tx]) failed(ctx context.Context, e jobs.Effect, d authjobs.Ma
 		return m.close(ctx, e, err)
 	case bySMTP && failure.Outcome == mail.OutcomePermanent:
 		return worker.Permanent(err)
-	case bySMTP && failure.Outcome == mail.OutcomeConfiguration:
+	case bySMTP && (failure.Outcome == mail.OutcomeConfiguration || failure.Code == busy):
+		// No recipient is to blame, and no try is used up.
 		m.logger.ErrorContext(ctx, "the mail server cannot be used, mails wait", slog.Any("error", err))
-		return worker.Defer(m.now().Add(brokenServerPause), err)
+		return worker.Outage(MailSystem, err)
 	default: // temporary, ambiguous or the database: again, with the same Message-ID
 		return err
 	}

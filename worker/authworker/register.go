@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/mail"
 	"github.com/sealq/sealq/signing"
@@ -40,9 +41,14 @@ type Config struct {
 	Lease time.Duration
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
-	// Now is the clock. Zero: time.Now.
-	Now func() time.Time
 }
+
+// MailSystem is what the handlers call the mail server where they report an outage: it cannot be reached, refuses our credentials or our
+// sender, or serves nobody.
+const MailSystem = "smtp"
+
+// MailKinds are the kinds that need the mail server: those of its worker.Breaker.
+func MailKinds() []jobs.Kind { return []jobs.Kind{authjobs.KindMailConfirmation} }
 
 // Register adds the handlers of all auth kinds.
 func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
@@ -51,9 +57,6 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Now == nil {
-		c.Now = time.Now
 	}
 	mailer, err := newConfirmer(s, c)
 	if err != nil {

@@ -50,6 +50,7 @@ type Fetcher struct {
 	lanes   []*lane
 	queued  time.Time // when asynq was last told of the queues
 	waiting []*lane   // for the one that polls
+	inHand  map[string]int
 }
 
 type weighted struct {
@@ -59,7 +60,7 @@ type weighted struct {
 
 // NewFetcher makes a Fetcher on a client, which gets no hook: what h does is done in the lanes.
 func NewFetcher(client redis.UniversalClient, h *Hook, c FetchConfig) *Fetcher {
-	f := &Fetcher{hook: h, client: client, strict: c.Strict, poll: c.Poll, stop: make(chan struct{})}
+	f := &Fetcher{hook: h, client: client, strict: c.Strict, poll: c.Poll, stop: make(chan struct{}), inHand: make(map[string]int)}
 	if f.poll <= 0 {
 		f.poll = DefaultPoll
 	}
@@ -77,7 +78,7 @@ func NewFetcher(client redis.UniversalClient, h *Hook, c FetchConfig) *Fetcher {
 func (f *Fetcher) Lane(slots int) redis.UniversalClient {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l := &lane{UniversalClient: f.client, f: f, slots: slots, first: len(f.lanes) == 0, wake: make(chan struct{}, 1), held: make(map[string]time.Time)}
+	l := &lane{UniversalClient: f.client, f: f, slots: slots, first: len(f.lanes) == 0, wake: make(chan struct{}, 1), held: make(map[string]taken)}
 	l.process = f.hook.ProcessHook(f.client.Process)
 	f.lanes = append(f.lanes, l)
 	return l
@@ -90,9 +91,10 @@ func (f *Fetcher) Stop() { f.stopOnce.Do(func() { close(f.stop) }) }
 func (f *Fetcher) GiveBack(ctx context.Context) error {
 	f.Stop()
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	lanes := slices.Clone(f.lanes)
+	f.mu.Unlock()
 	var errs []error
-	for _, l := range f.lanes {
+	for _, l := range lanes {
 		errs = append(errs, l.giveBack(ctx))
 	}
 	return errors.Join(errs...)
@@ -203,7 +205,7 @@ func (f *Fetcher) rest(ctx context.Context, d time.Duration) bool {
 func (f *Fetcher) peek(ctx context.Context) bool {
 	var keys []string
 	for _, q := range f.queues {
-		if f.allowed(q.name) > 0 {
+		if f.mayAsk(q.name) {
 			keys = append(keys, "asynq:{"+q.name+"}:pending")
 		}
 	}
@@ -247,12 +249,33 @@ func (f *Fetcher) publish(ctx context.Context) {
 	_ = f.client.SAdd(ctx, "asynq:queues", names...).Err() // told again soon
 }
 
-// allowed is how many tasks of a queue may be fetched now.
+// allowed is how many tasks of a queue may be fetched now. f.mu is held.
 func (f *Fetcher) allowed(queue string) int {
-	if f.hook.cfg.Allow == nil {
+	if f.hook.cfg.InHand == nil {
 		return math.MaxInt32
 	}
-	return min(f.hook.cfg.Allow(queue), math.MaxInt32)
+	return min(f.hook.cfg.InHand(queue), math.MaxInt32) - f.inHand[queue]
+}
+
+func (f *Fetcher) mayAsk(queue string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.allowed(queue) > 0
+}
+
+// reserve counts what is about to be fetched as in hand, so that two lanes at once keep to the limits.
+func (f *Fetcher) reserve(queue string, most int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := max(min(f.allowed(queue), most), 0)
+	f.inHand[queue] += n
+	return n
+}
+
+func (f *Fetcher) count(queue string, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inHand[queue] += n
 }
 
 // take fetches up to most tasks from all queues, and says whether there may be more.
@@ -261,8 +284,18 @@ func (f *Fetcher) take(ctx context.Context, most int) (tasks []taken, more bool,
 	if len(wants) == 0 {
 		return nil, false, nil
 	}
+	reserved := slices.Clone(wants)
+	defer func() {
+		for _, w := range reserved {
+			f.count(w.queue, -w.limit)
+		}
+		for _, t := range tasks {
+			f.count(t.queue, 1)
+		}
+	}()
 	if !f.cluster {
-		tasks, found, err := f.hook.take(ctx, f.client.Process, wants, most)
+		var found int
+		tasks, found, err = f.hook.take(ctx, f.client.Process, wants, most)
 		return tasks, found >= most, err
 	}
 	// A script has the keys of one slot: first the shares, then the rest.
@@ -303,7 +336,7 @@ func (f *Fetcher) wants(most int) []want {
 	wants := make([]want, 0, len(f.queues))
 	weights, sum := make([]int, 0, len(f.queues)), 0
 	for _, q := range f.queues {
-		if limit := min(f.allowed(q.name), most); limit > 0 {
+		if limit := f.reserve(q.name, most); limit > 0 {
 			wants = append(wants, want{queue: q.name, limit: limit})
 			weights = append(weights, q.weight)
 			sum += q.weight

@@ -14,8 +14,9 @@ import (
 
 // Config of a Hook. The zero value closes every fault.
 type Config struct {
-	// Allow says how many tasks of a queue may be fetched now; none are at 0. Zero: any number.
-	Allow func(queue string) int
+	// InHand says how many tasks of a queue may be in hand: fetched, and not ended. A Fetcher keeps to it; a Hook alone does not know how many
+	// are, and fetches unless it is zero. Zero: any number.
+	InHand func(queue string) int
 	// Stray is given what was fetched and is no task of its queue; it is deleted from Redis when Stray returns nil, and goes to the
 	// far end of its queue otherwise. Zero: it is taken out of the queue, and its bytes stay under its key for people to look at.
 	Stray func(context.Context, Stray) error

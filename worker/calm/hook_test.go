@@ -167,7 +167,7 @@ func TestAQueueThatIsNotAllowedIsNotFetchedFrom(t *testing.T) {
 	q.put(t, "closed", "a", message("a", "closed"))
 	q.put(t, "open", "b", message("b", "open"))
 	var runs seen
-	hook := calm.New(calm.Config{Allow: func(queue string) int {
+	hook := calm.New(calm.Config{InHand: func(queue string) int {
 		if queue == "closed" {
 			return 0
 		}

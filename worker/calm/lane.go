@@ -24,8 +24,8 @@ type lane struct {
 	asked int // questions of an empty round that are still to come
 
 	mu     sync.Mutex
-	buffer []taken              // fetched, and not asked for yet
-	held   map[string]time.Time // fetched and not ended: what takes up slots
+	buffer []taken          // fetched, and not asked for yet
+	held   map[string]taken // by ID, fetched and not ended: what takes up slots
 }
 
 // EvalSha implements redis.Scripter.
@@ -119,15 +119,25 @@ func (l *lane) hold(tasks []taken) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, t := range tasks {
-		l.held[t.id] = t.at
+		t.message = ""
+		l.drop(t.id) // a second entry of one ID
+		l.held[t.id] = t
 	}
 	l.buffer = tasks[1:]
+}
+
+// drop forgets a task. l.mu is held.
+func (l *lane) drop(id string) {
+	if t, ok := l.held[id]; ok {
+		delete(l.held, id)
+		l.f.count(t.queue, -1)
+	}
 }
 
 func (l *lane) ended(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.held, id)
+	l.drop(id)
 }
 
 // free is how many tasks the server can begin: the one that it asks for, at least.
@@ -148,9 +158,9 @@ func (l *lane) reconcile(args []any) {
 	for _, t := range l.buffer {
 		running[t.id] = true
 	}
-	for id, at := range l.held {
-		if !running[id] && l.f.hook.cfg.Now().Sub(at) > stale {
-			delete(l.held, id)
+	for id, t := range l.held {
+		if !running[id] && l.f.hook.cfg.Now().Sub(t.at) > stale {
+			l.drop(id)
 		}
 	}
 }
@@ -167,7 +177,7 @@ func (l *lane) putBack(ctx context.Context) error {
 	for len(l.buffer) > 0 {
 		t := l.buffer[len(l.buffer)-1]
 		l.buffer = l.buffer[:len(l.buffer)-1]
-		delete(l.held, t.id)
+		l.drop(t.id)
 		errs = append(errs, l.f.hook.giveBack(ctx, l.f.client.Process, t, false))
 	}
 	return errors.Join(errs...)

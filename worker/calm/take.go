@@ -228,7 +228,7 @@ func (h *Hook) dequeue(ctx context.Context, cmd redis.Cmder, c call, next redis.
 		return refuse(cmd)
 	}
 	queue := queueOf(c.keys[0])
-	if h.cfg.Allow != nil && h.cfg.Allow(queue) <= 0 {
+	if h.cfg.InHand != nil && h.cfg.InHand(queue) <= 0 {
 		answer.SetErr(redis.Nil)
 		return redis.Nil
 	}

@@ -4,34 +4,41 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// asynqLogger lets asynq log through slog.
-type asynqLogger struct{ logger *slog.Logger }
-
-func (l asynqLogger) Debug(args ...any) { l.log(slog.LevelDebug, args) }
-func (l asynqLogger) Info(args ...any)  { l.log(slog.LevelInfo, args) }
-func (l asynqLogger) Warn(args ...any)  { l.log(slog.LevelWarn, args) }
-func (l asynqLogger) Error(args ...any) { l.log(slog.LevelError, args) }
-
-// Fatal is called by asynq when it cannot go on; it expects the process to end.
-func (l asynqLogger) Fatal(args ...any) {
-	l.log(slog.LevelError, args)
-	os.Exit(1)
-}
-
-func (l asynqLogger) log(level slog.Level, args []any) {
-	l.logger.Log(context.Background(), level, "asynq", slog.String("message", fmt.Sprint(args...)))
-}
-
 // LogRedis lets go-redis, whose logger is one for the whole process, log through slog.
-func LogRedis(logger *slog.Logger) { redis.SetLogger(redisLogger{logger}) }
+func LogRedis(logger *slog.Logger) {
+	redis.SetLogger(&redisLogger{logger: logger, now: time.Now, said: make(map[string]time.Time)})
+}
 
-type redisLogger struct{ logger *slog.Logger }
+// redisLogger says each of go-redis's sentences once in a while: while Redis is away there are several a second.
+type redisLogger struct {
+	logger *slog.Logger
+	now    func() time.Time
 
-func (l redisLogger) Printf(ctx context.Context, format string, v ...any) {
-	l.logger.WarnContext(ctx, "redis", slog.String("message", fmt.Sprintf(format, v...)))
+	mu   sync.Mutex
+	said map[string]time.Time // by format
+}
+
+const sayEvery = 10 * time.Second
+
+func (l *redisLogger) Printf(ctx context.Context, format string, v ...any) {
+	if l.may(format) {
+		l.logger.WarnContext(ctx, "redis", slog.String("message", fmt.Sprintf(format, v...)))
+	}
+}
+
+func (l *redisLogger) may(format string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	if at, said := l.said[format]; said && now.Sub(at) < sayEvery {
+		return false
+	}
+	l.said[format] = now
+	return true
 }

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -21,7 +20,6 @@ import (
 
 // WorkerConfig of a Worker.
 type WorkerConfig struct {
-	// Redis should be a client of the worker's own: it gets the verifier's Hook.
 	Redis  redis.UniversalClient
 	Keys   *signing.Keys
 	Sender *mail.Sender
@@ -33,9 +31,11 @@ type WorkerConfig struct {
 	MailDomain string
 	// Queues and their weights. Zero: DefaultQueues.
 	Queues map[string]int
-	// Concurrency is how many tasks run at once. Zero: 16.
+	// Concurrency is how many tasks run at once. Zero: worker.DefaultConcurrency.
 	Concurrency int
-	// TaskPoll is the pause between two looks at empty queues. Zero: 200 ms.
+	// Fetchers is how many fetch loops there are. Zero: worker.DefaultFetchers.
+	Fetchers int
+	// TaskPoll is the pause between two looks at empty queues. Zero: calm.DefaultPoll.
 	TaskPoll time.Duration
 	// ForwardPoll is the pause between two looks for delayed tasks that are due. Zero: 1 s.
 	ForwardPoll time.Duration
@@ -48,8 +48,6 @@ type WorkerConfig struct {
 	Logger    *slog.Logger
 }
 
-const defaultShutdown = 20 * time.Second
-
 // DefaultQueues are the queues that a worker serves unless told otherwise.
 func DefaultQueues() map[string]int {
 	return map[string]int{jobs.QueueCritical: 6, jobs.QueueMail: 3, jobs.QueueDefault: 2, jobs.QueueMaintenance: 1}
@@ -57,9 +55,7 @@ func DefaultQueues() map[string]int {
 
 // Worker runs tasks, and relays the outbox into the queue.
 type Worker struct {
-	server   *asynq.Server
-	verifier *worker.Verifier
-	handler  asynq.Handler
+	server   *worker.Server
 	handlers *worker.Handlers
 	relay    *relay.Relay
 	shutdown time.Duration
@@ -78,7 +74,11 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: d.backend, Logger: c.Logger})
+	mailServer, err := worker.NewBreaker(worker.BreakerConfig{System: authworker.MailSystem, Kinds: authworker.MailKinds(), Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
+	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Logger: c.Logger})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, Product: c.Product, MailDomain: c.MailDomain, Logger: c.Logger,
 	})
@@ -102,25 +102,46 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Redis.AddHook(verifier.Hook())
-	return &Worker{
-		server:   asynq.NewServerFromRedisClient(c.Redis, verifier.Config(c.server())),
-		verifier: verifier, handler: verifier.Handler(handlers), handlers: handlers, relay: r, shutdown: orDefault(c.Shutdown, defaultShutdown),
-		logger: c.Logger,
-	}, nil
-}
-
-func (c WorkerConfig) server() asynq.Config {
 	if len(c.Queues) == 0 {
 		c.Queues = DefaultQueues()
 	}
-	return asynq.Config{
-		Queues: c.Queues, Concurrency: orDefault(c.Concurrency, 16),
-		TaskCheckInterval:        orDefault(c.TaskPoll, 200*time.Millisecond),
-		DelayedTaskCheckInterval: orDefault(c.ForwardPoll, time.Second),
-		ShutdownTimeout:          orDefault(c.Shutdown, defaultShutdown),
-		Logger:                   asynqLogger{c.Logger}, LogLevel: asynq.WarnLevel,
+	if c.Shutdown <= 0 {
+		c.Shutdown = worker.DefaultShutdown
 	}
+	server, err := worker.NewServer(c.Redis, verifier, handlers, worker.ServerConfig{
+		Queues: c.Queues, Concurrency: c.Concurrency, Fetchers: c.Fetchers, Poll: c.TaskPoll, ForwardPoll: c.ForwardPoll,
+		Shutdown: c.Shutdown, Logger: c.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Worker{server: server, handlers: handlers, relay: r, shutdown: c.Shutdown, logger: c.Logger}, nil
+}
+
+// Ready says why the worker should not be called ready, nil if nothing speaks against it.
+func (w *Worker) Ready() error { return w.server.Ready() }
+
+// Detail says which outside systems' jobs wait, "" if none do.
+func (w *Worker) Detail() string { return w.server.Detail() }
+
+// Nudge tells the relay that a job was just recorded by this process.
+func (w *Worker) Nudge() { w.relay.Nudge() }
+
+// Run works until ctx ends, then lets running tasks finish and stops the relay.
+func (w *Worker) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.relay.Run(ctx) })
+	g.Go(func() error {
+		err := w.server.Run(ctx)
+		// Runs that asynq has given up are still to be recorded: the database must not be closed under them.
+		finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.shutdown)
+		defer cancel()
+		if waitErr := w.handlers.Wait(finishing); waitErr != nil {
+			w.logger.WarnContext(ctx, "jobs were still running, other workers take them up", slog.Any("error", waitErr))
+		}
+		return err
+	})
+	return g.Wait() //nolint:wrapcheck // the parts' own
 }
 
 func orDefault[T int | time.Duration](v, zero T) T {
@@ -128,28 +149,4 @@ func orDefault[T int | time.Duration](v, zero T) T {
 		return zero
 	}
 	return v
-}
-
-// Ready says why the worker should not be called ready, nil if nothing speaks against it.
-func (w *Worker) Ready() error { return w.verifier.Alarm() }
-
-// Nudge tells the relay that a job was just recorded by this process.
-func (w *Worker) Nudge() { w.relay.Nudge() }
-
-// Run works until ctx ends, then lets running tasks finish and stops the relay.
-func (w *Worker) Run(ctx context.Context) error {
-	if err := w.server.Start(w.handler); err != nil {
-		return fmt.Errorf("start worker: %w", err)
-	}
-	var g errgroup.Group
-	g.Go(func() error { return w.relay.Run(ctx) })
-	<-ctx.Done()
-	w.server.Shutdown()
-	// Runs that asynq has given up are still to be recorded: the database must not be closed under them.
-	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.shutdown)
-	defer cancel()
-	if err := w.handlers.Wait(finishing); err != nil {
-		w.logger.WarnContext(ctx, "jobs were still running, other workers take them up", slog.Any("error", err))
-	}
-	return g.Wait() //nolint:wrapcheck // the relay's own
 }

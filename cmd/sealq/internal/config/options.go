@@ -51,6 +51,7 @@ func Options() []Option {
 		{Name: "listen", Default: "127.0.0.1:8080", Usage: "address of /healthz and /readyz"},
 		{Name: "queues", Default: "critical=6,mail=3,default=2,maintenance=1", Usage: "queues to serve and their weights"},
 		{Name: "concurrency", Default: "16", Usage: "how many tasks run at once"},
+		{Name: "fetchers", Default: "1", Usage: "how many fetch loops share the concurrency; more help above some hundred tasks at once"},
 		{Name: "overdue", Default: "2m", Usage: "how long an enqueued job may be overdue before it is looked for in Redis, and restored"},
 		{Name: "shutdown-timeout", Default: "20s", Usage: "how long running tasks may take to finish at the end"},
 		{Name: "pending-ttl", Default: "24h", Usage: "how long a registration can be confirmed"},
