@@ -79,6 +79,10 @@ bench: $(WITHSERVERS) ## run the benchmarks, the peers' comparison too
 	$(WITHSERVERS) go test -run '^$$' -bench . -benchmem $(PKG)
 	@if [ -f bench/go.mod ]; then cd bench && ../$(WITHSERVERS) go test -run '^$$' -bench . -benchmem ./...; fi
 
+.PHONY: asynq-suite
+asynq-suite: $(WITHSERVERS) ## run asynq's own test suite over worker/calm's hook (minutes)
+	$(WITHSERVERS) tools/asynq-suite -timeout 20m $(TESTFLAGS)
+
 .PHONY: soak
 soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -race
 	$(WITHSERVERS) go test -race -shuffle=on -count=$(SOAK) -timeout 6h $(TESTFLAGS) $(PKG)

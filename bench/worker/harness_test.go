@@ -197,6 +197,7 @@ func later(to io.WriteCloser, from io.Reader, delay time.Duration) {
 type way struct {
 	name   string
 	signed bool
+	fill   func(b *testing.B, n int) // nil: into Redis
 	// start runs it until stop is called.
 	start func(b *testing.B, client *redis.Client, c *counter) (stop func())
 }
@@ -233,7 +234,7 @@ func (r *rig) dropIn(name string, c asynq.Config, hook bool) way {
 	}}
 }
 
-func (r *rig) server4(name string, c worker.ServerConfig) way {
+func (r *rig) serverOf(name string, c worker.ServerConfig) way {
 	return way{name: name, signed: true, start: func(b *testing.B, client *redis.Client, n *counter) func() {
 		v, h := r.handlers(b, n)
 		s, err := worker.NewServer(client, v, h, c)
@@ -252,8 +253,12 @@ func (r *rig) compare(b *testing.B, title string, delay time.Duration, rounds, p
 	for range rounds {
 		var first float64
 		for i, w := range ways {
-			r.server.Flush(b)
-			r.fill(b, perRound, w.signed)
+			if w.fill != nil {
+				w.fill(b, perRound/16*16)
+			} else {
+				r.server.Flush(b)
+				r.fill(b, perRound, w.signed)
+			}
 			n := newCounter(perRound / 16 * 16)
 			client := r.away(b, delay)
 			stop := w.start(b, client, n)

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,10 +26,11 @@ func BenchmarkWork(b *testing.B) {
 		plainServer("plain asynq, concurrency 16", equal),
 		r.dropIn("the same, signed", equal, false),
 		r.dropIn("the same, signed, with Verifier.Hook", equal, true),
-		r.server4("worker.Server, its defaults", worker.ServerConfig{}),
+		r.serverOf("worker.Server, its defaults", worker.ServerConfig{}),
 	}
+	beside := append(slices.Clone(ways), riverOf(b, "River on PostgreSQL, 16 workers", 16), riverOf(b, "River on PostgreSQL, 2,000 workers", 2000))
 	for b.Loop() {
-		r.compare(b, "loopback", 0, rounds, 16_000, ways)
+		r.compare(b, "loopback", 0, rounds, 16_000, beside)
 		r.compare(b, "1 ms to Redis", time.Millisecond, 3, 1600, ways)
 	}
 }
@@ -40,7 +42,7 @@ func BenchmarkFetchers(b *testing.B) {
 		for _, c := range []int{16, 64} {
 			var ways []way
 			for _, n := range []int{1, 2, 4} {
-				ways = append(ways, r.server4(fmt.Sprintf("%d fetchers", n), worker.ServerConfig{Fetchers: n, Concurrency: c, Queues: four()}))
+				ways = append(ways, r.serverOf(fmt.Sprintf("%d fetchers", n), worker.ServerConfig{Fetchers: n, Concurrency: c, Queues: four()}))
 			}
 			r.compare(b, fmt.Sprintf("loopback, concurrency %d", c), 0, rounds, 16_000, ways)
 			r.compare(b, fmt.Sprintf("1 ms to Redis, concurrency %d", c), time.Millisecond, 3, 16_000, ways)
