@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/jobs/rawtask"
@@ -17,6 +18,23 @@ import (
 // ended, fetching does not spin, no message reaches asynq that names another task or queue than the place it was fetched from. Such
 // messages go to v's quarantine as malformed, or stay under their keys where v archives. It is a Gate on MayFetch too.
 func (v *Verifier) Hook() redis.Hook { return v.hook(nil) }
+
+// Conn is Hook for an app that gives asynq.NewServer an address: what it makes of r has the hook.
+func (v *Verifier) Conn(r asynq.RedisConnOpt) asynq.RedisConnOpt { return hooked{r, v} }
+
+type hooked struct {
+	asynq.RedisConnOpt
+	verifier *Verifier
+}
+
+// MakeRedisClient implements asynq.RedisConnOpt.
+func (h hooked) MakeRedisClient() any {
+	c := h.RedisConnOpt.MakeRedisClient()
+	if client, ok := c.(redis.UniversalClient); ok {
+		client.AddHook(h.verifier.Hook())
+	}
+	return c
+}
 
 // hook also asks inHand, where not nil, how many tasks of a queue may be in hand.
 func (v *Verifier) hook(inHand func(queue string) int) *calm.Hook {

@@ -21,8 +21,7 @@ func TestWhatIsNoTaskOfItsQueueGoesToQuarantineWithItsBytes(t *testing.T) {
 	v := r.verifier(t, worker.Config{Quarantine: &kept, OnVerdict: func(_ context.Context, v worker.Verdict) {
 		verdicts.add(string(v.Outcome) + " " + string(v.Reason))
 	}})
-	client := redis.NewClient(r.redis.Options())
-	client.AddHook(v.Hook())
+	client := v.Conn(asynq.RedisClientOpt{Addr: r.redis.Options().Addr, DB: r.redis.Options().DB}).MakeRedisClient().(*redis.Client)
 	t.Cleanup(func() { _ = client.Close() })
 
 	const list = "mail"

@@ -41,7 +41,7 @@ func main() {
 			ErrorHandler: asynq.ErrorHandlerFunc(app.report), LogLevel: asynq.WarnLevel,
 		}
 		verify := must(worker.New(keys, worker.Config{}))
-		srv := asynq.NewServer(redis, verify.Config(cfg))
+		srv := asynq.NewServer(verify.Conn(redis), verify.Config(cfg))
 		check(srv.Run(verify.Handler(app.newMux())))
 	default:
 		flag.Usage()
