@@ -24,10 +24,14 @@ type crew struct {
 	servers []*asynq.Server
 }
 
-func work(t *testing.T, q *queue, lanes int, slots int, c calm.FetchConfig, hook calm.Config, handle asynq.HandlerFunc) *crew {
+func work(t *testing.T, q *queue, lanes, slots int, c calm.FetchConfig, hook calm.Config, handle asynq.HandlerFunc) {
 	t.Helper()
-	h := calm.New(hook)
-	w := &crew{fetcher: calm.NewFetcher(q.behind(t), h, c)}
+	workOn(t, q.behind(t), lanes, slots, c, hook, handle)
+}
+
+func workOn(t *testing.T, client redis.UniversalClient, lanes, slots int, c calm.FetchConfig, hook calm.Config, handle asynq.HandlerFunc) {
+	t.Helper()
+	w := &crew{fetcher: calm.NewFetcher(client, calm.New(hook), c)}
 	for range lanes {
 		srv := asynq.NewServerFromRedisClient(w.fetcher.Lane(slots), asynq.Config{
 			Queues: c.Queues, StrictPriority: c.Strict, Concurrency: slots, TaskCheckInterval: time.Millisecond, DelayedTaskCheckInterval: 20 * time.Millisecond,
@@ -37,7 +41,6 @@ func work(t *testing.T, q *queue, lanes int, slots int, c calm.FetchConfig, hook
 		w.servers = append(w.servers, srv)
 	}
 	t.Cleanup(func() { w.end(t) })
-	return w
 }
 
 func (w *crew) end(t *testing.T) {

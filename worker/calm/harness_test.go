@@ -92,8 +92,13 @@ func (q *queue) enqueue(t *testing.T, id string, opts ...asynq.Option) {
 // put writes a task as somebody with a Redis client would.
 func (q *queue) put(t *testing.T, list, id string, msg []byte) {
 	t.Helper()
+	put(t, q.Client, list, id, msg)
+}
+
+func put(t *testing.T, client redis.UniversalClient, list, id string, msg []byte) {
+	t.Helper()
 	prefix := "asynq:{" + list + "}:"
-	_, err := q.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+	_, err := client.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
 		p.HSet(t.Context(), prefix+"t:"+id, "msg", msg, "state", "pending")
 		p.LPush(t.Context(), prefix+"pending", id)
 		return nil
@@ -114,10 +119,15 @@ func message(id, queue string) []byte {
 }
 
 // left is what a queue's keys hold, but for asynq's figures.
-func (q *queue) left(t *testing.T, name string) (keys []string) {
+func (q *queue) left(t *testing.T, name string) []string {
+	t.Helper()
+	return left(t, q.Client, name)
+}
+
+func left(t *testing.T, client redis.UniversalClient, name string) (keys []string) {
 	t.Helper()
 	for _, pattern := range []string{"t:*", "pending", "active", "lease", "retry", "archived", "scheduled"} {
-		found, err := q.Keys(t.Context(), "asynq:{"+name+"}:"+pattern).Result()
+		found, err := client.Keys(t.Context(), "asynq:{"+name+"}:"+pattern).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
