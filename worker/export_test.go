@@ -1,7 +1,9 @@
 package worker
 
-// MeetOutage lets a job run into b that ends with err.
-func MeetOutage(b *Breaker, err error) {
-	b.enter()
-	b.leave(err)
-}
+import "time"
+
+// Enter asks b to let a job run.
+func Enter(b *Breaker) (retry time.Time, ok bool) { return b.enter() }
+
+// Leave ends a job's run with err.
+func Leave(b *Breaker, err error) { b.leave(err) }

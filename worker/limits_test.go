@@ -100,6 +100,10 @@ func TestAKindKeepsToItsRate(t *testing.T) {
 	}
 	began := time.Now()
 	r.run(t, h, worker.ServerConfig{Queues: map[string]int{"slow": 1}})
+	eventually(t, "some have run", func() bool { return runs.all.Load() >= 5 })
+	if info, err := asynq.NewInspectorFromRedisClient(r.redis).GetQueueInfo("slow"); err != nil || info.Retry != 0 {
+		t.Errorf("the others are not fetched: %+v, %v", info, err)
+	}
 	eventually(t, "all have run", func() bool { return runs.all.Load() == 12 })
 	if took := time.Since(began); took < 900*time.Millisecond {
 		t.Errorf("12 at 10 a second, after a burst of 2, took %v", took)
@@ -200,7 +204,7 @@ func TestABreakersPauseDoublesUpToItsBoundAndOneJobTries(t *testing.T) {
 			t.Error("it begins closed")
 		}
 		for _, most := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 4 * time.Second} {
-			worker.MeetOutage(b, worker.Outage("smtp", errDown))
+			worker.Leave(b, worker.Outage("smtp", errDown))
 			if h.MayFetch("mail") || h.InHand("mail") != 0 || h.InHand("other") < 1000 || b.Open() == nil {
 				t.Error("it opens, for its own queue")
 			}
@@ -212,15 +216,21 @@ func TestABreakersPauseDoublesUpToItsBoundAndOneJobTries(t *testing.T) {
 				t.Errorf("the pause is %v, want %v", took, most)
 			}
 			if h.InHand("mail") != 1 {
-				t.Error("then one may try")
+				t.Error("then one may be fetched")
+			}
+			if _, ok := worker.Enter(b); !ok {
+				t.Error("and try")
+			}
+			if retry, ok := worker.Enter(b); ok || !retry.After(time.Now()) {
+				t.Error("but no second beside it")
 			}
 		}
-		worker.MeetOutage(b, nil)
+		worker.Leave(b, nil)
 		if h.InHand("mail") < 1000 || b.Open() != nil {
 			t.Error("a success closes it")
 		}
-		worker.MeetOutage(b, worker.Outage("ldap", errDown))
-		worker.MeetOutage(b, errDown)
+		worker.Leave(b, worker.Outage("ldap", errDown))
+		worker.Leave(b, errDown)
 		if b.Open() != nil {
 			t.Error("what is no outage of its system does not open it")
 		}

@@ -172,6 +172,37 @@ func TestAServerThatStopsIsNotReadyFirstAndLetsWhatRunsFinish(t *testing.T) {
 	}
 }
 
+func TestAServerThatStopsLeavesNothingFetched(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	def := jobs.Define[int]("quick", jobs.Policy{NoLedger: true})
+	e := r.enqueuer(t)
+	for round := range 5 {
+		for i := range 300 {
+			enqueue(t, e, def, i)
+		}
+		var done atomic.Int64
+		some := make(chan struct{})
+		h := worker.NewHandlers(worker.HandlersConfig{})
+		worker.Handle(h, def, func(context.Context, worker.Job[int]) error {
+			if done.Add(1) == int64(20+10*round) {
+				close(some)
+			}
+			return nil
+		})
+		_, stop := r.run(t, h, worker.ServerConfig{Fetchers: 2})
+		<-some
+		stop()
+		info, err := asynq.NewInspectorFromRedisClient(r.redis).GetQueueInfo("default")
+		if err != nil || info.Active != 0 || info.Pending+int(done.Load()) != 300 {
+			t.Fatalf("%d are done, and the rest is not waiting for others: %+v, %v", done.Load(), info, err)
+		}
+		if err := r.redis.FlushDB(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAServerStopsInTimeThoughAHandlerDoesNot(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -49,8 +50,8 @@ func (c *counter) add() {
 	}
 }
 
-// rate waits for the end and says how many jobs a second there were.
-func (c *counter) rate(b *testing.B) float64 {
+// rate waits for the end and says how many jobs a second there were, and how much processor time of this process each took.
+func (c *counter) rate(b *testing.B) (perSecond float64, each time.Duration) {
 	b.Helper()
 	timeout := time.After(5 * time.Minute)
 	select {
@@ -58,13 +59,22 @@ func (c *counter) rate(b *testing.B) float64 {
 	case <-timeout:
 		b.Fatal("the first jobs do not end")
 	}
-	began := time.Now()
+	began, busy := time.Now(), processor(b)
 	select {
 	case <-c.done:
 	case <-timeout:
 		b.Fatalf("%d of %d jobs have ended", c.n.Load(), c.all.Load())
 	}
-	return float64(c.all.Load()-c.all.Load()/10) / time.Since(began).Seconds()
+	jobs := c.all.Load() - c.all.Load()/10
+	return float64(jobs) / time.Since(began).Seconds(), (processor(b) - busy) / time.Duration(jobs)
+}
+
+// processor is the processor time that this process has used. On a machine with other work it is steadier than rates.
+func processor(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	check(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // rig is a real Redis and a ring.
@@ -246,35 +256,38 @@ func (r *rig) serverOf(name string, c worker.ServerConfig) way {
 	}}
 }
 
-// compare lets the ways take turns and prints medians of their rates, and of their ratios to the first.
+// compare lets the ways take turns, in short rounds, and prints medians: of their rates, of each round's ratio to the first, and of the
+// processor time of a job.
 func (r *rig) compare(b *testing.B, title string, delay time.Duration, rounds, perRound int, ways []way) {
 	b.Helper()
-	rates, ratios := make([][]float64, len(ways)), make([][]float64, len(ways))
+	perRound = perRound / 16 * 16
+	rates, ratios, busy := make([][]float64, len(ways)), make([][]float64, len(ways)), make([][]float64, len(ways))
 	for range rounds {
 		var first float64
 		for i, w := range ways {
 			if w.fill != nil {
-				w.fill(b, perRound/16*16)
+				w.fill(b, perRound)
 			} else {
 				r.server.Flush(b)
 				r.fill(b, perRound, w.signed)
 			}
-			n := newCounter(perRound / 16 * 16)
+			n := newCounter(perRound)
 			client := r.away(b, delay)
 			stop := w.start(b, client, n)
-			rate := n.rate(b)
+			rate, each := n.rate(b)
 			stop()
 			_ = client.Close()
 			if i == 0 {
 				first = rate
 			}
 			rates[i], ratios[i] = append(rates[i], rate), append(ratios[i], rate/first)
+			busy[i] = append(busy[i], float64(each))
 		}
 	}
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "\n%s\tjobs/s\t× the first (medians of %d)\n", title, rounds)
+	fmt.Fprintf(t, "\n%s\tjobs/s\t× the first\tprocessor a job\t(medians of %d)\n", title, rounds)
 	for i, w := range ways {
-		fmt.Fprintf(t, "%s\t%.0f\t%.2f\n", w.name, median(rates[i]), median(ratios[i]))
+		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%v\n", w.name, median(rates[i]), median(ratios[i]), time.Duration(median(busy[i])).Round(100*time.Nanosecond))
 	}
 	check(b, t.Flush())
 }

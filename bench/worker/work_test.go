@@ -11,7 +11,7 @@ import (
 	"github.com/sealq/sealq/worker"
 )
 
-const rounds = 5
+const rounds = 15
 
 func four() map[string]int {
 	return map[string]int{"critical": 6, "mail": 3, "default": 2, "maintenance": 1}
@@ -30,8 +30,8 @@ func BenchmarkWork(b *testing.B) {
 	}
 	beside := append(slices.Clone(ways), riverOf(b, "River on PostgreSQL, 16 workers", 16), riverOf(b, "River on PostgreSQL, 2,000 workers", 2000))
 	for b.Loop() {
-		r.compare(b, "loopback", 0, rounds, 16_000, beside)
-		r.compare(b, "1 ms to Redis", time.Millisecond, 3, 1600, ways)
+		r.compare(b, "loopback", 0, rounds, 4000, beside)
+		r.compare(b, "1 ms to Redis", time.Millisecond, 7, 800, ways)
 	}
 }
 
@@ -44,8 +44,8 @@ func BenchmarkFetchers(b *testing.B) {
 			for _, n := range []int{1, 2, 4} {
 				ways = append(ways, r.serverOf(fmt.Sprintf("%d fetchers", n), worker.ServerConfig{Fetchers: n, Concurrency: c, Queues: four()}))
 			}
-			r.compare(b, fmt.Sprintf("loopback, concurrency %d", c), 0, rounds, 16_000, ways)
-			r.compare(b, fmt.Sprintf("1 ms to Redis, concurrency %d", c), time.Millisecond, 3, 16_000, ways)
+			r.compare(b, fmt.Sprintf("loopback, concurrency %d", c), 0, rounds, 4000, ways)
+			r.compare(b, fmt.Sprintf("1 ms to Redis, concurrency %d", c), time.Millisecond, 7, 4000, ways)
 		}
 	}
 }

@@ -124,6 +124,7 @@ func (f *Fetcher) fetch(ctx context.Context, l *lane) ([]taken, error) {
 		if f.quiet.Load() && !f.await(ctx, l) {
 			continue
 		}
+		f.publish(context.WithoutCancel(ctx))
 		// A trip that has begun is not given up: its tasks would be lost until their leases end.
 		tasks, more, err := f.take(context.WithoutCancel(ctx), l.free())
 		if err := f.hook.fetched(context.WithoutCancel(ctx), err); err != nil {
@@ -159,7 +160,7 @@ func (f *Fetcher) await(ctx context.Context, l *lane) bool {
 		if !f.rest(ctx, pause*3/4+rand.N(pause/2)) { //nolint:gosec // jitter
 			return false
 		}
-		f.publish(context.WithoutCancel(ctx))
+		f.publish(context.WithoutCancel(ctx)) // an idle worker's queues are to be known, too
 		if pause < f.poll || f.peek(context.WithoutCancel(ctx)) {
 			return true
 		}

@@ -122,6 +122,34 @@ func TestFetchingWaitsLongerAndLongerWhileRedisIsAway(t *testing.T) {
 	}
 }
 
+// asynq's syncer tries with a context that its own function has cancelled.
+func TestATaskIsEndedThoughTheContextIsOver(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(time.Hour))
+	cancel()
+	for sentence, test := range map[string]struct {
+		answer error
+		want   error
+	}{
+		"it is ended now":          {nil, nil},
+		"it was ended before":      {redisError("NOT FOUND"), nil},
+		"Redis is still away":      {errDown, errDown},
+		"the command is not taken": {redisError("WRONGTYPE"), redisError("WRONGTYPE")},
+	} {
+		run := calm.New(calm.Config{}).ProcessHook(func(ctx context.Context, _ redis.Cmder) error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return test.answer
+		})
+		const done = "1241eaa1c73409baaf1fea0c08d203a4911bda15"
+		cmd := redis.NewCmd(ctx, "evalsha", done, 3, "asynq:{q}:active", "asynq:{q}:lease", "asynq:{q}:t:id", "id")
+		if err := run(ctx, cmd); !errors.Is(err, test.want) {
+			t.Errorf("%s: want %v, got %v", sentence, test.want, err)
+		}
+	}
+}
+
 func TestCloseEndsTheWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
