@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,14 +22,14 @@ func exampleKeys(ctx context.Context, dir string) *signing.Keys {
 	path := filepath.Join(dir, "keys.json")
 	ring, err := signing.NewRing(time.Now(), 720*time.Hour)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if err := signing.NewFile(path).Create(ring); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	keys, err := signing.Open(ctx, "file:"+path, "example")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	return keys
 }
@@ -40,14 +39,14 @@ func ExampleNewServer() {
 	ctx, stop := context.WithCancel(context.Background())
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	keys := exampleKeys(ctx, dir)
 	defer keys.Close()
 	queue, err := miniredis.Run() // an app connects to its Redis
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer queue.Close()
 	client := redis.NewClient(&redis.Options{Addr: queue.Addr()})
@@ -56,7 +55,7 @@ func ExampleNewServer() {
 	welcome := jobs.Define[string]("welcome", jobs.Policy{Queue: "mail"})
 	smtp, err := worker.NewBreaker(worker.BreakerConfig{System: "smtp", Kinds: []jobs.Kind{"welcome"}})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	handlers := worker.NewHandlers(worker.HandlersConfig{
 		Breakers: []*worker.Breaker{smtp},
@@ -76,22 +75,22 @@ func ExampleNewServer() {
 	})
 	verify, err := worker.New(keys, worker.Config{QuarantineDir: filepath.Join(dir, "quarantine")})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	server, err := worker.NewServer(client, verify, handlers, worker.ServerConfig{Queues: map[string]int{"critical": 3, "mail": 1}})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(client), keys, jobs.Config{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if _, err := enqueuer.Enqueue(ctx, welcome.With("Ada")); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if err := server.Run(ctx); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	// Output: welcome, Ada
 }
@@ -101,21 +100,21 @@ func ExampleVerifier_Hook() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	keys := exampleKeys(ctx, dir)
 	defer keys.Close()
 	queue, err := miniredis.Run()
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer queue.Close()
 	client := redis.NewClient(&redis.Options{Addr: queue.Addr()})
 	defer func() { _ = client.Close() }()
 	verify, err := worker.New(keys, worker.Config{QuarantineDir: filepath.Join(dir, "quarantine")})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	client.AddHook(verify.Hook())
@@ -123,10 +122,10 @@ func ExampleVerifier_Hook() {
 	handler := asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error { ran <- string(task.Payload()); return nil })
 	srv := asynq.NewServerFromRedisClient(client, verify.Config(asynq.Config{LogLevel: asynq.FatalLevel}))
 	if err := srv.Start(verify.Handler(handler)); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if _, err := jobs.Wrap(asynq.NewClientFromRedisClient(client), keys).Enqueue(asynq.NewTask("greet", []byte("hello"))); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println(<-ran)
 	srv.Shutdown()

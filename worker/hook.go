@@ -63,7 +63,7 @@ func (v *Verifier) keepStray(ctx context.Context, s calm.Stray) error {
 	entry := refused(t, refusal, v.cfg.Now())
 	entry.Detail = fmt.Sprintf("%v: %v: it lay as %q in queue %q", refusal, s.Cause, shown(s.ID), shown(s.Queue))
 	if err := v.quarantine.Keep(ctx, entry); err != nil {
-		return err //nolint:wrapcheck // the hook logs it
+		return err
 	}
 	v.tell(ctx, Verdict{Outcome: Refused, Reason: refusal.Reason})
 	v.cfg.Logger.WarnContext(ctx, "task refused", slog.String("reason", string(refusal.Reason)),

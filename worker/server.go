@@ -135,8 +135,7 @@ const shutdownSlack = 5 * time.Second
 func (s *Server) Run(ctx context.Context) error {
 	for n, server := range s.servers {
 		if err := server.Start(s.handler); err != nil {
-			s.shutdown(context.WithoutCancel(ctx), s.servers[:n])
-			return fmt.Errorf("start worker: %w", err)
+			return errors.Join(fmt.Errorf("start worker: %w", err), s.shutdown(context.WithoutCancel(ctx), s.servers[:n]))
 		}
 	}
 	<-ctx.Done()

@@ -156,7 +156,7 @@ func (r *rig) away(b *testing.B, delay time.Duration) *redis.Client {
 // distance is a proxy to addr whose answers are held back. It keeps their order and lets any number be under way.
 func distance(b *testing.B, addr string, delay time.Duration) string {
 	b.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp4", "127.0.0.1:0")
 	check(b, err)
 	b.Cleanup(func() { _ = listener.Close() })
 	go func() {
@@ -165,7 +165,7 @@ func distance(b *testing.B, addr string, delay time.Duration) string {
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp4", addr)
+			server, err := (&net.Dialer{}).DialContext(b.Context(), "tcp4", addr)
 			if err != nil {
 				_ = client.Close()
 				return
@@ -214,6 +214,7 @@ type way struct {
 
 func plainServer(name string, c asynq.Config) way {
 	return way{name: name, start: func(b *testing.B, client *redis.Client, n *counter) func() {
+		b.Helper()
 		c.LogLevel = asynq.FatalLevel
 		srv := asynq.NewServerFromRedisClient(client, c)
 		check(b, srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { n.add(); return nil })))
@@ -233,6 +234,7 @@ func (r *rig) handlers(b *testing.B, n *counter) (*worker.Verifier, *worker.Hand
 // dropIn is asynq's server behind a verifier, with or without its hook.
 func (r *rig) dropIn(name string, c asynq.Config, hook bool) way {
 	return way{name: name, signed: true, start: func(b *testing.B, client *redis.Client, n *counter) func() {
+		b.Helper()
 		v, h := r.handlers(b, n)
 		if hook {
 			client.AddHook(v.Hook())
@@ -246,6 +248,7 @@ func (r *rig) dropIn(name string, c asynq.Config, hook bool) way {
 
 func (r *rig) serverOf(name string, c worker.ServerConfig) way {
 	return way{name: name, signed: true, start: func(b *testing.B, client *redis.Client, n *counter) func() {
+		b.Helper()
 		v, h := r.handlers(b, n)
 		s, err := worker.NewServer(client, v, h, c)
 		check(b, err)

@@ -32,7 +32,7 @@ func newCluster(t *testing.T) *redis.ClusterClient {
 	bus, err := instance.ReservePort(t.Context())
 	check(t, err)
 	t.Cleanup(func() { check(t, bus.Release()) })
-	cmd := exec.Command(binary, "--bind", "127.0.0.1", "--port", strconv.Itoa(port.Number()), "--cluster-enabled", "yes",
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary, "--bind", "127.0.0.1", "--port", strconv.Itoa(port.Number()), "--cluster-enabled", "yes",
 		"--cluster-port", strconv.Itoa(bus.Number()), "--dir", t.TempDir(), "--save", "")
 	check(t, cmd.Start())
 	t.Cleanup(func() {
@@ -56,9 +56,11 @@ func TestAClusterIsFetchedFromQueueByQueue(t *testing.T) {
 	t.Parallel()
 	for sentence, start := range map[string]func(t *testing.T, client *redis.ClusterClient, stray *strays, handle asynq.HandlerFunc){
 		"by lanes": func(t *testing.T, client *redis.ClusterClient, stray *strays, handle asynq.HandlerFunc) {
+			t.Helper()
 			workOn(t, client, 2, 4, calm.FetchConfig{Queues: map[string]int{"a": 3, "b": 2, "c": 1}}, calm.Config{Stray: stray.keep}, handle)
 		},
 		"by one server with the hook": func(t *testing.T, client *redis.ClusterClient, stray *strays, handle asynq.HandlerFunc) {
+			t.Helper()
 			client.AddHook(calm.New(calm.Config{Stray: stray.keep}))
 			serve(t, client, handle, asynq.Config{Queues: map[string]int{"a": 3, "b": 2, "c": 1}})
 		},

@@ -82,9 +82,11 @@ func (h *Hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 				h.publish(ctx, queueOf(c.keys[len(c.keys)-1]), next)
 			}
 			return err
-		}
-		if c.script == other && looksLikeDequeue(c.keys) {
-			return refuse(cmd)
+		case other:
+			if looksLikeDequeue(c.keys) {
+				return refuse(cmd)
+			}
+		case requeue, housekeep, beat, taking:
 		}
 		return next(ctx, cmd)
 	}

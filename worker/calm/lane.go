@@ -64,6 +64,7 @@ func (l *lane) run(ctx context.Context, name, script string, what script, keys [
 		}
 	case beat:
 		l.reconcile(args)
+	case other, finish, finishWrite, requeue, enqueue, taking:
 	}
 	cmd.SetErr(l.process(ctx, cmd))
 	if what == finish || what == finishWrite || what == requeue {
