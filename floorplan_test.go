@@ -47,6 +47,7 @@ var floorPlan = map[string]place{
 	"signing":        {floor: 0, withoutAll: light},
 	"signing/attack": {floor: 1, withoutAll: light},
 	"accounts":       {floor: 0},
+	"audit":          {floor: 0, withoutAll: light},
 	"mail":           {floor: 0},
 	"mail/catcher":   {floor: 0},
 

@@ -94,6 +94,11 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 		}
 		return nil
 	}})
+	linker, err := app.NewAuditLinker(db, app.AuditLinkerConfig{Logger: s.logger})
+	if err != nil {
+		return err
+	}
+	sv.parts = append(sv.parts, part{"audit linker", linker.Run})
 	var keys *signing.Keys
 	if p.keys != nil {
 		if keys, err = s.openRings(ctx, p, db, sv); err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/scheduler"
@@ -34,6 +35,7 @@ type Store[Tx any] interface {
 	scheduler.Ticks
 	Rings
 	Leases
+	Audit[Tx]
 	Operations
 	// InTx runs fn in a transaction and commits it. An error of fn rolls back and is returned as it is; a panic rolls back.
 	InTx(ctx context.Context, fn func(tx Tx) error) error
@@ -61,6 +63,17 @@ type Leases interface {
 	TakeLease(ctx context.Context, name, holder string, length time.Duration) (bool, error)
 }
 
+// Audit is the record of who changed what.
+type Audit[Tx any] interface {
+	audit.Log[Tx]
+	audit.Chain
+	// ChainAudit links up to limit committed entries that are not linked yet, in the order of their IDs, and returns how many.
+	// It is safe to be called at once by any number, of whom some may link nothing.
+	ChainAudit(ctx context.Context, limit int) (linked int, err error)
+	// AuditHead returns the head of the chain, the zero one where nothing is linked.
+	AuditHead(ctx context.Context) (audit.Head, error)
+}
+
 // Operations are what the command line asks of a driver.
 type Operations interface {
 	// Ping says whether the database answers.
@@ -86,11 +99,15 @@ type Operations interface {
 // The SQL that the suite passes to Exec and Scalar is portable: names of DESIGN's tables and columns, text literals,
 // TRUE and FALSE. Columns that it relies on beyond the interfaces: users.created_at and users.disabled_at,
 // schedules.anchor and paused, outbox.state, cause and ended_at, mails.smtp_code, smtp_reply and cause, ledger.keep_until,
-// signing_keys.written_at, ring_reports.process and check_values.
+// signing_keys.written_at, ring_reports.process and check_values, audit_log's but for at.
 type Harness[Tx any] struct {
 	DB Store[Tx]
-	// Backdate moves every timestamp of every table into the past by d.
+	// Backdate moves every timestamp of every table into the past by d, but for the audit log's, which never changes.
 	Backdate func(t testing.TB, d time.Duration)
+	// Unguard takes away what keeps audit_log append-only, as whoever owns the database can.
+	Unguard func(t testing.TB)
+	// Try runs a portable statement, which may be refused.
+	Try func(t testing.TB, statement string) error
 	// Exec runs a portable statement and commits it.
 	Exec func(t testing.TB, statement string)
 	// Scalar runs a portable query and returns its single value as text, "" for NULL or no row.
@@ -121,6 +138,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"ring reports", reportTests[Tx]()},
 		{"leases", leaseTests[Tx]()},
 		{"renewals", renewalTests[Tx]()},
+		{"audit", auditTests[Tx]()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			t.Parallel()

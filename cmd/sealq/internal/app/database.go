@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/relay"
@@ -35,6 +36,8 @@ type backend[Tx any] interface {
 	scheduler.Ticks
 	QuarantineReader
 	Rings
+	Audit
+	audit.Log[Tx]
 }
 
 // QuarantineReader shows refused tasks to people.
@@ -51,6 +54,7 @@ type Database interface {
 	QuarantineReader
 	scheduler.Ticks
 	Rings
+	Audit
 	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.
 	RenewKeys(ctx context.Context, kid string) (int, error)
 	// Enqueue records a job in the outbox.
