@@ -55,6 +55,7 @@ var floorPlan = map[string]place{
 	"jobs/internal/fixture": {floor: 1, family: "jobs/internal", testsOnly: true},
 	"jobs/authjobs":         {floor: 1, family: "jobs", withoutAll: light},
 	"jobs/relay":            {floor: 1, family: "jobs", withoutAll: light},
+	"jobs/quarantine":       {floor: 1, family: "jobs", withoutAll: light},
 	"jobs/rawtask":          {floor: 1, family: "jobs", withoutAll: light},
 
 	"store":          {floor: 2, family: "store", knowsNot: queue},

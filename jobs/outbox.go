@@ -126,6 +126,8 @@ type Refused struct {
 	RowKind       Kind   // only where Authentic: the task's kind as it was signed, which the row's must be
 	Attempt       int    // only where Authentic and the task is a row's: which attempt was refused
 	ReceivedAt    time.Time
+	ReleasedAt    time.Time // zero: it was not released
+	ReleasedAs    string    // the outbox row that a release made of it
 }
 
 // RowAttempt takes a row's task ID apart. ok is false for a task that is no outbox row's.

@@ -40,6 +40,8 @@ type Outbox interface {
 type Quarantine interface {
 	// Keep stores the refused task. Where the refusal is authentic and names an attempt of an outbox row
 	// (RowID, RowKind, Attempt > 0) that is of that kind, still the row's attempt and unfinished, the row's state becomes refused in
-	// the same transaction. Keeping one entry ID twice keeps it once.
+	// the same transaction. Keeping one entry ID twice keeps it once. quarantine.ErrCounted means that there was no room for
+	// a task that is not authentic, and that it was counted: the refusal stands. With any other error the task stays in
+	// the queue.
 	Keep(ctx context.Context, r jobs.Refused) error
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/signing"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	Quarantine Quarantine
 	// QuarantineDir is the folder used where Quarantine is nil. Zero: "sealq-quarantine" in the working folder.
 	QuarantineDir string
+	// QuarantineBudgets bound what that folder keeps. Zero: quarantine.DefaultBudgets. A Quarantine has budgets of its own.
+	QuarantineBudgets quarantine.Budgets
 	// Archive moves refused tasks to asynq's archive instead of a quarantine. asynq keeps at most 10,000 of
 	// them for 90 days: a flood evicts evidence. Zero: false.
 	Archive bool
@@ -84,7 +87,7 @@ func New(k *signing.Keys, c Config) (*Verifier, error) {
 	}
 	v := &Verifier{keys: k, cfg: c, quarantine: c.Quarantine, alarm: keyAlarm{now: c.Now}}
 	if v.quarantine == nil && !c.Archive {
-		dir, err := OpenDir(c.QuarantineDir)
+		dir, err := OpenDirWith(c.QuarantineDir, DirConfig{Budgets: c.QuarantineBudgets, Now: c.Now})
 		if err != nil {
 			return nil, fmt.Errorf("new verifier: %w", err)
 		}
@@ -305,16 +308,18 @@ func (h *verifying) run(ctx context.Context, task *asynq.Task) (end *ending) {
 // refuse takes a task out of the queue: into quarantine, or into asynq's archive.
 func (h *verifying) refuse(ctx context.Context, t signing.Task, refusal *signing.Refusal) *ending {
 	entry := refused(t, refusal, h.cfg.Now())
+	counted := false
 	if h.quarantine != nil {
-		if err := h.quarantine.Keep(ctx, entry); err != nil {
+		err := h.quarantine.Keep(ctx, entry)
+		if counted = errors.Is(err, quarantine.ErrCounted) && !entry.Authentic; err != nil && !counted {
 			h.cfg.Logger.ErrorContext(ctx, "quarantine not writable, refused task stays in the queue",
 				slog.String("reason", string(refusal.Reason)), slog.Any("error", err))
 			return h.putOff(quarantineRetry, fmt.Errorf("quarantine: %w", err))
 		}
 	}
-	h.tell(ctx, Verdict{Outcome: Refused, Reason: refusal.Reason, KID: entry.KID})
+	h.tell(ctx, Verdict{Outcome: Refused, Reason: refusal.Reason, KID: entry.KID, Counted: counted})
 	h.cfg.Logger.WarnContext(ctx, "task refused", slog.String("reason", string(refusal.Reason)),
-		slog.String("quarantine_id", entry.ID), slog.String("kid", entry.KID), slog.Int64("size", entry.Size))
+		slog.String("quarantine_id", entry.ID), slog.String("kid", entry.KID), slog.Int64("size", entry.Size), slog.Bool("kept", !counted))
 	if h.quarantine == nil {
 		return &ending{action: archive, cause: refusal}
 	}

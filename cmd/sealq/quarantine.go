@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,6 +18,7 @@ import (
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
 )
@@ -101,20 +105,54 @@ func (p *program) quarantineList() *cobra.Command {
 			for _, r := range refused {
 				entries = append(entries, newEntry(r))
 			}
-			if s.json {
+			usage, err := q.QuarantineUsage(ctx)
+			if err != nil {
+				return err
+			}
+			if s.json { // an array and nothing beside it, whatever was not kept
+				printOverflow(s.stderr, usage)
 				return s.printJSON(entries)
 			}
-			w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tRECEIVED\tREASON\tKIND\tQUEUE\tTASK\tKID\tSIZE")
-			for _, e := range entries {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", e.ID, moment(&e.ReceivedAt), e.Reason, e.Kind, e.Queue, e.TaskID, orDash(e.KID), e.Size)
+			if err := printEntries(s.stdout, entries); err != nil {
+				return err
 			}
-			return flush(w)
+			printOverflow(s.stdout, usage)
+			return nil
 		}),
 	}, "database-url")
 	c.Flags().IntVar(&limit, "limit", 1000, "how many at most")
 	c.Flags().StringVar(&dir, "dir", "", dirUsage)
 	return c
+}
+
+// printEntries writes entries for people. What a task chose is escaped and cut: a stranger's names must not lay out the table.
+func printEntries(out io.Writer, entries []entry) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tRECEIVED\tREASON\tKIND\tQUEUE\tTASK\tKID\tSIZE")
+	for _, e := range entries {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n",
+			e.ID, moment(&e.ReceivedAt), e.Reason, cell(e.Kind, 32), cell(e.Queue, 24), cell(e.TaskID, 48), orDash(e.KID), e.Size)
+	}
+	return flush(w)
+}
+
+// cell is a name in ASCII, without spaces, and cut.
+func cell(name string, width int) string {
+	quoted := strconv.QuoteToASCII(name)
+	name = strings.ReplaceAll(quoted[1:len(quoted)-1], " ", `\x20`)
+	if len(name) > width {
+		name = name[:width-3] + "..."
+	}
+	return orDash(name)
+}
+
+// printOverflow tells what was refused and counted only.
+func printOverflow(out io.Writer, u quarantine.Usage) {
+	for _, reason := range slices.Sorted(maps.Keys(u.Overflow)) {
+		o := u.Overflow[reason]
+		fmt.Fprintf(out, "not kept, because the quarantine was full: %s refused as %s (%s), from %s to %s\n",
+			plural(int(o.Entries), "task"), cell(string(reason), 32), plural(int(o.Bytes), "byte"), moment(&o.FirstAt), moment(&o.LastAt))
+	}
 }
 
 func (p *program) quarantineShow() *cobra.Command {

@@ -13,6 +13,7 @@ import (
 	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/scheduler"
 	"github.com/sealq/sealq/signing"
@@ -29,6 +30,7 @@ type Store[Tx any] interface {
 	worker.Effects
 	worker.Outbox
 	worker.Quarantine
+	quarantine.Store
 	authworker.ConfirmationMails
 	authworker.MailOutcomes[Tx]
 	authworker.Sweeps
@@ -87,6 +89,8 @@ type Operations interface {
 	QuarantineList(ctx context.Context, limit int) ([]jobs.Refused, error)
 	// QuarantineShow returns one entry with its payload, or jobs.ErrNoSuchEntry.
 	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
+	// QuarantineUsage says how much there is of each class, and what was counted by CountOverflow.
+	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
 	// OutboxDepth counts the unfinished rows by state; every unfinished state has an entry. oldest is how long the
 	// queued row that has been due the longest has waited, 0 where none is due.
 	OutboxDepth(ctx context.Context) (unfinished map[jobs.RowState]int64, oldest time.Duration, err error)
@@ -99,7 +103,8 @@ type Operations interface {
 // The SQL that the suite passes to Exec and Scalar is portable: names of DESIGN's tables and columns, text literals,
 // TRUE and FALSE. Columns that it relies on beyond the interfaces: users.created_at and users.disabled_at,
 // schedules.anchor and paused, outbox.state, cause and ended_at, mails.smtp_code, smtp_reply and cause, ledger.keep_until,
-// signing_keys.written_at, ring_reports.process and check_values, audit_log's but for at.
+// signing_keys.written_at, ring_reports.process and check_values, audit_log's but for at,
+// quarantine's, quarantine_totals.entries and authentic.
 type Harness[Tx any] struct {
 	DB Store[Tx]
 	// Backdate moves every timestamp of every table into the past by d, but for the audit log's, which never changes.
@@ -131,6 +136,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"reconcile", reconcileTests[Tx]()},
 		{"ledger", ledgerTests[Tx]()},
 		{"quarantine", quarantineTests[Tx]()},
+		{"budgets", budgetTests[Tx]()},
 		{"mails", mailTests[Tx]()},
 		{"sweeps", sweepTests[Tx]()},
 		{"schedules", scheduleTests[Tx]()},

@@ -12,6 +12,7 @@ import (
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/scheduler"
 	"github.com/sealq/sealq/store"
@@ -35,6 +36,7 @@ type backend[Tx any] interface {
 	accounts.Store[Tx]
 	scheduler.Ticks
 	QuarantineReader
+	quarantine.Store
 	Rings
 	Audit
 	audit.Log[Tx]
@@ -46,6 +48,8 @@ type QuarantineReader interface {
 	QuarantineList(ctx context.Context, limit int) ([]jobs.Refused, error)
 	// QuarantineShow reads one entry whole, or jobs.ErrNoSuchEntry.
 	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
+	// QuarantineUsage says how full it is, and what found no room.
+	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
 }
 
 // Database is a database of either driver.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/mail"
 	"github.com/sealq/sealq/signing"
@@ -41,6 +42,8 @@ type WorkerConfig struct {
 	ForwardPoll time.Duration
 	// Shutdown is how long running tasks may take to finish when the worker stops. Zero: 20 s.
 	Shutdown time.Duration
+	// Budgets of the quarantine. Zero: quarantine.DefaultBudgets.
+	Budgets quarantine.Budgets
 	// Relay of the outbox. Its Logger is the worker's where nil.
 	Relay relay.Config
 	// OnVerdict is told of every task. Zero: nobody is.
@@ -62,6 +65,7 @@ type Worker struct {
 	handler  asynq.Handler
 	handlers *worker.Handlers
 	relay    *relay.Relay
+	keeper   *quarantine.Keeper
 	shutdown time.Duration
 	logger   *slog.Logger
 }
@@ -88,8 +92,12 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err := handlers.Check(catalog); err != nil {
 		return nil, err
 	}
+	keeper, err := quarantine.NewKeeper(d.backend, quarantine.Config{Budgets: c.Budgets, Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
 	verifier, err := worker.New(c.Keys, worker.Config{
-		Quarantine: d.backend, Effects: d.backend, OnVerdict: c.OnVerdict, Logger: c.Logger,
+		Quarantine: keeper, Effects: d.backend, OnVerdict: c.OnVerdict, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -105,7 +113,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	c.Redis.AddHook(worker.Gate(verifier.MayFetch))
 	return &Worker{
 		server:   asynq.NewServerFromRedisClient(c.Redis, verifier.Config(c.server())),
-		verifier: verifier, handler: verifier.Handler(handlers), handlers: handlers, relay: r, shutdown: orDefault(c.Shutdown, defaultShutdown),
+		verifier: verifier, handler: verifier.Handler(handlers), handlers: handlers, relay: r, keeper: keeper, shutdown: orDefault(c.Shutdown, defaultShutdown),
 		logger: c.Logger,
 	}, nil
 }
@@ -136,6 +144,9 @@ func (w *Worker) Ready() error { return w.verifier.Alarm() }
 // Nudge tells the relay that a job was just recorded by this process.
 func (w *Worker) Nudge() { w.relay.Nudge() }
 
+// Overflow is what this worker has refused and counted since it began, because the quarantine was full.
+func (w *Worker) Overflow() map[signing.Reason]quarantine.Overflow { return w.keeper.Overflow() }
+
 // Run works until ctx ends, then lets running tasks finish and stops the relay.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.server.Start(w.handler); err != nil {
@@ -143,6 +154,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	var g errgroup.Group
 	g.Go(func() error { return w.relay.Run(ctx) })
+	refusing, stopKeeper := context.WithCancel(context.WithoutCancel(ctx)) // as long as tasks may be refused
+	defer stopKeeper()
+	g.Go(func() error { return w.keeper.Run(refusing) })
 	<-ctx.Done()
 	w.server.Shutdown()
 	// Runs that asynq has given up are still to be recorded: the database must not be closed under them.
@@ -151,5 +165,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.handlers.Wait(finishing); err != nil {
 		w.logger.WarnContext(ctx, "jobs were still running, other workers take them up", slog.Any("error", err))
 	}
+	stopKeeper()
 	return g.Wait() //nolint:wrapcheck // the relay's own
 }
