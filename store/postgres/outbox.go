@@ -25,8 +25,8 @@ ON CONFLICT (unique_key) DO NOTHING`
 const completeRowSQL = `
 UPDATE outbox SET state = 'done', ` + endRow + ` WHERE id = $1::uuid AND kind = $2 AND state <> 'done'`
 
-// endRow belongs to every step into a terminal state.
-const endRow = `unique_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = statement_timestamp()`
+// endRow belongs to every step into a terminal state. The unique key is free for others, and remembered for ReissueRow.
+const endRow = `ended_key = coalesce(unique_key, ended_key), unique_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = statement_timestamp()`
 
 // unfinished is spelt out as in the partial indexes: PostgreSQL uses them only where it can prove that it may.
 const unfinished = `state IN ('queued', 'claimed', 'enqueued')`

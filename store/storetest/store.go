@@ -38,6 +38,7 @@ type Store[Tx any] interface {
 	Rings
 	Leases
 	Audit[Tx]
+	Rows
 	Operations
 	// InTx runs fn in a transaction and commits it. An error of fn rolls back and is returned as it is; a panic rolls back.
 	InTx(ctx context.Context, fn func(tx Tx) error) error
@@ -102,8 +103,8 @@ type Operations interface {
 //
 // The SQL that the suite passes to Exec and Scalar is portable: names of DESIGN's tables and columns, text literals,
 // TRUE and FALSE. Columns that it relies on beyond the interfaces: users.created_at and users.disabled_at,
-// schedules.anchor and paused, outbox.state, cause and ended_at, mails.smtp_code, smtp_reply and cause, ledger.keep_until,
-// signing_keys.written_at, ring_reports.process and check_values, audit_log's but for at,
+// schedules.anchor and paused, outbox.state, cause, failures, unique_key and ended_at, mails.smtp_code, smtp_reply and cause,
+// ledger.keep_until, signing_keys.written_at, ring_reports.process and check_values, audit_log's but for at,
 // quarantine's, quarantine_totals.entries and authentic.
 type Harness[Tx any] struct {
 	DB Store[Tx]
@@ -145,6 +146,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"leases", leaseTests[Tx]()},
 		{"renewals", renewalTests[Tx]()},
 		{"audit", auditTests[Tx]()},
+		{"single rows", rowTests[Tx]()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			t.Parallel()
