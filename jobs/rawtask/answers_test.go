@@ -21,7 +21,9 @@ func (a answers) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (answers) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (answers) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
 
 func size(v any) int {
 	switch v := v.(type) {
