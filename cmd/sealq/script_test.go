@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 //	stalled                wait until the mail server has a mail that it does not answer to
 //	mail ADDRESS           wait for a mail to the address; $KEY is the key in its link
 //	forge KIND             put an unsigned task straight into Redis, with the payload "forged"
+//	poke COMMAND …         send the script's Redis a command; an argument in double quotes is a Go string
+//	sql STATEMENT          ask or change the script's SQLite database, sealq.db; rows of one value are the standard output
+//	id                     $ID is the ID in what was just printed as JSON
 //	entry                  $ENTRY is the first ID of the list of the quarantine that was just printed
 //	empty-redis            require that the script's Redis holds no key
 //	taken                  take a port; $TAKEN is its address
@@ -60,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"forge": inWorld((*world).forge), "taken": inWorld((*world).takePort), "closed": inWorld((*world).closedPort),
 			"kid": inWorld((*world).kid), "entry": inWorld((*world).entry),
 			"empty-redis": inWorld((*world).emptyRedis),
+			"poke":        inWorld((*world).poke), "sql": inWorld((*world).sql), "id": inWorld((*world).id),
 		},
 	})
 }

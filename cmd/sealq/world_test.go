@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -105,6 +107,41 @@ func (w *world) forge(ts *testscript.TestScript, args []string) {
 	client := asynq.NewClientFromRedisClient(w.redis.Client(w.t))
 	_, err := client.EnqueueContext(w.t.Context(), asynq.NewTask(args[0], []byte("forged")), asynq.Queue("critical"))
 	ts.Check(err)
+}
+
+// poke sends Redis one command. What begins with a double quote is a Go string.
+func (w *world) poke(ts *testscript.TestScript, args []string) {
+	command := make([]any, len(args))
+	for i, arg := range args {
+		command[i] = arg
+		if text, err := strconv.Unquote(arg); err == nil && strings.HasPrefix(arg, `"`) {
+			command[i] = text
+		}
+	}
+	ts.Check(w.redis.Client(w.t).Do(w.t.Context(), command...).Err())
+}
+
+// sql asks the script's SQLite database, or changes it as nobody but a test does.
+func (w *world) sql(ts *testscript.TestScript, args []string) {
+	db, err := sql.Open("sqlite", ts.MkAbs("sealq.db"))
+	ts.Check(err)
+	defer db.Close()
+	rows, err := db.QueryContext(w.t.Context(), args[0])
+	ts.Check(err)
+	defer rows.Close()
+	for rows.Next() {
+		var value string
+		ts.Check(rows.Scan(&value))
+		fmt.Fprintln(ts.Stdout(), value)
+	}
+	ts.Check(rows.Err())
+}
+
+// id takes the ID out of what was just printed as JSON.
+func (w *world) id(ts *testscript.TestScript, _ []string) {
+	var printed struct{ ID string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &printed))
+	ts.Setenv("ID", printed.ID)
 }
 
 func (w *world) takePort(ts *testscript.TestScript, _ []string) {

@@ -37,6 +37,7 @@ type backend[Tx any] interface {
 	scheduler.Ticks
 	QuarantineReader
 	quarantine.Store
+	Rows
 	Rings
 	Audit
 	audit.Log[Tx]
@@ -52,10 +53,21 @@ type QuarantineReader interface {
 	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
 }
 
+// Rows shows single rows of the outbox to people, and queues one anew.
+type Rows interface {
+	// EffectCommitted says whether the effect is done, and changes nothing.
+	EffectCommitted(ctx context.Context, kind jobs.Kind, effect string) (bool, error)
+	// RowInfo says where a row stands, or jobs.ErrNoSuchRow.
+	RowInfo(ctx context.Context, id string) (jobs.RowInfo, error)
+	// ReissueRow queues the row as its next attempt and enters e, or says why not.
+	ReissueRow(ctx context.Context, r jobs.RowRef, e audit.Entry) error
+}
+
 // Database is a database of either driver.
 type Database interface {
 	store.DB
 	QuarantineReader
+	Rows
 	scheduler.Ticks
 	Rings
 	Audit
