@@ -60,9 +60,9 @@ func (d *desk) find(ctx context.Context, queue, id string) (f rawtask.Found, row
 	case errors.Is(err, rawtask.ErrQueueName):
 		return f, nil, wrongly("QUEUE: %w", err)
 	case errors.Is(err, rawtask.ErrNoTask) && row != nil:
-		return f, nil, fmt.Errorf("Redis holds no task %s in queue %s; its outbox row is %s, at attempt %d", shownName(id), shownName(queue), row.State, row.Attempt)
+		return f, nil, fmt.Errorf("there is no task %s in queue %s; its outbox row is %s, at attempt %d", shownName(id), shownName(queue), row.State, row.Attempt)
 	case errors.Is(err, rawtask.ErrNoTask):
-		return f, nil, fmt.Errorf("Redis holds no task %s in queue %s: it was done, refused or lost; see `sealq quarantine list`", shownName(id), shownName(queue))
+		return f, nil, fmt.Errorf("there is no task %s in queue %s: it was done, refused or lost; see `sealq quarantine list`", shownName(id), shownName(queue))
 	}
 	return f, row, err
 }

@@ -107,14 +107,10 @@ func New(c Config) (*Judge, error) {
 // Judge says what a worker that serves the queue in which the task lies would say of it now. It looks at the signature; what
 // is wrong with where the task lies, rawtask tells. Its error means that the ledger could not be asked.
 func (j *Judge) Judge(ctx context.Context, f rawtask.Found) (Verdict, error) {
-	switch {
-	case errors.Is(f.Err, rawtask.ErrNoTask):
-		return Verdict{Outcome: MalformedMessage, Ledger: LedgerNotNeeded, Detail: "there is no message under its key"}, nil
-	case errors.Is(f.Err, rawtask.ErrTooLarge):
-		return Verdict{Outcome: NotJudged, Ledger: LedgerNotNeeded, Detail: "its message was not read: it is too large"}, nil
-	case f.Err != nil:
-		return Verdict{Outcome: MalformedMessage, Ledger: LedgerNotNeeded, Detail: "asynq cannot read what stands under its key"}, nil
-	case j.keys == nil:
+	if f.Err != nil {
+		return unread(f.Err), nil
+	}
+	if j.keys == nil {
 		return Verdict{Outcome: NotJudged, Ledger: LedgerNotAsked, Detail: "there are no keys here"}, nil
 	}
 	c := &hearing{Judge: j, place: f.Queue, task: signing.Task{
@@ -122,6 +118,18 @@ func (j *Judge) Judge(ctx context.Context, f rawtask.Found) (Verdict, error) {
 		Headers: f.Message.Headers, Payload: f.Message.Payload,
 	}}
 	return c.judge(ctx)
+}
+
+// unread is the verdict on a task without a message, and why that is.
+func unread(why error) Verdict {
+	v := Verdict{Outcome: MalformedMessage, Ledger: LedgerNotNeeded, Detail: "asynq cannot read what stands under its key"}
+	switch {
+	case errors.Is(why, rawtask.ErrNoTask):
+		v.Detail = "there is no message under its key"
+	case errors.Is(why, rawtask.ErrTooLarge):
+		v.Outcome, v.Detail = NotJudged, "its message was not read: it is too large"
+	}
+	return v
 }
 
 // hearing is the judging of one task.
@@ -173,7 +181,7 @@ func (h *hearing) judge(ctx context.Context) (Verdict, error) {
 	if done, ok := errors.AsType[*signing.Done](err); ok {
 		v := h.authentic(Done, done.Claims, "its effect is committed: it ends as a success and does nothing")
 		rules.Done = nil // whether it would be good else decides whether its arguments are shown
-		if verified, err := h.keys.VerifyWith(ctx, h.task, sig, rules); err == nil && h.def.Check(verified.Payload()) == nil {
+		if verified, err := h.keys.VerifyWith(ctx, h.task, sig, rules); err == nil && h.decodes(verified) {
 			v.args = verified.Payload()
 		}
 		return v, nil
@@ -185,13 +193,16 @@ func (h *hearing) judge(ctx context.Context) (Verdict, error) {
 	if h.foreign {
 		return h.authentic(NotJudged, claims, "its signature holds; its kind is none of this program's, so what its worker says is not known here"), nil
 	}
-	if h.def.Check(verified.Payload()) != nil { // the decoder's own words would quote the payload
+	if !h.decodes(verified) { // the decoder's own words would quote the payload
 		return h.refused(verified.Refuse(signing.ReasonBadPayload, "its arguments are not those of its kind")), nil
 	}
 	v := h.authentic(Passed, claims, "it verifies")
 	v.args = verified.Payload()
 	return v, nil
 }
+
+// decodes says whether the arguments of a verified task are those of its kind.
+func (h *hearing) decodes(v signing.Verified) bool { return h.def.Check(v.Payload()) == nil }
 
 func (h *hearing) refused(r *signing.Refusal) Verdict {
 	v := Verdict{Outcome: Refused, Ledger: h.ledger}

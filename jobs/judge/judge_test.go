@@ -193,46 +193,57 @@ func TestVerdicts(t *testing.T) {
 		},
 		"no ledger here": {good, "", judge.Config{}, want{judge.Passed, "", kid, judge.LedgerNotAsked, `{"note":"hello"}`}},
 		"a kind without a ledger": {
-			signed(t, keys, "test:again", "mail", `{"note":""}`, signing.Validity{}), "", judge.Config{Effects: ledger{"test:again row": true}},
+			signed(t, keys, "test:again", "mail", `{"note":""}`, signing.Validity{}), "",
+			judge.Config{Effects: ledger{"test:again row": true}},
 			want{judge.Passed, "", kid, judge.LedgerNotNeeded, `{"note":""}`},
 		},
 		"an encrypted one": {
-			signed(t, keys, "test:secret", "mail", `{"note":"s"}`, signing.Validity{Encrypt: true}), "", judge.Config{Effects: ledger{}},
+			signed(t, keys, "test:secret", "mail", `{"note":"s"}`, signing.Validity{Encrypt: true}), "",
+			judge.Config{Effects: ledger{}},
 			want{judge.Passed, "", kid, judge.LedgerAsked, `{"note":"s"}`},
 		},
 		"one that should be encrypted": {
-			signed(t, keys, "test:secret", "mail", `{"note":"s"}`, signing.Validity{}), "", judge.Config{},
+			signed(t, keys, "test:secret", "mail", `{"note":"s"}`, signing.Validity{}), "",
+			judge.Config{},
 			want{judge.Refused, signing.ReasonMustBeEncrypted, kid, judge.LedgerNotNeeded, ""},
 		},
 		"arguments of another kind": {
-			signed(t, keys, "test:note", "mail", `{"other":"tell-nobody"}`, signing.Validity{}), "", judge.Config{Effects: ledger{}},
+			signed(t, keys, "test:note", "mail", `{"other":"tell-nobody"}`, signing.Validity{}), "",
+			judge.Config{Effects: ledger{}},
 			want{judge.Refused, signing.ReasonBadPayload, kid, judge.LedgerAsked, ""},
 		},
 		"one that was done, with arguments of another kind": {
-			signed(t, keys, "test:note", "mail", `{"other":"tell-nobody"}`, signing.Validity{}), "", judge.Config{Effects: ledger{"test:note row": true}},
+			signed(t, keys, "test:note", "mail", `{"other":"tell-nobody"}`, signing.Validity{}), "",
+			judge.Config{Effects: ledger{"test:note row": true}},
 			want{judge.Done, "", kid, judge.LedgerAsked, ""},
 		},
 		"one that is due in an hour": {
 			signed(t, keys, "test:note", "mail", `{"note":"tell-nobody"}`, signing.Validity{NotBefore: now.Add(time.Hour), Expires: now.Add(2 * time.Hour)}), "",
-			judge.Config{Effects: ledger{}}, want{judge.Deferred, signing.ReasonNotYetDue, kid, judge.LedgerAsked, ""},
+			judge.Config{Effects: ledger{}},
+			want{judge.Deferred, signing.ReasonNotYetDue, kid, judge.LedgerAsked, ""},
 		},
 		"a copy in another queue that the same workers serve": {
 			good, "critical", judge.Config{Queues: served}, want{judge.Passed, "", kid, judge.LedgerNotAsked, `{"note":"hello"}`},
 		},
 		"a copy of another queue's": {
-			signed(t, keys, "test:note", "partner", `{"note":"x"}`, signing.Validity{}), "mail", judge.Config{Queues: served},
+			signed(t, keys, "test:note", "partner", `{"note":"x"}`, signing.Validity{}), "mail",
+			judge.Config{Queues: served},
 			want{judge.Refused, signing.ReasonWrongQueue, kid, judge.LedgerNotNeeded, ""},
 		},
 		"a kind that nobody here knows, in a queue of ours": {
-			signed(t, keys, "app:own", "mail", `tell-nobody`, signing.Validity{}), "", judge.Config{Queues: served},
+			signed(t, keys, "app:own", "mail", `tell-nobody`, signing.Validity{}), "",
+			judge.Config{Queues: served},
 			want{judge.Refused, signing.ReasonKindNotAllowed, kid, judge.LedgerNotNeeded, ""},
 		},
 		"a kind that nobody here knows, in a queue of others": {
-			signed(t, keys, "app:own", "partner", `tell-nobody`, signing.Validity{}), "", judge.Config{Queues: served},
+			signed(t, keys, "app:own", "partner", `tell-nobody`, signing.Validity{}), "",
+			judge.Config{Queues: served},
 			want{judge.NotJudged, "", kid, judge.LedgerNotNeeded, ""},
 		},
 		"an unsigned one in a queue of others": {
-			signing.Task{Kind: "app:own", ID: "a", Queue: "partner"}, "", judge.Config{Queues: served},
+			signing.Task{Kind: "app:own", ID: "a", Queue: "partner"},
+			"",
+			judge.Config{Queues: served},
 			want{judge.Refused, signing.ReasonMissingSignature, "", judge.LedgerNotNeeded, ""},
 		},
 	}

@@ -162,7 +162,7 @@ func describe(queue string, answer any) (described, error) {
 		},
 		scores: map[State]string{Active: text(6), Scheduled: text(7), Retry: text(8), Archived: text(9), Completed: text(10)},
 	}
-	d.decode(text(4))
+	d.Message, d.Err = messageIn(d.Type, d.Size, text(4))
 	return d, nil
 }
 
@@ -185,21 +185,21 @@ func (d described) stands(bySaid bool, in ...State) Found {
 	return f
 }
 
-// decode takes the message apart, or says why there is none.
-func (f *Found) decode(raw string) {
+// messageIn takes the message apart, or says why there is none. raw is empty where it was not read.
+func messageIn(keyType string, size int64, raw string) (Message, error) {
 	switch {
-	case f.Type != "hash" && f.Type != "none":
-		f.Err = fmt.Errorf("%w: its key holds a %s and not a hash", ErrUndecodable, f.Type)
-	case f.Size < 0:
-		f.Err = ErrNoTask
-	case f.Size != int64(len(raw)):
-		f.Err = fmt.Errorf("%w: it has %d bytes", ErrTooLarge, f.Size)
-	default:
-		f.Message, f.Err = Decode([]byte(raw))
-		if f.Err != nil {
-			f.Message = Message{}
-		}
+	case keyType != "hash" && keyType != "none":
+		return Message{}, fmt.Errorf("%w: its key holds a %s and not a hash", ErrUndecodable, keyType)
+	case size < 0:
+		return Message{}, ErrNoTask
+	case size != int64(len(raw)):
+		return Message{}, fmt.Errorf("%w: it has %d bytes", ErrTooLarge, size)
 	}
+	m, err := Decode([]byte(raw))
+	if err != nil {
+		return Message{}, err
+	}
+	return m, nil
 }
 
 // prefixOf begins every key of the queue. The braces are Redis Cluster's hash tag: all of them lie in one slot.
