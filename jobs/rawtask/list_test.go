@@ -170,6 +170,59 @@ func TestListingReadsNoMoreThanItWasMadeFor(t *testing.T) {
 	}
 }
 
+// TestListingAnswersAreSmallWhateverIsLarge: IDs, states, and the names of groups and sets are anybody's too.
+func TestListingAnswersAreSmallWhateverIsLarge(t *testing.T) {
+	t.Parallel()
+	c := servers["redis"](t)
+	put(t, c, "a")
+	large := strings.Repeat("x", 1<<20)
+	do(t, c,
+		[]any{"HSET", key + "t:a", "state", large}, []any{"LPUSH", key + "pending", large}, []any{"HSET", key + "t:" + large, "state", "x", "group", large},
+		[]any{"SADD", key + "groups", large}, []any{"ZADD", key + "aggregation_sets", 1, key + "g:" + large}, []any{"ZADD", key + "retry", 1, large},
+		[]any{"SADD", "asynq:queues", large})
+	largest := 0
+	c.AddHook(answers(func(bytes int) { largest = max(largest, bytes) }))
+	for _, state := range rawtask.States() {
+		if _, err := list(t, c, state); err != nil {
+			t.Errorf("%s: %v", state, err)
+		}
+	}
+	l := rawtask.NewLister(c)
+	if _, err := l.Queues(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Look(t.Context(), queue, large); err != nil {
+		t.Error(err)
+	}
+	if largest > 16<<10 {
+		t.Errorf("the largest answer had %d bytes", largest)
+	}
+}
+
+// TestUnlistedTasksAreFoundWhateverTheQueueIsCalled: SCAN takes patterns.
+func TestUnlistedTasksAreFoundWhateverTheQueueIsCalled(t *testing.T) {
+	t.Parallel()
+	for server, start := range servers {
+		t.Run(server, func(t *testing.T) {
+			t.Parallel()
+			c := start(t)
+			for _, name := range []string{"a[b]c", `a*?\b`, "ü"} {
+				do(t, c, []any{"HSET", "asynq:{" + name + "}:t:lost", "msg", "", "state", "pending"})
+				n := 0
+				for f, err := range rawtask.NewLister(c).Tasks(t.Context(), name, rawtask.Unlisted) {
+					if err != nil || f.ID != "lost" {
+						t.Errorf("%s: got %+v, %v", name, f, err)
+					}
+					n++
+				}
+				if n != 1 {
+					t.Errorf("%s: want one task, got %d", name, n)
+				}
+			}
+		})
+	}
+}
+
 func TestLookTellsEveryPlace(t *testing.T) {
 	t.Parallel()
 	for server, start := range servers {
@@ -199,6 +252,10 @@ func TestLookTellsEveryPlace(t *testing.T) {
 			do(t, c, []any{"ZREM", key + "g:one", "g"}, []any{"ZADD", key + "g:one:x", 1, "g"}, []any{"ZADD", key + "aggregation_sets", 1, key + "g:one:x"})
 			if f, err = l.Look(t.Context(), queue, "g"); err != nil || f.State() != rawtask.Aggregating {
 				t.Errorf("being aggregated: got %v, %v", f.Places, err)
+			}
+			do(t, c, []any{"ZREM", key + "g:one:x", "g"}, []any{"ZADD", "elsewhere", 1, "g"}, []any{"ZADD", key + "aggregation_sets", 1, "elsewhere"})
+			if f, err = l.Look(t.Context(), queue, "g"); err != nil || f.State() != rawtask.Unlisted {
+				t.Errorf("in a set that is none of the queue's: got %v, %v", f.Places, err)
 			}
 			do(t, c, []any{"LPUSH", key + "pending", "ghost"})
 			if f, err = l.Look(t.Context(), queue, "ghost"); err != nil || !errors.Is(f.Err, rawtask.ErrNoTask) || f.State() != rawtask.Pending {

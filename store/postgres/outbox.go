@@ -26,7 +26,7 @@ const completeRowSQL = `
 UPDATE outbox SET state = 'done', ` + endRow + ` WHERE id = $1::uuid AND kind = $2 AND state <> 'done'`
 
 // endRow belongs to every step into a terminal state. The unique key is free for others, and remembered for ReissueRow.
-const endRow = `ended_key = coalesce(unique_key, ended_key), unique_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = statement_timestamp()`
+const endRow = `ended_key = unique_key, unique_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = statement_timestamp()`
 
 // unfinished is spelt out as in the partial indexes: PostgreSQL uses them only where it can prove that it may.
 const unfinished = `state IN ('queued', 'claimed', 'enqueued')`

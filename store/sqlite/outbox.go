@@ -56,7 +56,7 @@ func (db *DB) insertRow(ctx context.Context, tx *sql.Tx, j jobs.Job, instant int
 }
 
 // endRow are the columns of a row that has ended. Its unique key is free for others, and remembered for ReissueRow.
-const endRow = ` ended_key = coalesce(unique_key, ended_key), unique_key = NULL, lease_until = NULL, lease_token = NULL, ended_at = `
+const endRow = ` ended_key = unique_key, unique_key = NULL, lease_until = NULL, lease_token = NULL, ended_at = `
 
 // complete sets done whatever the row's state: the effect is committed.
 const complete = `UPDATE outbox SET state = 'done', cause = '',` + endRow + nowSQL + ` WHERE state <> 'done' AND id = ?`
