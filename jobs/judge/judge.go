@@ -107,8 +107,8 @@ func New(c Config) (*Judge, error) {
 // Judge says what a worker that serves the queue in which the task lies would say of it now. It looks at the signature; what
 // is wrong with where the task lies, rawtask tells. Its error means that the ledger could not be asked.
 func (j *Judge) Judge(ctx context.Context, f rawtask.Found) (Verdict, error) {
-	if f.Err != nil {
-		return unread(f.Err), nil
+	if v, isUnread := unread(f); isUnread {
+		return v, nil
 	}
 	if j.keys == nil {
 		return Verdict{Outcome: NotJudged, Ledger: LedgerNotAsked, Detail: "there are no keys here"}, nil
@@ -120,16 +120,16 @@ func (j *Judge) Judge(ctx context.Context, f rawtask.Found) (Verdict, error) {
 	return c.judge(ctx)
 }
 
-// unread is the verdict on a task without a message, and why that is.
-func unread(why error) Verdict {
+// unread is the verdict on a task without a message. It says false for one that has it.
+func unread(f rawtask.Found) (Verdict, bool) {
 	v := Verdict{Outcome: MalformedMessage, Ledger: LedgerNotNeeded, Detail: "asynq cannot read what stands under its key"}
 	switch {
-	case errors.Is(why, rawtask.ErrNoTask):
+	case errors.Is(f.Err, rawtask.ErrNoTask):
 		v.Detail = "there is no message under its key"
-	case errors.Is(why, rawtask.ErrTooLarge):
+	case errors.Is(f.Err, rawtask.ErrTooLarge):
 		v.Outcome, v.Detail = NotJudged, "its message was not read: it is too large"
 	}
-	return v
+	return v, f.Err != nil
 }
 
 // hearing is the judging of one task.
