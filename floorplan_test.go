@@ -49,7 +49,6 @@ var floorPlan = map[string]place{
 	"accounts":       {floor: 0},
 	"audit":          {floor: 0, withoutAll: light},
 	"mail":           {floor: 0},
-	"audit":          {floor: 0},
 	"mail/catcher":   {floor: 0},
 
 	"jobs":                  {floor: 1, withoutAll: light}, // not even the packages below it

@@ -128,6 +128,14 @@ func reissueTests[Tx any]() []test[Tx] {
 				must(s, s.DB.RowDone(s.Context(), ref(row.ID, 2)))
 			}
 		}},
+		{"a reissue is in the audit log with the state that the row had, and one that is refused is not", func(s suite[Tx]) {
+			row := s.in(jobs.RowDead)
+			must(s, s.reissue(row.ID))
+			want(s, s.reissue(row.ID), jobs.ErrOtherAttempt)
+			entries := "SELECT count(*) FROM audit_log WHERE action = 'outbox.reissue' AND subject = 'outbox/" + row.ID + "'"
+			equal(s, "entries", "1", s.scalar(entries))
+			equal(s, "entries that tell what the row was", "1", s.scalar(entries+" AND CAST(detail AS text) LIKE '%dead%'"))
+		}},
 		{"a row that waited for its next try, or a pause, is due at once", func(s suite[Tx]) {
 			row := s.claimed(note())
 			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{row}, time.Hour, "Redis is away"))
