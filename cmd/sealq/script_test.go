@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 //	readyz NAME CODE       ask /readyz until it answers with the code; its answer is the standard output
 //	redis [stop|start]     a Redis of the script's own at $SEALQ_REDIS_URL
 //	postgres               an empty PostgreSQL database at $SEALQ_DATABASE_URL
+//	role NAME [SQL]        make a role of that PostgreSQL, with those attributes (LOGIN); $NAME is its name
+//	sql ROLE STATEMENT     run SQL as the role; what it returns, or its SQLSTATE, is the standard output
 //	smtp [stalling]        a mail server that keeps what it gets, or never answers to it, at $SEALQ_SMTP_URL
 //	stalled                wait until the mail server has a mail that it does not answer to
 //	mail ADDRESS           wait for a mail to the address; $KEY is the key in its link
@@ -58,8 +60,8 @@ func TestScripts(t *testing.T) {
 			"start": inWorld((*world).start), "finish": inWorld((*world).finish),
 			"terminate": inWorld((*world).terminate), "killed": inWorld((*world).killed), "stalled": inWorld((*world).stalled),
 			"hangup": inWorld((*world).hangup), "logs": inWorld((*world).waitLog), "age": inWorld((*world).age), "process": inWorld((*world).process),
-			"postgres": inWorld((*world).usePostgres),
-			"redis":    inWorld((*world).useRedis), "smtp": inWorld((*world).useMail), "mail": inWorld((*world).waitMail),
+			"postgres": inWorld((*world).usePostgres), "role": inWorld((*world).makeRole), "sql": inWorld((*world).runSQL),
+			"redis": inWorld((*world).useRedis), "smtp": inWorld((*world).useMail), "mail": inWorld((*world).waitMail),
 			"forge": inWorld((*world).forge), "taken": inWorld((*world).takePort), "closed": inWorld((*world).closedPort),
 			"kid": inWorld((*world).kid), "entry": inWorld((*world).entry),
 			"empty-redis": inWorld((*world).emptyRedis),

@@ -79,6 +79,10 @@ type Database interface {
 	Accounts(c accounts.Config) (Accounts, error)
 	// Worker makes a worker, with its relay, on this database.
 	Worker(c WorkerConfig) (*Worker, error)
+	// RecordKinds tells a PostgreSQL database of the auth kinds, for jobs that are enqueued in SQL. Migrate does so too.
+	RecordKinds(ctx context.Context) error
+	// Postgres is the driver, for what it alone has. ok is false for SQLite.
+	Postgres() (db *postgres.DB, ok bool)
 }
 
 // Accounts is accounts.Accounts with a transaction of its own for each call.
@@ -106,6 +110,32 @@ func Open(ctx context.Context, url string) (Database, error) {
 }
 
 type database[Tx any] struct{ backend[Tx] }
+
+// Migrate brings the schema up to date, and the auth kinds in it.
+func (d database[Tx]) Migrate(ctx context.Context) ([]string, error) {
+	ran, err := d.backend.Migrate(ctx)
+	if err != nil {
+		return ran, err
+	}
+	return ran, d.RecordKinds(ctx)
+}
+
+func (d database[Tx]) RecordKinds(ctx context.Context) error {
+	db, ok := d.Postgres()
+	if !ok {
+		return nil
+	}
+	catalog, err := jobs.NewCatalog(authjobs.Definitions()...)
+	if err != nil {
+		return err
+	}
+	return db.RecordKinds(ctx, catalog)
+}
+
+func (d database[Tx]) Postgres() (*postgres.DB, bool) {
+	db, ok := any(d.backend).(*postgres.DB)
+	return db, ok
+}
 
 func (d database[Tx]) Enqueue(ctx context.Context, j jobs.Job) (string, error) {
 	var id string
