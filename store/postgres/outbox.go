@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sealq/sealq/jobs"
 )
@@ -15,9 +16,9 @@ import (
 // that is active then, and still in time for asynq's forwarder (every 5 s).
 const insertRowSQL = `
 INSERT INTO outbox (id, kind, queue, payload, headers, retries, unique_key, not_before, next_at, expires_at)
-SELECT $1::uuid, $2, $3, $4, $5, $6, $7, t.due, greatest(statement_timestamp(), t.due - interval '1 minute'),
-       coalesce($9::timestamptz, t.due + $10::interval)
-FROM (SELECT coalesce($8::timestamptz, statement_timestamp()) AS due) AS t
+VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, coalesce($8::timestamptz, statement_timestamp()),
+        greatest(statement_timestamp(), $8::timestamptz - interval '1 minute'),
+        coalesce($9::timestamptz, coalesce($8::timestamptz, statement_timestamp()) + $10::interval))
 ON CONFLICT (unique_key) DO NOTHING`
 
 // completeRowSQL sets done, whatever state the row has: the effect is committed. An effect of a job that came from
@@ -43,16 +44,46 @@ func (db *DB) EnqueueTx(ctx context.Context, tx pgx.Tx, j jobs.Job) (id string, 
 	return row.ID, nil
 }
 
-func insertRow(ctx context.Context, tx pgx.Tx, row jobs.Row) error {
-	headers, err := encodeHeaders(row.Headers)
+// EnqueueBatch queues the job's row on a batch that the caller sends in a transaction, where it costs no round trip of its
+// own: it travels with the caller's statements. The job exists if and only if that transaction commits. The batch's Close
+// returns jobs.ErrDuplicate, leaving the transaction usable, where an unfinished row has the same unique key.
+func (db *DB) EnqueueBatch(b *pgx.Batch, j jobs.Job) (id string, err error) {
+	row, err := j.Row(db.now())
 	if err != nil {
-		return fmt.Errorf("record %s: %w", row.Kind, err)
+		return "", err
 	}
-	tag, err := tx.Exec(ctx, insertRowSQL, row.ID, name(string(row.Kind)), name(row.Queue), blob(row.Payload), headers, row.Retries,
-		nameOrNull(row.UniqueKey), timeOrNull(row.NotBefore), timeOrNull(row.ExpiresAt), row.Life)
+	args, err := insertRowArgs(row)
+	if err != nil {
+		return "", err
+	}
+	b.Queue(insertRowSQL, args...).Exec(func(tag pgconn.CommandTag) error { return recorded(row, tag) })
+	return row.ID, nil
+}
+
+func insertRow(ctx context.Context, tx pgx.Tx, row jobs.Row) error {
+	args, err := insertRowArgs(row)
+	if err != nil {
+		return err
+	}
+	tag, err := tx.Exec(ctx, insertRowSQL, args...)
 	if err != nil {
 		return wrap("record "+string(row.Kind), err)
 	}
+	return recorded(row, tag)
+}
+
+func insertRowArgs(row jobs.Row) ([]any, error) {
+	headers, err := encodeHeaders(row.Headers)
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", row.Kind, err)
+	}
+	return []any{
+		row.ID, name(string(row.Kind)), name(row.Queue), blob(row.Payload), headers, row.Retries,
+		nameOrNull(row.UniqueKey), timeOrNull(row.NotBefore), timeOrNull(row.ExpiresAt), row.Life,
+	}, nil
+}
+
+func recorded(row jobs.Row, tag pgconn.CommandTag) error {
 	if tag.RowsAffected() == 0 {
 		return fmt.Errorf("record %s: %w", row.Kind, jobs.ErrDuplicate)
 	}
