@@ -1,67 +1,116 @@
 package enqueue_test
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 
+	"github.com/sealq/sealq/bench/internal/rounds"
 	"github.com/sealq/sealq/internal/testservers"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/signing"
 )
 
-const (
-	rounds     = 5
-	perRound   = 20_000 // tasks
-	goroutines = 16
-)
-
-type way struct {
-	name    string
-	enqueue func(ctx context.Context) error
+// args are 256 bytes in JSON.
+type args struct {
+	UserID int64  `json:"user_id"`
+	Note   string `json:"note"`
 }
 
-// BenchmarkEnqueueTable prints rates as ratios to plain asynq: medians of rounds in which the ways take turns.
-func BenchmarkEnqueueTable(b *testing.B) {
-	server := testservers.Redis(b)
-	client := asynq.NewClientFromRedisClient(server.Client(b))
-	ways := waysToEnqueue(b, client)
-	for b.Loop() {
-		byWay := make([][]float64, len(ways))
-		for range rounds {
-			rates := make([]float64, len(ways))
-			for i, w := range ways {
-				server.Flush(b)
-				rates[i] = rate(b, w)
+// BenchmarkEnqueue prints a table for each number of goroutines that enqueue at once. With one, a call waits for its round
+// trip; with more, client and Redis share the machine's cores and the CPU time of both decides.
+func BenchmarkEnqueue(b *testing.B) {
+	for _, goroutines := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
+			server := testservers.Redis(b)
+			redis := server.Client(b)
+			table := rounds.Table{
+				Title: fmt.Sprintf("enqueue, 256 B, %d goroutines", goroutines),
+				N:     3_200,
+				Turns: 4,
+				CPU:   []rounds.Meter{rounds.OwnCPU(), rounds.RedisCPU(b.Context(), server.Client(b))},
 			}
-			for i := range ways {
-				byWay[i] = append(byWay[i], rates[i]/rates[0])
+			for _, w := range waysToEnqueue(b, asynq.NewClientFromRedisClient(redis)) {
+				table.Ways = append(table.Ways, rounds.Way{Name: w.name, Against: w.against, Run: func(n int, t *rounds.Timer) error {
+					server.Flush(b)
+					t.Start()
+					defer t.Stop()
+					return together(b.Context(), w.enqueue, n, goroutines)
+				}})
 			}
-		}
-		t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(t, "\n%d goroutines, 256 B\trate, × plain asynq (median of %d)\n", goroutines, rounds)
-		for i, w := range ways {
-			slices.SortFunc(byWay[i], cmp.Compare)
-			fmt.Fprintf(t, "%s\t%.2f\n", w.name, byWay[i][rounds/2])
-		}
-		if err := t.Flush(); err != nil {
-			b.Fatal(err)
-		}
+			for b.Loop() {
+				table.Print(b)
+			}
+		})
 	}
 }
 
+type way struct {
+	name    string
+	against int
+	enqueue func(ctx context.Context) error
+}
+
 func waysToEnqueue(b *testing.B, client *asynq.Client) []way {
+	b.Helper()
+	keys := newKeys(b)
+	enqueuer, err := jobs.NewEnqueuer(client, keys, jobs.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	wrapped := jobs.Wrap(client, keys)
+	def := jobs.Define[args]("bench:note", jobs.Policy{Queue: "bench"})
+	a := args{UserID: 1234567890, Note: strings.Repeat("x", 224)}
+
+	// What an app without sealq does for the same task, where task makes it of payload and options.
+	byHand := func(client interface {
+		EnqueueContext(context.Context, *asynq.Task, ...asynq.Option) (*asynq.TaskInfo, error)
+	}, task func(payload []byte, opts ...asynq.Option) (*asynq.Task, []asynq.Option),
+	) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			payload, err := json.Marshal(a)
+			if err != nil {
+				return err
+			}
+			id, err := uuid.NewV7() // as the Enqueuer's
+			if err != nil {
+				return err
+			}
+			t, opts := task(payload, asynq.TaskID(id.String()), asynq.Queue("bench"), asynq.MaxRetry(jobs.DefaultRetries+jobs.Headroom),
+				asynq.Deadline(time.Unix(7258118400, 0))) // as the Enqueuer sets it
+			_, err = client.EnqueueContext(ctx, t, opts...)
+			return err
+		}
+	}
+	inCall := func(payload []byte, opts ...asynq.Option) (*asynq.Task, []asynq.Option) {
+		return asynq.NewTask("bench:note", payload), opts
+	}
+	inTask := func(payload []byte, opts ...asynq.Option) (*asynq.Task, []asynq.Option) {
+		return asynq.NewTask("bench:note", payload, opts...), nil
+	}
+	header := strings.Repeat("x", 104)
+	withHeader := func(payload []byte, opts ...asynq.Option) (*asynq.Task, []asynq.Option) {
+		return asynq.NewTaskWithHeaders("bench:note", payload, map[string]string{signing.SignatureHeader: header}), opts
+	}
+	return []way{
+		{"plain asynq", 0, byHand(client, inCall)},
+		{"plain asynq, any header of 104 bytes", 0, byHand(client, withHeader)},
+		{"jobs.Enqueuer", 0, func(ctx context.Context) error { _, err := enqueuer.Enqueue(ctx, def.With(a)); return err }},
+		{"jobs.Wrap, options in the call", 0, byHand(wrapped, inCall)},
+		{"plain asynq, options in the task", 0, byHand(client, inTask)},
+		{"jobs.Wrap, options in the task", 4, byHand(wrapped, inTask)},
+	}
+}
+
+func newKeys(b *testing.B) *signing.Keys {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "keys.json")
 	ring, err := signing.NewRing(time.Now(), 720*time.Hour)
@@ -76,46 +125,17 @@ func waysToEnqueue(b *testing.B, client *asynq.Client) []way {
 		b.Fatal(err)
 	}
 	b.Cleanup(keys.Close)
-	enqueuer, err := jobs.NewEnqueuer(client, keys, jobs.Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	def := jobs.Define[string]("bench", jobs.Policy{Queue: "bench"})
-	text := strings.Repeat("x", 254) // 256 bytes with the quotes
-	payload := []byte(`"` + text + `"`)
-	wrapped := jobs.Wrap(client, keys)
-	far := asynq.Deadline(time.Unix(7258118400, 0)) // as the Enqueuer sets it
-	return []way{
-		{"plain asynq", func(ctx context.Context) error {
-			id, err := uuid.NewV7()
-			if err != nil {
-				return err
-			}
-			_, err = client.EnqueueContext(ctx, asynq.NewTask("bench", payload), asynq.TaskID(id.String()), asynq.Queue("bench"), asynq.MaxRetry(110), far)
-			return err
-		}},
-		{"jobs.Enqueuer", func(ctx context.Context) error { _, err := enqueuer.Enqueue(ctx, def.With(text)); return err }},
-		{"jobs.Wrap", func(ctx context.Context) error {
-			id, err := uuid.NewV7()
-			if err != nil {
-				return err
-			}
-			_, err = wrapped.EnqueueContext(ctx, asynq.NewTask("bench", payload), asynq.TaskID(id.String()), asynq.Queue("bench"), asynq.MaxRetry(110), far)
-			return err
-		}},
-	}
+	return keys
 }
 
-// rate is how many tasks a second one way enqueues.
-func rate(b *testing.B, w way) float64 {
-	b.Helper()
+// together enqueues n tasks with that many goroutines.
+func together(ctx context.Context, enqueue func(context.Context) error, n, goroutines int) error {
 	var g sync.WaitGroup
 	errs := make(chan error, goroutines)
-	began := time.Now()
 	for range goroutines {
 		g.Go(func() {
-			for range perRound / goroutines {
-				if err := w.enqueue(b.Context()); err != nil {
+			for range n / goroutines {
+				if err := enqueue(ctx); err != nil {
 					errs <- err
 					return
 				}
@@ -124,8 +144,5 @@ func rate(b *testing.B, w way) float64 {
 	}
 	g.Wait()
 	close(errs)
-	for err := range errs {
-		b.Fatal(err)
-	}
-	return perRound / time.Since(began).Seconds()
+	return <-errs // nil when closed and empty
 }
