@@ -204,19 +204,59 @@ func (h *verifying) process(ctx context.Context, task *asynq.Task) *ending {
 		return nil
 	}
 	if err != nil { // Effects could not be asked
-		h.cfg.Logger.ErrorContext(ctx, "ledger cannot be read, task put off", slog.Any("error", err))
-		return h.putOff(effectsRetry, err)
+		return h.unread(ctx, err)
 	}
 	claims := verified.Claims()
 	h.verified(ctx, claims)
-	h.tell(ctx, Verdict{Outcome: Passed, Kind: jobs.Kind(t.Kind), KID: claims.KID.String()})
-	end := h.dispatch(ctx, task, verified)
-	if end != nil {
-		if u, ok := errors.AsType[*undecodable](end.cause); ok {
-			return h.refuse(ctx, t, u.refusal)
-		}
+	d := &delivery{Verified: verified, keep: h.keys.MaxLifetime() + ledgerSlack, done: h.rules.Done, say: func(o Outcome) {
+		h.tell(ctx, Verdict{Outcome: o, Kind: jobs.Kind(t.Kind), KID: claims.KID.String()})
+	}}
+	if h.entersEffect(t.Kind) {
+		return h.entering(ctx, task, t, d)
+	}
+	d.tell(Passed)
+	end := h.dispatch(ctx, task, d)
+	if refusal := undecodableOf(end); refusal != nil {
+		return h.refuse(ctx, t, refusal)
 	}
 	return end
+}
+
+// entering runs a handler that enters the effect itself: whether the task passed or its effect was done before is known
+// when it has.
+func (h *verifying) entering(ctx context.Context, task *asynq.Task, t signing.Task, d *delivery) *ending {
+	end := h.dispatch(ctx, task, d)
+	refusal := undecodableOf(end)
+	if refusal != nil && d.done != nil { // that the effect is done comes before, and nobody has asked
+		done, err := d.done(ctx, d.Claims())
+		switch {
+		case err != nil:
+			return h.unread(ctx, err)
+		case done:
+			d.tell(Duplicate)
+			return nil
+		}
+	}
+	if end == nil || !isUnasked(end.cause) {
+		d.tell(Passed)
+	}
+	if refusal != nil {
+		return h.refuse(ctx, t, refusal)
+	}
+	return end
+}
+
+func (h *verifying) unread(ctx context.Context, err error) *ending {
+	h.cfg.Logger.ErrorContext(ctx, "ledger cannot be read, task put off", slog.Any("error", err))
+	return h.putOff(effectsRetry, err)
+}
+
+func (h *verifying) entersEffect(kind string) bool {
+	if h.rules.Kind == nil {
+		return false
+	}
+	rule, _ := h.rules.Kind(kind)
+	return rule.EntersEffect
 }
 
 // judge decides what becomes of a task that did not verify.
@@ -259,13 +299,13 @@ func (h *verifying) observe(ctx context.Context, task *asynq.Task) *ending {
 }
 
 // dispatch gives a verified task to the handler.
-func (h *verifying) dispatch(ctx context.Context, task *asynq.Task, v signing.Verified) *ending {
-	ctx = context.WithValue(ctx, verifiedKey{}, &delivery{Verified: v, keep: h.keys.MaxLifetime() + ledgerSlack, done: h.rules.Done})
+func (h *verifying) dispatch(ctx context.Context, task *asynq.Task, d *delivery) *ending {
+	ctx = context.WithValue(ctx, verifiedKey{}, d)
 	if h.typed {
 		return h.run(ctx, task)
 	}
-	if v.Claims().Encrypted {
-		return h.run(ctx, asynq.NewTaskWithHeaders(task.Type(), v.Payload(), task.Headers()))
+	if d.Claims().Encrypted {
+		return h.run(ctx, asynq.NewTaskWithHeaders(task.Type(), d.Payload(), task.Headers()))
 	}
 	// asynq retries and archives from the memory that the handler is given: what a handler writes there would
 	// break the signature. It gets asynq's own task all the same, for its ResultWriter.
@@ -387,4 +427,14 @@ type delivery struct {
 	signing.Verified
 	keep time.Duration
 	done func(context.Context, signing.Claims) (bool, error) // nil: nobody to ask
+	say  func(Outcome)
+	told bool
+}
+
+// tell says what became of the task, once.
+func (d *delivery) tell(o Outcome) {
+	if !d.told {
+		d.told = true
+		d.say(o)
+	}
 }

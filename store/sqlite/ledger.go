@@ -13,9 +13,10 @@ func (db *DB) Once(ctx context.Context, e jobs.Effect, fn func(ctx context.Conte
 	done := false
 	var fnErr error
 	err := db.InTx(ctx, func(tx *sql.Tx) error {
-		// The first statement of the transaction decides.
+		// The first statement of the transaction decides, unless the row that the effect names is done.
 		entered, err := execute(ctx, tx, `
-			INSERT INTO ledger (kind, effect_id, done_at, keep_until) VALUES (?, ?, `+nowSQL+`, `+nowSQL+` + ?)
+			INSERT INTO ledger (kind, effect_id, done_at, keep_until) SELECT ?1, ?2, `+nowSQL+`, `+nowSQL+` + ?3
+			WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE id = ?2 AND kind = ?1 AND state = 'done')
 			ON CONFLICT DO NOTHING`,
 			string(e.Kind), e.ID, e.Keep.Microseconds())
 		if err != nil {

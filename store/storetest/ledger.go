@@ -60,6 +60,22 @@ func ledgerTests[Tx any]() []test[Tx] {
 				must(s, s.DB.RowDone(s.Context(), ref(row.ID, 1)))
 			}
 		}},
+		{"the effect of a row that is done does not happen, though no ledger has it, and that of any other state does", func(s suite[Tx]) {
+			for _, state := range append([]jobs.RowState{jobs.RowQueued, jobs.RowClaimed, jobs.RowEnqueued}, ends()...) {
+				row, ran := s.in(state), false
+				done, err := s.DB.Once(s.Context(), effect(row.ID), func(context.Context, Tx) error { ran = true; return nil })
+				must(s, err)
+				equal(s, "done before, of a row that is "+string(state), state == jobs.RowDone, done)
+				equal(s, "run, of a row that is "+string(state), state != jobs.RowDone, ran)
+				s.wantState(row.ID, jobs.RowDone)
+			}
+			row, ran := s.in(jobs.RowDone), false
+			other := effect(row.ID)
+			other.Kind = "test:other"
+			_, err := s.DB.Once(s.Context(), other, func(context.Context, Tx) error { ran = true; return nil })
+			must(s, err)
+			equal(s, "run, under another kind", true, ran)
+		}},
 		{"an effect is another one under another kind, and completes no row of that", func(s suite[Tx]) {
 			row := s.enqueued(note())
 			other := effect(row.ID)
