@@ -15,7 +15,7 @@ import (
 // A resolver finds out what asynq makes of a task and its options. A task keeps the options it was made with
 // to itself, so the resolver lets a second asynq client enqueue the task into a Redis that is not there: every
 // command is answered here, nothing touches a network, and what asynq would have written is asynq's own
-// resolution. Tasks that were made without options need none of this: see plainOptions.
+// resolution. Most tasks need none of this: see plainOptions.
 type resolver struct {
 	redis  *redis.Client
 	client *asynq.Client

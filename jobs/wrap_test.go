@@ -174,6 +174,15 @@ func TestWrapStoresWhatAsynqStores(t *testing.T) {
 		"an option that is none":                       {enqueue: options{nil}},
 		"options of the task":                          {task: options{asynq.Queue("low"), asynq.MaxRetry(2), asynq.Timeout(time.Minute), asynq.Retention(time.Minute)}},
 		"options of the task, some changed on enqueue": {task: options{asynq.Queue("low"), asynq.MaxRetry(2), asynq.ProcessIn(time.Hour)}, enqueue: options{asynq.Queue("high"), asynq.ProcessIn(0)}},
+		"each option of the task that can be read": {task: options{
+			asynq.Queue("low"), asynq.MaxRetry(2), asynq.TaskID("order-of the task"), asynq.Timeout(time.Minute), asynq.Unique(time.Hour),
+			asynq.ProcessIn(time.Hour), asynq.Retention(time.Minute),
+		}, mixed: true},
+		"options of the task without an ID, and some of the call": {task: options{asynq.MaxRetry(2)}, enqueue: options{asynq.Queue("high")}},
+		"a deadline of the task":                                  {task: options{asynq.Deadline(now.Add(time.Hour)), asynq.Queue("low")}},
+		"a time of the task at which it is due":                   {task: options{asynq.ProcessAt(now.Add(time.Hour))}},
+		"an option of the task that is not asynq's":               {task: options{foreignOption{asynq.Queue("low")}}},
+		"an option of the task that is none":                      {task: options{nil}},
 		"everything": {
 			task:    options{asynq.Queue("low"), asynq.MaxRetry(2), asynq.Timeout(time.Hour), asynq.Unique(time.Hour), asynq.Retention(time.Hour)},
 			enqueue: options{asynq.TaskID("everything"), asynq.MaxRetry(9), asynq.Deadline(now.Add(9 * time.Hour)), asynq.ProcessAt(now.Add(5 * time.Hour))},
@@ -233,11 +242,11 @@ func TestWrapStoresWhatAsynqStores(t *testing.T) {
 // foreignOption says that it is one of asynq's, which asynq ignores: it goes by its own types.
 type foreignOption struct{ asynq.Option }
 
-// Fails when asynq builds its Task in another way: then everything is resolved, which is slower and right. See ADR 9.
-func TestWrapKnowsTasksThatWereMadeWithoutOptions(t *testing.T) {
+// Fails when asynq builds its Task or options in another way. Then all is resolved, which is slower and as right.
+func TestWrapReadsTheOptionsOfATask(t *testing.T) {
 	t.Parallel()
-	if !jobs.KnowsPlainTasks(newWrapped(t).client) {
-		t.Error("asynq.Task is not what it was: look at it and mend ownOptions")
+	if !jobs.ReadsOptions(newWrapped(t).client) {
+		t.Error("asynq.Task or its options are not what they were: look at them and mend plainOptions")
 	}
 }
 

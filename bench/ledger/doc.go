@@ -3,5 +3,5 @@
 // slots and of connections. Each run's tasks stand in the queue before it begins; the time is from the server's start until
 // the last job has returned. Run it with:
 //
-//	withservers go test -run '^$' -bench . -benchtime 1x ./ledger
+//	withservers go test -run '^$' -bench Table -benchtime 1x ./ledger
 package ledger

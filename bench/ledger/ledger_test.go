@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	perRun      = 1_000 // jobs
+	perRun      = 500 // jobs
 	slots       = 16    // of the worker
 	connections = 16    // to PostgreSQL
 	kind        = "bench:note"
@@ -53,13 +53,13 @@ const (
 	completeSQL = `UPDATE recorded SET state = 'done', ended_at = now() WHERE id = $1 AND state <> 'done'`
 )
 
-// BenchmarkLedger prints the table.
-func BenchmarkLedger(b *testing.B) {
+// BenchmarkLedgerTable prints the table.
+func BenchmarkLedgerTable(b *testing.B) {
 	f := newFixture(b)
 	table := rounds.Table{
 		Title: fmt.Sprintf("jobs with a transaction, 256 B, %d slots, %d connections", slots, connections),
 		N:     perRun,
-		Turns: 2,
+		Turns: 4,
 		CPU:   []rounds.Meter{rounds.OwnCPU(), rounds.RedisCPU(b.Context(), f.redis)},
 		Ways: []rounds.Way{
 			{Name: "by hand: key, effect", Run: f.way(f.plainTasks, f.plain(true, false))},
