@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PKG       ?= ./...
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
+BENCH     ?= ./...
 SOAK      ?= 20
 
 # Modules of their own below the root, so that neither a linter nor a peer
@@ -74,10 +75,14 @@ fuzz: $(WITHSERVERS) ## run each fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
+# One table after the other: nothing else may run beside a measurement. -count=1: a measurement is not for the cache.
 .PHONY: bench
-bench: $(WITHSERVERS) ## run the benchmarks, the peers' comparison too
+bench: $(WITHSERVERS) ## print the tables of docs/benchmarks.md (BENCH=./enqueue SEALQ_BENCH_ROUNDS=9)
+	@cd bench && ../$(WITHSERVERS) go test -p 1 -count=1 -run '^$$' -bench 'Table$$' -benchtime 1x -timeout 30m $(BENCH)
+
+.PHONY: microbench
+microbench: $(WITHSERVERS) ## run the benchmarks of single functions (PKG=./signing)
 	$(WITHSERVERS) go test -run '^$$' -bench . -benchmem $(PKG)
-	@if [ -f bench/go.mod ]; then cd bench && ../$(WITHSERVERS) go test -run '^$$' -bench . -benchmem ./...; fi
 
 .PHONY: soak
 soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -race

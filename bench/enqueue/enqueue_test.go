@@ -95,7 +95,7 @@ func waysToEnqueue(b *testing.B, client *asynq.Client) []way {
 	inTask := func(payload []byte, opts ...asynq.Option) (*asynq.Task, []asynq.Option) {
 		return asynq.NewTask("bench:note", payload, opts...), nil
 	}
-	timeout := asynq.Timeout(20 * time.Minute) // in place of the deadline, as asynq's guide has it
+	timeout := asynq.Timeout(20 * time.Minute)           // in place of the deadline, as asynq's guide has it
 	deadline := asynq.Deadline(time.Unix(7258118400, 0)) // as the Enqueuer sets it
 	header := strings.Repeat("x", 104)
 	withHeader := func(payload []byte, opts ...asynq.Option) (*asynq.Task, []asynq.Option) {

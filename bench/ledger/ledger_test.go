@@ -27,8 +27,8 @@ import (
 
 const (
 	perRun      = 500 // jobs
-	slots       = 16    // of the worker
-	connections = 16    // to PostgreSQL
+	slots       = 16  // of the worker
+	connections = 16  // to PostgreSQL
 	kind        = "bench:note"
 )
 

@@ -144,7 +144,7 @@ func (s *session) listGrants(ctx context.Context, db *postgres.DB, role string) 
 		return s.printJSON(shown)
 	}
 	for _, g := range shown {
-		fmt.Fprintf(s.stdout, "%s\t%s\n", g.Role, joined(g.Kinds))
+		fmt.Fprintf(s.stdout, "%s\t%s\n", g.Role, orNone(joined(g.Kinds, ", ")))
 		if g.Unbounded {
 			fmt.Fprintf(s.stderr, "sealq: warning: the grants do not bound %s, which can write sealq's tables itself\n", g.Role)
 		}
@@ -160,17 +160,13 @@ func (s *session) listGrants(ctx context.Context, db *postgres.DB, role string) 
 	if role != "" {
 		what = role + " may enqueue nothing"
 	}
-	fmt.Fprintf(s.stdout, "%s in SQL; kinds that can be granted: %s\n", what, joined(kinds))
+	fmt.Fprintf(s.stdout, "%s in SQL; kinds that can be granted: %s\n", what, orNone(joined(kinds, ", ")))
 	return nil
 }
 
-func joined(kinds []jobs.Kind) string {
-	if len(kinds) == 0 {
+func orNone(text string) string {
+	if text == "" {
 		return "none"
 	}
-	names := make([]string, len(kinds))
-	for i, kind := range kinds {
-		names[i] = string(kind)
-	}
-	return strings.Join(names, ", ")
+	return text
 }

@@ -60,7 +60,7 @@ func TestScripts(t *testing.T) {
 			"start": inWorld((*world).start), "finish": inWorld((*world).finish),
 			"terminate": inWorld((*world).terminate), "killed": inWorld((*world).killed), "stalled": inWorld((*world).stalled),
 			"hangup": inWorld((*world).hangup), "logs": inWorld((*world).waitLog), "age": inWorld((*world).age), "process": inWorld((*world).process),
-			"postgres": inWorld((*world).usePostgres), "role": inWorld((*world).makeRole), "sql": inWorld((*world).runSQL),
+			"postgres": inWorld((*world).usePostgres), "role": inWorld((*world).makeRole), "sql-as": inWorld((*world).runSQL),
 			"redis": inWorld((*world).useRedis), "smtp": inWorld((*world).useMail), "mail": inWorld((*world).waitMail),
 			"forge": inWorld((*world).forge), "taken": inWorld((*world).takePort), "closed": inWorld((*world).closedPort),
 			"kid": inWorld((*world).kid), "entry": inWorld((*world).entry),

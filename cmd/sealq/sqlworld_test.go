@@ -37,7 +37,7 @@ func (w *world) makeRole(ts *testscript.TestScript, args []string) {
 
 func (w *world) runSQL(ts *testscript.TestScript, args []string) {
 	if len(args) != 2 {
-		ts.Fatalf("usage: sql ROLE STATEMENT")
+		ts.Fatalf("usage: sql-as ROLE STATEMENT")
 	}
 	address, err := url.Parse(ts.Getenv("SEALQ_DATABASE_URL"))
 	ts.Check(err)

@@ -194,17 +194,17 @@ func (s *session) printTasks(views []taskView) error {
 	fmt.Fprintln(w, "ID\tSTATE\tKIND\tVERDICT\tREASON\tKID\tAT\tSIZE\tPROBLEMS")
 	for _, v := range views {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", cut(v.ID, 42), v.State, cut(v.Kind, 32), v.Verdict, orDash(string(v.Reason)),
-			orDash(v.KID), moment(v.At), v.Size, orDash(joined(v.Problems)))
+			orDash(v.KID), moment(v.At), v.Size, orDash(joined(v.Problems, ",")))
 	}
 	return flush(w)
 }
 
-func joined[S ~string](values []S) string {
+func joined[S ~string](values []S, separator string) string {
 	var texts []string
 	for _, v := range values {
 		texts = append(texts, string(v))
 	}
-	return strings.Join(texts, ",")
+	return strings.Join(texts, separator)
 }
 
 // printTask writes one task for people.
@@ -216,7 +216,7 @@ func (s *session) printTask(t wholeTask) error {
 	line("kind", cut(t.Kind, shownHeader))
 	line("state", string(t.State))
 	if len(t.Places) > 1 || string(t.State) != t.StoredState {
-		line("stands in", orDash(joined(t.Places)))
+		line("stands in", orDash(joined(t.Places, ",")))
 		line("its hash says", orDash(t.StoredState))
 	}
 	line("verdict", string(t.Verdict))
