@@ -96,6 +96,22 @@ func (r *Redis) Kill() error {
 	return server.signal(syscall.SIGKILL)
 }
 
+// Freeze stops the server in its tracks: connections stay open and nothing answers, until Thaw.
+func (r *Redis) Freeze() error { return r.send(syscall.SIGSTOP) }
+
+// Thaw lets a frozen server go on with all that it holds.
+func (r *Redis) Thaw() error { return r.send(syscall.SIGCONT) }
+
+func (r *Redis) send(sig syscall.Signal) error {
+	if r.server == nil {
+		return errors.New("freeze or thaw redis: it is not running")
+	}
+	if err := r.server.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("freeze or thaw redis: %w", err)
+	}
+	return nil
+}
+
 // Close kills the server where it runs, and gives port and folder back.
 func (r *Redis) Close() error {
 	return errors.Join(r.Kill(), r.port.Release(), os.RemoveAll(r.dir))
