@@ -20,8 +20,10 @@ const (
 	// row waits longer each time, and it is an alarm.
 	calmRestorations = 3
 	longestRestore   = 10 * time.Minute
-	// longestDeferral is longer than anything that puts a task off without using up a try: a mail's lease is 16 minutes.
-	longestDeferral = time.Hour
+	// longestLease is more than asynq's lease of an active task, 30 s, by as much as clocks may differ.
+	longestLease = 2 * time.Minute
+	// scheduledSlack is how far a scheduled task's score may lie past the row's due time, which it should be.
+	scheduledSlack = time.Minute
 )
 
 func (r *Relay) reconcileLoop(ctx context.Context) {
@@ -86,6 +88,9 @@ func (r *Relay) restoreLost(ctx context.Context, rows []jobs.ClaimedRow) (int, e
 		})
 	}
 	_ = g.Wait() // the functions return nil
+	if err := r.freeNames(ctx, rows, present); err != nil {
+		return 0, err
+	}
 	lost := 0
 	announced := make(map[string]bool)
 	for i, row := range rows {
@@ -116,6 +121,25 @@ func (r *Relay) restoreLost(ctx context.Context, rows []jobs.ClaimedRow) (int, e
 	return lost, errors.Join(errs...)
 }
 
+// freeNames deletes whatever stands under the names of the next attempts of those rows that are not present. No relay has
+// enqueued those yet: somebody has seen the row's ID and squats on them, who would otherwise cost the row an attempt each.
+func (r *Relay) freeNames(ctx context.Context, rows []jobs.ClaimedRow, present []bool) error {
+	pipe := r.redis.Pipeline()
+	for i, row := range rows {
+		if !present[i] {
+			row.Attempt++
+			pipe.Unlink(ctx, "asynq:{"+row.Queue+"}:t:"+row.TaskID())
+		}
+	}
+	if pipe.Len() == 0 {
+		return nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("free the names of lost tasks: %w", err)
+	}
+	return nil
+}
+
 // present says whether Redis holds this attempt of the row where a worker will find it: its bytes verify as
 // this row's, and the list or set that its state names holds it. A task that is archived counts as lost: asynq
 // archives past deadlines unasked, and a job that the worker gave up is dead in the database already.
@@ -126,7 +150,7 @@ func (r *Relay) present(ctx context.Context, row jobs.ClaimedRow) (bool, error) 
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("reconcile row %s: %w", row.ID, err)
-	case !task.Placed, task.State == "archived", task.State == "completed", task.When.After(r.latestReturn(row)):
+	case !task.Placed, task.State == "archived", task.State == "completed", task.When.After(r.latestReturn(row, task.State)):
 		return false, nil
 	}
 	_, err = r.keys.VerifyWith(ctx, signing.Task{
@@ -146,13 +170,19 @@ func (r *Relay) present(ctx context.Context, row jobs.ClaimedRow) (bool, error) 
 // latestReturn is the last moment at which an honest task of the row comes back to a worker: by its own due time, the
 // longest pause of its kind, or a lease. A later score was put there to keep the job away; its row is restored, and should
 // the task come back after all, its effect is in the ledger.
-func (r *Relay) latestReturn(row jobs.ClaimedRow) time.Time {
-	pause := longestDeferral
+func (r *Relay) latestReturn(row jobs.ClaimedRow, state string) time.Time {
+	pause := r.cfg.Deferral
 	if d, err := r.catalog.Lookup(row.Kind); err == nil {
 		p := d.Policy()
 		pause = max(pause, 2*p.Backoff(max(p.Retries, 1)))
 	}
 	now := time.Now() //nolint:forbidigo // compared with asynq's scores, which are by that clock
+	switch state {
+	case "active":
+		return now.Add(longestLease)
+	case "scheduled": // by the relay, for when the row is due
+		return row.NotBefore.Add(scheduledSlack)
+	}
 	if row.NotBefore.After(now) {
 		now = row.NotBefore
 	}

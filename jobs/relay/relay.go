@@ -30,6 +30,10 @@ type Config struct {
 	Overdue time.Duration
 	// Reconcile is the pause between two looks for overdue rows. Zero: a quarter of Overdue.
 	Reconcile time.Duration
+	// Deferral is the longest that a handler, or a worker, puts a task off without using up a try. Somebody who writes to
+	// Redis can keep a job waiting for that long: a task that is to be tried again later than that counts as lost. Zero: 1 h,
+	// as a mail's lease is 16 minutes.
+	Deferral time.Duration
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 }
@@ -40,6 +44,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Lease, 30*time.Second)
 	setDefault(&c.Overdue, 2*time.Minute)
 	setDefault(&c.Reconcile, c.Overdue/4)
+	setDefault(&c.Deferral, time.Hour)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
