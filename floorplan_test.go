@@ -63,6 +63,7 @@ var floorPlan = map[string]place{
 	"store/postgres": {floor: 2, knowsNot: queue},
 	"store/sqlite":   {floor: 2, knowsNot: queue},
 	"worker":         {floor: 2, withoutAll: light},
+	"worker/janitor": {floor: 2, withoutAll: light}, // it does not know the worker
 
 	"dashboard":         {floor: 3, knowsNot: []string{module + "/signing"}}, // it holds no secret
 	"scheduler":         {floor: 3, knowsNot: []string{module + "/worker"}},

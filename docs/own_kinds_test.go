@@ -12,12 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/store/sqlite"
 	"github.com/sealq/sealq/worker"
+	"github.com/sealq/sealq/worker/janitor"
 )
 
 // WelcomeArgs travel as JSON.
@@ -75,6 +77,7 @@ func Run(ctx context.Context, db *sqlite.DB, client redis.UniversalClient, keys 
 	if err != nil {
 		return err
 	}
+	client.AddHook(worker.Calm()) // ask less often while Redis is away
 	srv := asynq.NewServerFromRedisClient(client, verify.Config(asynq.Config{
 		Queues: map[string]int{"letters": 1, "orders": 1},
 	}))
@@ -91,7 +94,14 @@ func Run(ctx context.Context, db *sqlite.DB, client redis.UniversalClient, keys 
 	if err != nil {
 		return err
 	}
-	return relaying.Run(ctx)
+	tidy, err := janitor.New(client, db, janitor.Config{Queues: []string{"letters", "orders"}})
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.Go(func() error { return relaying.Run(ctx) })
+	g.Go(func() error { return tidy.Run(ctx) })
+	return g.Wait()
 }
 
 func EnqueueWelcome(ctx context.Context, enqueuer *jobs.Enqueuer, userID int64) error {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -18,6 +20,7 @@ import (
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
 	"github.com/sealq/sealq/worker/authworker"
+	"github.com/sealq/sealq/worker/janitor"
 )
 
 // WorkerConfig of a Worker.
@@ -58,7 +61,7 @@ func DefaultQueues() map[string]int {
 	return map[string]int{jobs.QueueCritical: 6, jobs.QueueMail: 3, jobs.QueueDefault: 2, jobs.QueueMaintenance: 1}
 }
 
-// Worker runs tasks, and relays the outbox into the queue.
+// Worker runs tasks, relays the outbox into the queue, and keeps the queue in order.
 type Worker struct {
 	server   *asynq.Server
 	verifier *worker.Verifier
@@ -66,6 +69,7 @@ type Worker struct {
 	handlers *worker.Handlers
 	relay    *relay.Relay
 	keeper   *quarantine.Keeper
+	janitor  *janitor.Janitor
 	shutdown time.Duration
 	logger   *slog.Logger
 }
@@ -110,18 +114,21 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Queues = orDefaultQueues(c.Queues)
+	tidy, err := janitor.New(c.Redis, keeper, janitor.Config{Queues: slices.Sorted(maps.Keys(c.Queues)), Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
+	c.Redis.AddHook(worker.Calm())
 	c.Redis.AddHook(worker.Gate(verifier.MayFetch))
 	return &Worker{
 		server:   asynq.NewServerFromRedisClient(c.Redis, verifier.Config(c.server())),
-		verifier: verifier, handler: verifier.Handler(handlers), handlers: handlers, relay: r, keeper: keeper, shutdown: orDefault(c.Shutdown, defaultShutdown),
+		verifier: verifier, handler: verifier.Handler(handlers), handlers: handlers, relay: r, keeper: keeper, janitor: tidy, shutdown: orDefault(c.Shutdown, defaultShutdown),
 		logger: c.Logger,
 	}, nil
 }
 
 func (c WorkerConfig) server() asynq.Config {
-	if len(c.Queues) == 0 {
-		c.Queues = DefaultQueues()
-	}
 	return asynq.Config{
 		Queues: c.Queues, Concurrency: orDefault(c.Concurrency, 16),
 		TaskCheckInterval:        orDefault(c.TaskPoll, 200*time.Millisecond),
@@ -129,6 +136,13 @@ func (c WorkerConfig) server() asynq.Config {
 		ShutdownTimeout:          orDefault(c.Shutdown, defaultShutdown),
 		Logger:                   asynqLogger{c.Logger}, LogLevel: asynq.WarnLevel,
 	}
+}
+
+func orDefaultQueues(queues map[string]int) map[string]int {
+	if len(queues) == 0 {
+		return DefaultQueues()
+	}
+	return queues
 }
 
 func orDefault[T int | time.Duration](v, zero T) T {
@@ -147,13 +161,14 @@ func (w *Worker) Nudge() { w.relay.Nudge() }
 // Overflow is what this worker has refused and counted since it began, because the quarantine was full.
 func (w *Worker) Overflow() map[signing.Reason]quarantine.Overflow { return w.keeper.Overflow() }
 
-// Run works until ctx ends, then lets running tasks finish and stops the relay.
+// Run works until ctx ends, then lets running tasks finish and stops the relay and the janitor.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.server.Start(w.handler); err != nil {
 		return fmt.Errorf("start worker: %w", err)
 	}
 	var g errgroup.Group
 	g.Go(func() error { return w.relay.Run(ctx) })
+	g.Go(func() error { return w.janitor.Run(ctx) })
 	refusing, stopKeeper := context.WithCancel(context.WithoutCancel(ctx)) // as long as tasks may be refused
 	defer stopKeeper()
 	g.Go(func() error { return w.keeper.Run(refusing) })
