@@ -52,7 +52,7 @@ tidy-check: ## check that go.mod and go.sum are tidy, in every module
 # -count=1: what a real server answers is not for the cache.
 .PHONY: race
 race: $(WITHSERVERS) ## run the tests with -race (PKG=./worker/... TESTFLAGS='-run Name -v')
-	$(WITHSERVERS) go test -race -count=1 -timeout 5m $(TESTFLAGS) $(PKG)
+	$(WITHSERVERS) go test -race -count=1 -timeout 9m $(TESTFLAGS) $(PKG)
 
 .PHONY: nested
 nested: $(WITHSERVERS) ## vet and test the nested modules
@@ -84,8 +84,9 @@ bench: $(WITHSERVERS) ## print the tables of docs/benchmarks.md (BENCH=./enqueue
 microbench: $(WITHSERVERS) ## run the benchmarks of single functions (PKG=./signing)
 	$(WITHSERVERS) go test -run '^$$' -bench . -benchmem $(PKG)
 
+# SEALQ_SURVIVAL_JOBS and SEALQ_SURVIVAL_SEED make the survival tests larger, or repeat one.
 .PHONY: soak
-soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -race
+soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -race (PKG=./internal/survival SEALQ_SURVIVAL_JOBS=50000)
 	$(WITHSERVERS) go test -race -shuffle=on -count=$(SOAK) -timeout 6h $(TESTFLAGS) $(PKG)
 
 .PHONY: e2e

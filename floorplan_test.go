@@ -75,6 +75,9 @@ var floorPlan = map[string]place{
 	// What apps' own tests use, of jobs and of handlers.
 	"jobs/jobstest": {floor: 3, family: "jobs/jobstest", testsOnly: true, withoutAll: light},
 
+	// Tests of all together.
+	"internal/survival": {floor: 4, family: "internal/survival", testsOnly: true},
+
 	// The drivers' conformance suite speaks the interfaces of all their consumers.
 	"store/storetest":          {floor: 4, family: "store/storetest", testsOnly: true},
 	"internal/testservers/...": {floor: 0, family: "internal/testservers", testsOnly: true},
