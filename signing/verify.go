@@ -64,24 +64,11 @@ func (k *Keys) VerifyWith(ctx context.Context, t Task, sig string, rules Rules) 
 	s := k.scratch.get()
 	defer k.scratch.put(s)
 
-	if r := k.readHeader(s, &t, sig); r != nil { // steps 1 to 3
-		return Verified{}, r
-	}
-	h := &s.header
-	ring, dk, r := k.findKey(ctx, h) // step 4
+	ring, dk, r := k.authenticate(ctx, s, &t, sig) // steps 1 to 6
 	if r != nil {
 		return Verified{}, r
 	}
-	now := k.opts.Now()
-	if detail := dk.notValid(h, k.opts.Skew); detail != "" { // step 5
-		return Verified{}, &Refusal{Reason: ReasonKeyNotValid, KID: new(h.kid), detail: detail}
-	}
-	s.setContext(k.audience, &t)
-	s.setTag(dk.mac, t.Payload)
-	if !hmac.Equal(s.tag[:], s.raw[offsetTag:]) { // step 6
-		return Verified{}, &Refusal{Reason: ReasonBadSignature, KID: new(h.kid)}
-	}
-
+	h, now := &s.header, k.opts.Now()
 	v := Verified{claims: h.claims(&t, s.effect), payload: t.Payload}
 	rule, r := v.checkRules(h, dk, rules, ring.ring.maxLifetime, now.Add(k.opts.Skew)) // steps 7 and 8
 	if r != nil {
@@ -108,6 +95,27 @@ func (k *Keys) VerifyWith(ctx context.Context, t Task, sig string, rules Rules) 
 		}
 	}
 	return Verified{}, r
+}
+
+// authenticate is steps 1 to 6, which decide whether the task is genuine, whatever it asks for.
+func (k *Keys) authenticate(ctx context.Context, s *scratch, t *Task, sig string) (*derivedRing, *derivedKey, *Refusal) {
+	if r := k.readHeader(s, t, sig); r != nil { // steps 1 to 3
+		return nil, nil, r
+	}
+	h := &s.header
+	ring, dk, r := k.findKey(ctx, h) // step 4
+	if r != nil {
+		return nil, nil, r
+	}
+	if detail := dk.notValid(h, k.opts.Skew); detail != "" { // step 5
+		return nil, nil, &Refusal{Reason: ReasonKeyNotValid, KID: new(h.kid), detail: detail}
+	}
+	s.setContext(k.audience, t)
+	s.setTag(dk.mac, t.Payload)
+	if !hmac.Equal(s.tag[:], s.raw[offsetTag:]) { // step 6
+		return nil, nil, &Refusal{Reason: ReasonBadSignature, KID: new(h.kid)}
+	}
+	return ring, dk, nil
 }
 
 // readHeader is steps 1 to 3.
