@@ -44,6 +44,9 @@ type wholeEntry struct {
 	Detail    string            `json:"detail"`
 	Authentic bool              `json:"authentic"`
 	Payload   []byte            `json:"payload_base64"`
+	// Both null: it was not released.
+	ReleasedAt *time.Time `json:"released_at"`
+	ReleasedAs *string    `json:"released_as"`
 }
 
 func newEntry(r jobs.Refused) entry {
@@ -55,9 +58,9 @@ func newEntry(r jobs.Refused) entry {
 
 func (p *program) quarantine() *cobra.Command {
 	return group(&cobra.Command{
-		Use: "quarantine", Short: "Look at the tasks that workers refused",
+		Use: "quarantine", Short: "Look at the tasks that workers refused, release or purge them",
 		Example: "  sealq quarantine list\n  sealq quarantine list --dir sealq-quarantine",
-	}, p.quarantineList(), p.quarantineShow())
+	}, p.quarantineList(), p.quarantineShow(), p.quarantineRelease(), p.quarantinePurge())
 }
 
 const dirUsage = "a `folder` that is the quarantine of workers without a database"
@@ -173,6 +176,9 @@ func (p *program) quarantineShow() *cobra.Command {
 			whole := wholeEntry{
 				entry: newEntry(r), Headers: r.Headers, MaxRetry: r.MaxRetry, Detail: r.Detail, Authentic: r.Authentic, Payload: r.Payload,
 			}
+			if !r.ReleasedAt.IsZero() {
+				whole.ReleasedAt, whole.ReleasedAs = &r.ReleasedAt, &r.ReleasedAs
+			}
 			if s.json {
 				return s.printJSON(whole)
 			}
@@ -187,6 +193,10 @@ func (p *program) quarantineShow() *cobra.Command {
 // and its payload is a hex dump: a terminal must not obey it.
 func (s *session) printEntry(e wholeEntry) error {
 	w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
+	released := "-"
+	if e.ReleasedAs != nil {
+		released = moment(e.ReleasedAt) + " as " + *e.ReleasedAs
+	}
 	for _, line := range [][2]string{
 		{"id", e.ID},
 		{"task", e.TaskID},
@@ -196,6 +206,7 @@ func (s *session) printEntry(e wholeEntry) error {
 		{"reason", string(e.Reason)},
 		{"detail", e.Detail},
 		{"authentic", fmt.Sprint(e.Authentic)},
+		{"released", released},
 		{"kid", orDash(e.KID)},
 		{"max retry", fmt.Sprint(e.MaxRetry)},
 		{"size", plural(int(e.Size), "byte")},

@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 //	sql STATEMENT          ask or change the script's SQLite database, sealq.db; rows of one value are the standard output
 //	id                     $ID is the ID in what was just printed as JSON
 //	entry                  $ENTRY is the first ID of the list of the quarantine that was just printed
+//	refused NAME TASK REASON [unsigned] [altered] [ago=DURATION] [kind=K] [queue=Q] [effect=ID] [payload=JSON]
+//	                       put a task, signed under keys.json, into the database's quarantine; $NAME is the entry's ID
+//	value NAME PATTERN     $NAME is what the pattern's group matches in the standard output
 //	empty-redis            require that the script's Redis holds no key
 //	taken                  take a port; $TAKEN is its address
 //	kid STATE [stdout]     $KID is the newest key of that state, in keys.json or in the list that was just printed as JSON
@@ -64,6 +67,7 @@ func TestScripts(t *testing.T) {
 			"redis": inWorld((*world).useRedis), "smtp": inWorld((*world).useMail), "mail": inWorld((*world).waitMail),
 			"forge": inWorld((*world).forge), "taken": inWorld((*world).takePort), "closed": inWorld((*world).closedPort),
 			"kid": inWorld((*world).kid), "entry": inWorld((*world).entry),
+			"refused": inWorld((*world).refused), "value": value,
 			"empty-redis": inWorld((*world).emptyRedis),
 			"poke":        inWorld((*world).poke), "sql": inWorld((*world).sql), "id": inWorld((*world).id),
 		},
@@ -110,6 +114,19 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	poll(ts, "the answer to match "+args[0], func() bool {
 		return ts.Exec(args[1], args[2:]...) == nil && pattern.MatchString(ts.ReadFile("stdout"))
 	})
+}
+
+func value(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: value NAME PATTERN")
+	}
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	found := pattern.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("%q does not match %s with one group", ts.ReadFile("stdout"), args[1])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 func readyz(ts *testscript.TestScript, neg bool, args []string) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -163,15 +162,7 @@ func reissueProblem(row jobs.RowInfo, err error) error {
 // reissueEntry is what the audit log says. The driver adds the state that the row had.
 func reissueEntry(row jobs.RowInfo) audit.Entry {
 	return audit.Entry{
-		Actor: cliActor(), Action: "outbox.reissue", Subject: "outbox/" + row.ID,
+		Actor: actor(), Action: "outbox.reissue", Subject: "outbox/" + row.ID,
 		Detail: map[string]string{"kind": string(row.Kind), "queue": row.Queue, "task": row.TaskID()},
 	}
-}
-
-// cliActor is whoever runs the command, as the audit log names him.
-func cliActor() string {
-	if u, err := user.Current(); err == nil {
-		return "cli:" + u.Username
-	}
-	return "cli"
 }

@@ -31,6 +31,8 @@ type Store[Tx any] interface {
 	worker.Outbox
 	worker.Quarantine
 	quarantine.Store
+	quarantine.Releases[Tx]
+	quarantine.Purges[Tx]
 	authworker.ConfirmationMails
 	authworker.MailOutcomes[Tx]
 	authworker.Sweeps
@@ -92,6 +94,8 @@ type Operations interface {
 	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
 	// QuarantineUsage says how much there is of each class, and what was counted by CountOverflow.
 	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
+	// MatchRefused counts what PurgeRefused would delete, and deletes nothing.
+	MatchRefused(ctx context.Context, f quarantine.Filter) (quarantine.Purged, error)
 	// OutboxDepth counts the unfinished rows by state; every unfinished state has an entry. oldest is how long the
 	// queued row that has been due the longest has waited, 0 where none is due.
 	OutboxDepth(ctx context.Context) (unfinished map[jobs.RowState]int64, oldest time.Duration, err error)
@@ -138,6 +142,8 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"ledger", ledgerTests[Tx]()},
 		{"quarantine", quarantineTests[Tx]()},
 		{"budgets", budgetTests[Tx]()},
+		{"releases", releaseTests[Tx]()},
+		{"purges", purgeTests[Tx]()},
 		{"mails", mailTests[Tx]()},
 		{"sweeps", sweepTests[Tx]()},
 		{"schedules", scheduleTests[Tx]()},

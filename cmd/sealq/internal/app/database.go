@@ -38,9 +38,11 @@ type backend[Tx any] interface {
 	QuarantineReader
 	quarantine.Store
 	Rows
+	quarantine.Releases[Tx]
+	quarantine.Purges[Tx]
+	MatchRefused(ctx context.Context, f quarantine.Filter) (quarantine.Purged, error)
 	Rings
 	Audit
-	audit.Log[Tx]
 }
 
 // QuarantineReader shows refused tasks to people.
@@ -71,6 +73,7 @@ type Database interface {
 	scheduler.Ticks
 	Rings
 	Audit
+	Quarantine
 	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.
 	RenewKeys(ctx context.Context, kid string) (int, error)
 	// Enqueue records a job in the outbox.
