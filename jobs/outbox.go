@@ -78,6 +78,25 @@ type ClaimedRow struct {
 	LeaseToken string // proves the claim when the row is marked
 }
 
+// Claim says which rows a relay takes out of an outbox.
+type Claim struct {
+	Kinds      []Kind        // those that the relay can sign
+	SkipQueues []string      // whose rows stay in the outbox for now
+	Limit      int           // how many rows at most
+	Lease      time.Duration // for how long they are the relay's
+}
+
+// Backlog is what is unfinished of one kind, in one queue and one state.
+type Backlog struct {
+	Kind  Kind
+	Queue string
+	State RowState
+	Rows  int64
+	// Oldest is for how long the row that was to run first has been due, whatever happened to it since; zero where none is
+	// due yet.
+	Oldest time.Duration
+}
+
 // check refuses what no outbox would have recorded for the kind.
 func (r ClaimedRow) check(d Definition) error {
 	if r.Kind != d.Kind() {

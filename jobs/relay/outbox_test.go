@@ -106,6 +106,12 @@ func (o *outbox) looksSoFar() []time.Time {
 	return slices.Clone(o.looks)
 }
 
+func (o *outbox) claimsSoFar() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.claims
+}
+
 // fail makes every call fail, or none.
 func (o *outbox) fail(err error) {
 	o.mu.Lock()
@@ -120,7 +126,7 @@ func (o *outbox) ordered() []*row {
 	return slices.SortedFunc(maps.Values(o.rows), func(a, b *row) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-func (o *outbox) ClaimRows(ctx context.Context, limit int, lease time.Duration) ([]jobs.ClaimedRow, error) {
+func (o *outbox) ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := o.away(ctx); err != nil {
@@ -132,10 +138,10 @@ func (o *outbox) ClaimRows(ctx context.Context, limit int, lease time.Duration) 
 	var claimed []jobs.ClaimedRow
 	for _, r := range o.ordered() {
 		due := r.state == jobs.RowQueued && !r.nextAt.After(now) || r.state == jobs.RowClaimed && r.lease.Before(now)
-		if len(claimed) == limit || !due || !r.ExpiresAt.After(now) {
+		if len(claimed) == c.Limit || !due || !r.ExpiresAt.After(now) || !slices.Contains(c.Kinds, r.Kind) || slices.Contains(c.SkipQueues, r.Queue) {
 			continue
 		}
-		r.state, r.lease, r.LeaseToken = jobs.RowClaimed, now.Add(lease), token
+		r.state, r.lease, r.LeaseToken = jobs.RowClaimed, now.Add(c.Lease), token
 		claimed = append(claimed, r.ClaimedRow)
 	}
 	return claimed, nil
@@ -221,4 +227,30 @@ func (o *outbox) RestoreRow(ctx context.Context, lost jobs.ClaimedRow, pause tim
 	r.state, r.Attempt, r.nextAt = jobs.RowQueued, r.Attempt+1, time.Now().Add(pause)
 	o.restored = append(o.restored, restoration{attempt: r.Attempt, pause: pause})
 	return true, nil
+}
+
+func (o *outbox) OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.away(ctx); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var backlog []jobs.Backlog
+	for _, r := range o.rows {
+		if r.state != jobs.RowQueued && r.state != jobs.RowClaimed && r.state != jobs.RowEnqueued {
+			continue
+		}
+		i := slices.IndexFunc(backlog, func(b jobs.Backlog) bool { return b.Kind == r.Kind && b.Queue == r.Queue && b.State == r.state })
+		if i < 0 {
+			i = len(backlog)
+			backlog = append(backlog, jobs.Backlog{Kind: r.Kind, Queue: r.Queue, State: r.state})
+		}
+		backlog[i].Rows++
+		backlog[i].Oldest = max(backlog[i].Oldest, now.Sub(r.NotBefore))
+	}
+	slices.SortFunc(backlog, func(a, b jobs.Backlog) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.State, b.State))
+	})
+	return backlog, nil
 }

@@ -159,7 +159,7 @@ func (r *Relay) pause(ctx context.Context, d time.Duration, nudged bool) {
 
 // relayBatch claims one batch and enqueues it. It returns how many rows it claimed.
 func (r *Relay) relayBatch(ctx context.Context) (int, error) {
-	rows, err := r.rows.ClaimRows(ctx, r.cfg.Batch, r.cfg.Lease)
+	rows, err := r.rows.ClaimRows(ctx, jobs.Claim{Kinds: r.catalog.Kinds(), Limit: r.cfg.Batch, Lease: r.cfg.Lease})
 	if err != nil {
 		return 0, fmt.Errorf("claim outbox rows: %w", err)
 	}

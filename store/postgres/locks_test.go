@@ -313,7 +313,7 @@ func TestClaimsPassOverLockedRows(t *testing.T) {
 		if _, err := tx.Exec(t.Context(), "SELECT FROM outbox WHERE id = $1 FOR UPDATE", ids[1]); err != nil {
 			return err
 		}
-		rows, err := db.ClaimRows(t.Context(), 10, time.Minute)
+		rows, err := db.ClaimRows(t.Context(), jobs.Claim{Kinds: []jobs.Kind{"test:note"}, Limit: 10, Lease: time.Minute})
 		if err != nil {
 			return err
 		}

@@ -133,6 +133,24 @@ func (db *DB) RowDead(ctx context.Context, r jobs.RowRef, cause string) error {
 	return nil
 }
 
+// OutboxBacklog counts the unfinished rows by kind, queue and state. It reads the unfinished rows only.
+func (db *DB) OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error) {
+	rows, err := db.pool.Query(ctx, `
+		SELECT kind, queue, state, count(*), greatest(statement_timestamp() - min(not_before), '0')
+		FROM outbox WHERE `+unfinished+` GROUP BY kind, queue, state ORDER BY kind COLLATE "C", queue COLLATE "C", state COLLATE "C"`)
+	if err != nil {
+		return nil, wrap("count the outbox", err)
+	}
+	backlog, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (b jobs.Backlog, err error) {
+		err = row.Scan(&b.Kind, &b.Queue, &b.State, &b.Rows, &b.Oldest)
+		return b, err //nolint:wrapcheck // wrapped below
+	})
+	if err != nil {
+		return nil, wrap("count the outbox", err)
+	}
+	return backlog, nil
+}
+
 // OutboxDepth counts the unfinished rows by state, and tells how long the queued row that has been due the longest has
 // waited. It reads the unfinished rows only.
 func (db *DB) OutboxDepth(ctx context.Context) (counts map[jobs.RowState]int64, oldest time.Duration, err error) {

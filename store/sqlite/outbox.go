@@ -117,6 +117,26 @@ func endAttempt(ctx context.Context, q querier, r jobs.RowRef, state jobs.RowSta
 	return err
 }
 
+// OutboxBacklog counts the unfinished rows by kind, queue and state.
+func (db *DB) OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error) {
+	rows, err := db.read.QueryContext(ctx, `
+		SELECT kind, queue, state, count(*), max(0, `+nowSQL+` - min(not_before))
+		FROM outbox WHERE ended_at IS NULL GROUP BY kind, queue, state ORDER BY kind, queue, state`)
+	if err != nil {
+		return nil, db.wrap("count outbox rows", err)
+	}
+	backlog, err := collect(rows, func(rows *sql.Rows) (b jobs.Backlog, err error) {
+		var waited int64
+		err = rows.Scan(&b.Kind, &b.Queue, &b.State, &b.Rows, &waited)
+		b.Oldest = time.Duration(waited) * time.Microsecond
+		return b, err //nolint:wrapcheck // wrapped below
+	})
+	if err != nil {
+		return nil, db.wrap("count outbox rows", err)
+	}
+	return backlog, nil
+}
+
 // OutboxDepth counts the unfinished rows by state, and says how long the row that has been due the longest has waited to
 // be enqueued.
 func (db *DB) OutboxDepth(ctx context.Context) (unfinished map[jobs.RowState]int64, oldest time.Duration, err error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -15,25 +16,58 @@ import (
 // rowColumns are what scanRow reads.
 const rowColumns = ` id, kind, queue, payload, retries, headers, coalesce(unique_key, ''), not_before, expires_at, attempts, coalesce(lease_token, '') `
 
-// ClaimRows hands out rows to enqueue: see relay.Claims. One call's rows share a lease token. Those that have been due
-// the longest are picked, which an index hands out however many wait for later.
-func (db *DB) ClaimRows(ctx context.Context, limit int, lease time.Duration) ([]jobs.ClaimedRow, error) {
+// A lane is a kind in a queue. Those that have rows waiting are found by skipping through an index from one to the next.
+// Parameters: kinds and queues to skip, as JSON.
+const lanesSQL = `
+WITH RECURSIVE each_lane (kind, queue) AS (
+	SELECT value, (SELECT min(queue) FROM outbox WHERE kind = value AND claimable_at IS NOT NULL) FROM json_each(?)
+	UNION
+	SELECT kind, (SELECT min(queue) FROM outbox o WHERE o.kind = each_lane.kind AND o.queue > each_lane.queue AND claimable_at IS NOT NULL)
+	FROM each_lane WHERE queue IS NOT NULL
+), lane AS MATERIALIZED (
+	SELECT kind, queue FROM each_lane WHERE queue IS NOT NULL AND queue NOT IN (SELECT value FROM json_each(?))
+)`
+
+// In each lane those that have been due the longest are picked, which the same index hands out however many wait for later or
+// in other lanes. That json_each may refer to the table before it is what other databases call LATERAL.
+const claimRowsSQL = lanesSQL + `
+UPDATE outbox SET state = 'claimed', lease_token = ?, lease_until = ?
+WHERE id IN (
+	SELECT picked.value ->> 1 FROM lane, json_each((
+		SELECT json_group_array(json_array(since, id)) FROM (
+			SELECT claimable_at AS since, id FROM outbox
+			WHERE kind = lane.kind AND queue = lane.queue AND claimable_at <= ? AND expires_at > ? ORDER BY claimable_at, id LIMIT ?
+		))) AS picked
+	ORDER BY picked.value ->> 0, picked.value ->> 1 LIMIT ?
+)
+RETURNING` + rowColumns
+
+// anyRowSQL looks without a lock.
+const anyRowSQL = lanesSQL + `
+SELECT EXISTS (SELECT 1 FROM lane CROSS JOIN outbox o
+	WHERE o.kind = lane.kind AND o.queue = lane.queue AND claimable_at <= ` + nowSQL + ` AND expires_at > ` + nowSQL + `)`
+
+// ClaimRows hands out rows to enqueue: see relay.Claims. One call's rows share a lease token.
+func (db *DB) ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow, error) {
+	kinds, err := json.Marshal(append([]jobs.Kind{}, c.Kinds...))
+	if err != nil {
+		return nil, fmt.Errorf("claim outbox rows: %w", err)
+	}
+	skip, err := json.Marshal(append([]string{}, c.SkipQueues...))
+	if err != nil {
+		return nil, fmt.Errorf("claim outbox rows: %w", err)
+	}
 	// A relay looks every few milliseconds and mostly finds nothing: that must not cost the others their turn to write.
 	var waiting bool
-	err := db.read.QueryRowContext(ctx, `SELECT EXISTS (
-		SELECT 1 FROM outbox WHERE claimable_at <= `+nowSQL+` AND expires_at > `+nowSQL+`)`).Scan(&waiting)
-	if err != nil {
+	if err := db.read.QueryRowContext(ctx, anyRowSQL, string(kinds), string(skip)).Scan(&waiting); err != nil {
 		return nil, db.wrap("claim outbox rows", err)
 	}
 	if !waiting {
 		return nil, nil
 	}
 	return db.rowsInTx(ctx, "claim outbox rows", func(tx *sql.Tx, instant int64) (*sql.Rows, error) {
-		return tx.QueryContext(ctx, `
-			UPDATE outbox SET state = 'claimed', lease_token = ?, lease_until = ?
-			WHERE id IN (SELECT id FROM outbox WHERE claimable_at <= ? AND expires_at > ? ORDER BY claimable_at, id LIMIT ?)
-			RETURNING`+rowColumns,
-			rand.Text(), instant+lease.Microseconds(), instant, instant, limit)
+		return tx.QueryContext(ctx, claimRowsSQL, string(kinds), string(skip), rand.Text(), instant+c.Lease.Microseconds(),
+			instant, instant, c.Limit, c.Limit)
 	})
 }
 

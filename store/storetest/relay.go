@@ -65,6 +65,54 @@ func claimTests[Tx any]() []test[Tx] {
 			}
 			equal(s, "due in the future", true, rows[0].NotBefore.After(s.now()))
 		}},
+		{"a relay claims rows of the kinds it names alone, and none where it names none", func(s suite[Tx]) {
+			other := jobs.Define[noteArgs]("test:other", jobs.Policy{Queue: "mail", MaxAge: time.Hour})
+			foreign := s.enqueue(other.With(noteArgs{}))
+			mine := s.enqueue(note())
+			equal(s, "rows of no kind", 0, len(s.claimOf(10, nil)))
+			equal(s, "rows of a kind that is not there", 0, len(s.claimOf(10, []jobs.Kind{"test", "test:not", "test:note\x00", "test:notes"})))
+			if diff := cmp.Diff([]string{mine}, ids(s.claim(10))); diff != "" {
+				s.Errorf("rows of one kind (-want +got):\n%s", diff)
+			}
+			s.wantState(foreign, jobs.RowQueued)
+			s.backdate(time.Minute) // the claim lapses
+			both := []jobs.Kind{"test:note", "test:other", "test:note"}
+			if diff := cmp.Diff([]string{foreign, mine}, ids(s.claimOf(10, both))); diff != "" {
+				s.Errorf("rows of both kinds (-want +got):\n%s", diff)
+			}
+		}},
+		{"rows in queues that a relay skips stay where they are, and keep no others", func(s suite[Tx]) {
+			var full, others []string
+			for range 3 {
+				full = append(full, s.enqueue(note(jobs.Queue("full"))))
+			}
+			for _, queue := range []string{"critical", "mail", "maintenance"} { // before and after it
+				others = append(others, s.enqueue(note(jobs.Queue(queue))))
+			}
+			if diff := cmp.Diff(others, ids(s.claim(3, "full", "not there"))); diff != "" {
+				s.Errorf("rows of other queues (-want +got):\n%s", diff)
+			}
+			equal(s, "rows of no queue", 0, len(s.claim(10, "full")))
+			if diff := cmp.Diff(full, ids(s.claim(10))); diff != "" {
+				s.Errorf("rows of the queue (-want +got):\n%s", diff)
+			}
+		}},
+		{"over all queues those that have waited longest are claimed, a claim that lapsed counts from its end", func(s suite[Tx]) {
+			var made []string
+			for _, queue := range []string{"mail", "critical", "mail", "default"} {
+				made = append(made, s.enqueue(note(jobs.Queue(queue))))
+				s.backdate(time.Second)
+			}
+			if diff := cmp.Diff(made[:1], ids(s.claim(1))); diff != "" {
+				s.Errorf("first claim (-want +got):\n%s", diff)
+			}
+			s.backdate(time.Minute)
+			for _, want := range [][]string{made[1:3], {made[0], made[3]}, {}} {
+				if diff := cmp.Diff(want, ids(s.claim(2))); diff != "" {
+					s.Errorf("next claim (-want +got):\n%s", diff)
+				}
+			}
+		}},
 		{"a row past its end is not claimed, nor one whose claim has lapsed", func(s suite[Tx]) {
 			s.claimed(note())
 			s.enqueue(note())
@@ -92,7 +140,7 @@ func claimTests[Tx any]() []test[Tx] {
 			var total atomic.Int64
 			for _, err := range race(8, func(i int) error {
 				for range 1000 { // an empty claim may mean that others have locked what is left
-					batch, err := s.DB.ClaimRows(s.Context(), 7, time.Hour)
+					batch, err := s.DB.ClaimRows(s.Context(), jobs.Claim{Kinds: []jobs.Kind{"test:note"}, Limit: 7, Lease: time.Hour})
 					if err != nil {
 						return err
 					}

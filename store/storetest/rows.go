@@ -284,7 +284,7 @@ func reissueTests[Tx any]() []test[Tx] {
 					if i == 0 {
 						return s.reissue(id)
 					}
-					rows, err := s.DB.ClaimRows(s.Context(), 10, time.Minute)
+					rows, err := s.DB.ClaimRows(s.Context(), jobs.Claim{Kinds: []jobs.Kind{"test:note"}, Limit: 10, Lease: time.Minute})
 					if err != nil {
 						return err
 					}
