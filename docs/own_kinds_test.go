@@ -86,11 +86,7 @@ func Run(ctx context.Context, db *sqlite.DB, client redis.UniversalClient, keys 
 	}
 	defer srv.Shutdown()
 
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(client), keys, jobs.Config{})
-	if err != nil {
-		return err
-	}
-	relaying, err := relay.New(db, enqueuer, catalog, keys, client, relay.Config{})
+	relaying, err := relay.New(db, catalog, keys, client, relay.Config{})
 	if err != nil {
 		return err
 	}

@@ -169,11 +169,7 @@ func runShop(ctx context.Context, db *postgres.DB, client redis.UniversalClient,
 		return fmt.Errorf("start worker: %w", err)
 	}
 	defer srv.Shutdown()
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(client), keys, jobs.Config{})
-	if err != nil {
-		return err
-	}
-	relaying, err := relay.New(db, enqueuer, catalog, keys, client, relay.Config{})
+	relaying, err := relay.New(db, catalog, keys, client, relay.Config{})
 	if err != nil {
 		return err
 	}

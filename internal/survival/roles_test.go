@@ -144,11 +144,7 @@ func (p process) relay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(client), keys, jobs.Config{})
-	if err != nil {
-		return err
-	}
-	r, err := relay.New(db, enqueuer, catalog, keys, client, relay.Config{
+	r, err := relay.New(db, catalog, keys, client, relay.Config{
 		Poll: 10 * time.Millisecond, Lease: 3 * time.Second, Overdue: overdue, Reconcile: 250 * time.Millisecond,
 		Deferral: 30 * time.Second, Logger: p.logger(),
 	})

@@ -16,6 +16,8 @@ import (
 
 const (
 	reconcileBatch = 500
+	// parallel bounds the look-ups under way at once: more gain nothing on two cores.
+	parallel = 16
 	// calmRestorations is how often a row is restored at once. After that somebody is at work in Redis: the
 	// row waits longer each time, and it is an alarm.
 	calmRestorations = 3
@@ -49,6 +51,7 @@ func (r *Relay) reconcile(ctx context.Context) error {
 			return fmt.Errorf("expire outbox rows: %w", err)
 		}
 		if n > 0 {
+			r.counts.expired.Add(uint64(n))
 			r.cfg.Logger.WarnContext(ctx, "outbox rows expired before they were done", slog.Int("rows", n))
 		}
 	}
@@ -92,7 +95,6 @@ func (r *Relay) restoreLost(ctx context.Context, rows []jobs.ClaimedRow) (int, e
 		return 0, err
 	}
 	lost := 0
-	announced := make(map[string]bool)
 	for i, row := range rows {
 		if present[i] {
 			continue
@@ -101,20 +103,11 @@ func (r *Relay) restoreLost(ctx context.Context, rows []jobs.ClaimedRow) (int, e
 		if err != nil {
 			return lost, err
 		}
-		if !restored {
-			continue
+		if restored {
+			lost++
 		}
-		lost++
-		if announced[row.Queue] {
-			continue
-		}
-		// A flushed Redis has forgotten its queues, and asynq's client believes that it has announced them. Only
-		// people's views need it: what goes wrong here must keep no row from being restored.
-		if err := r.redis.SAdd(ctx, "asynq:queues", row.Queue).Err(); err != nil {
-			r.cfg.Logger.ErrorContext(ctx, "queue not announced, dashboards will not list it", slog.String("queue", row.Queue), slog.Any("error", err))
-		}
-		announced[row.Queue] = true
 	}
+	r.counts.restored.Add(uint64(lost))
 	if lost > 0 {
 		r.Nudge()
 	}
@@ -176,7 +169,7 @@ func (r *Relay) latestReturn(row jobs.ClaimedRow, state string) time.Time {
 		p := d.Policy()
 		pause = max(pause, 2*p.Backoff(max(p.Retries, 1)))
 	}
-	now := time.Now() //nolint:forbidigo // compared with asynq's scores, which are by that clock
+	now := r.cfg.Now()
 	switch state {
 	case "active":
 		return now.Add(longestLease)

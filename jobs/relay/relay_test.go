@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/internal/fixture"
 	"github.com/sealq/sealq/jobs/relay"
@@ -13,7 +15,7 @@ import (
 
 func TestNewNeedsItsParts(t *testing.T) {
 	t.Parallel()
-	if _, err := relay.New(nil, nil, nil, nil, nil, relay.Config{}); err == nil {
+	if _, err := relay.New(nil, nil, nil, nil, relay.Config{}); err == nil {
 		t.Error("a relay of nothing")
 	}
 }
@@ -99,12 +101,31 @@ func TestOneQueueThatTakesNoTasksStopsNoOther(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.redis.Set(t.Context(), "asynq:{down}:pending", "squatted", 0)
-	for range 250 { // more than a batch
-		b.add(t, noteDef().With(note{}, jobs.Queue("down")))
+	b.cfg.Overdue = time.Hour    // nothing is restored
+	down := make([]string, 1200) // more than two batches
+	for i := range down {
+		down[i] = b.add(t, noteDef().With(note{}, jobs.Queue("down")))
 	}
 	id := b.add(t, noteDef().With(note{}, jobs.Queue("up")))
-	run(t, b.relay(t))
+	r := b.relay(t)
+	run(t, r)
 	b.state(t, id, jobs.RowEnqueued)
+	eventually(t, "the queue is tried again", func() bool { return r.Stats().Returned > 500 })
+	if held := r.Stats().Held; len(held) != 1 || held[0].Queue != "down" || held[0].Full || !strings.Contains(held[0].Cause, "WRONGTYPE") {
+		t.Errorf("held: %+v", held)
+	}
+	if n := strings.Count(b.log.String(), "a queue takes no tasks"); n != 1 {
+		t.Errorf("it is told of %d times: %s", n, b.log)
+	}
+	b.redis.Del(t.Context(), "asynq:{down}:pending")
+	eventually(t, "its rows are enqueued", func() bool { return b.count(jobs.RowEnqueued) == 1201 })
+	if held := r.Stats().Held; len(held) != 0 || !b.log.has("queue takes tasks again") {
+		t.Errorf("held: %+v", held)
+	}
+	// What asynq's script had written when it failed does not pass for the task.
+	if diff := cmp.Diff(taskIDs(down), b.pending(t, "down")); diff != "" {
+		t.Errorf("pending (-want +got):\n%s", diff)
+	}
 }
 
 func TestRelayLeavesToOthersWhatItCannotSign(t *testing.T) {
@@ -200,7 +221,7 @@ func TestNudgeEndsThePause(t *testing.T) {
 	b.cfg.Poll = time.Hour
 	r := b.relay(t)
 	run(t, r)
-	eventually(t, "the relay has looked", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.claims > 0 })
+	eventually(t, "the relay has looked", func() bool { return b.claimsSoFar() > 0 })
 	id := b.add(t, noteDef().With(note{}))
 	for range 3 {
 		r.Nudge() // never blocks
@@ -252,6 +273,6 @@ func TestRunEndsAtOnceWithItsContext(t *testing.T) {
 	b := newBench(t)
 	b.cfg.Poll, b.cfg.Reconcile = time.Hour, time.Hour
 	stop := run(t, b.relay(t))
-	eventually(t, "the relay has looked", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.claims > 0 })
+	eventually(t, "the relay has looked", func() bool { return b.claimsSoFar() > 0 })
 	stop() // fails the test after 20 s, well before the pauses end
 }

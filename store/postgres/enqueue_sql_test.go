@@ -74,7 +74,7 @@ func TestARowMadeInSQLIsWhatEnqueueTxWouldHaveRecorded(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("the other columns (-EnqueueTx +SQL):\n%s", diff)
 			}
-			for _, row := range must1(w.db.ClaimRows(t.Context(), 10, time.Minute)) {
+			for _, row := range must1(w.db.ClaimRows(t.Context(), jobs.Claim{Kinds: []jobs.Kind{def.Kind()}, Limit: 10, Lease: time.Minute})) {
 				if err := def.Check(row.Payload); err != nil || row.Headers != nil {
 					t.Errorf("row %s: %v, headers %v", row.ID, err, row.Headers)
 				}
@@ -293,7 +293,7 @@ func TestArgumentsReachTheDecoderAsJSONBHasThem(t *testing.T) {
 		`{"unknown": 1}`:                           "",
 	} {
 		wantCode(t, w.conn, "", "SELECT sealq_enqueue('test:numbers', '"+args+"')")
-		rows, err := w.db.ClaimRows(t.Context(), 10, time.Minute)
+		rows, err := w.db.ClaimRows(t.Context(), jobs.Claim{Kinds: []jobs.Kind{def.Kind()}, Limit: 10, Lease: time.Minute})
 		if err != nil || len(rows) != 1 {
 			t.Fatalf("%s: %d rows, %v", args, len(rows), err)
 		}

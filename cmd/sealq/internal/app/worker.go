@@ -106,11 +106,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(c.Redis), c.Keys, jobs.Config{})
-	if err != nil {
-		return nil, err
-	}
-	r, err := relay.New(d.backend, enqueuer, catalog, c.Keys, c.Redis, c.Relay)
+	r, err := relay.New(d.backend, catalog, c.Keys, c.Redis, c.Relay)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +150,9 @@ func orDefault[T int | time.Duration](v, zero T) T {
 
 // Ready says why the worker should not be called ready, nil if nothing speaks against it.
 func (w *Worker) Ready() error { return w.verifier.Alarm() }
+
+// Detail is what the relay has to say.
+func (w *Worker) Detail() string { return w.relay.Stats().String() }
 
 // Nudge tells the relay that a job was just recorded by this process.
 func (w *Worker) Nudge() { w.relay.Nudge() }
