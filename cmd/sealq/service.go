@@ -130,7 +130,7 @@ func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database
 	if err != nil {
 		return err
 	}
-	sv.checks = append(sv.checks, health.Check{Name: "worker", Probe: func(context.Context) error { return worker.Ready() }})
+	sv.checks = append(sv.checks, health.Check{Name: "worker", Probe: func(context.Context) error { return worker.Ready() }, Detail: worker.Detail})
 	sv.parts = append(sv.parts, part{"worker", worker.Run})
 	return nil
 }
