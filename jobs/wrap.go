@@ -86,7 +86,7 @@ func (c *Client) sign(task *asynq.Task, s settled) (*asynq.Task, error) {
 		Kind: task.Type(), ID: s.id, Queue: s.queue, MaxRetry: s.maxRetry, Headers: headers, Payload: task.Payload(),
 	}, c.validity(s))
 	if err != nil {
-		return nil, err //nolint:wrapcheck // wrapped by the caller
+		return nil, err
 	}
 	headers[signing.SignatureHeader] = sig
 	return signed, nil

@@ -1,14 +1,16 @@
-package rounds
+package rounds_test
 
 import (
 	"slices"
 	"testing"
+
+	"github.com/sealq/sealq/bench/internal/rounds"
 )
 
 func TestEachRoundGoesForwardsAndBackwardsFromAnotherWay(t *testing.T) {
 	t.Parallel()
 	for round, want := range [][]int{{0, 1, 2, 2, 1, 0}, {1, 2, 0, 0, 2, 1}, {2, 0, 1, 1, 0, 2}, {0, 1, 2, 2, 1, 0}} {
-		if got := order(3, round); !slices.Equal(want, got) {
+		if got := rounds.Order(3, round); !slices.Equal(want, got) {
 			t.Errorf("round %d: want %v, got %v", round, want, got)
 		}
 	}
@@ -20,7 +22,7 @@ func TestMedianIsInTheMiddle(t *testing.T) {
 		of   []float64
 		want float64
 	}{{[]float64{3, 1, 2}, 2}, {[]float64{1}, 1}, {[]float64{4, 1, 3, 2}, 3}} {
-		if got := median(test.of); got != test.want {
+		if got := rounds.Median(test.of); got != test.want {
 			t.Errorf("want %v of %v, got %v", test.want, test.of, got)
 		}
 	}
