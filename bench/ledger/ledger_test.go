@@ -294,7 +294,7 @@ func (f *fixture) outboxTasks(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	rows, err := f.db.ClaimRows(ctx, n, time.Minute)
+	rows, err := f.db.ClaimRows(ctx, jobs.Claim{Kinds: []jobs.Kind{f.def.Kind()}, Limit: n, Lease: time.Minute})
 	if err != nil || len(rows) != n {
 		return fmt.Errorf("claim %d of %d rows: %w", len(rows), n, err)
 	}
