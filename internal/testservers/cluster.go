@@ -47,6 +47,7 @@ func Cluster(t testing.TB, o RedisOptions) *Topology {
 	}
 	for i, n := range top.nodes {
 		eventually(t, func(ctx context.Context) error { return n.contains(ctx, n.admin.ClusterInfo, "cluster_state:ok") })
+		eventually(t, n.knowsReplicas)
 		if i >= masters {
 			eventually(t, func(ctx context.Context) error {
 				return n.contains(ctx, n.replication, "role:slave", "master_link_status:up")
@@ -54,6 +55,13 @@ func Cluster(t testing.TB, o RedisOptions) *Topology {
 		}
 	}
 	top.master = top.clustersMaster
+	top.handOver = func(ctx context.Context, from *node, key string) error {
+		served, err := top.servers(ctx, from, key)
+		if err != nil {
+			return err
+		}
+		return served[1].admin.ClusterFailover(ctx).Err()
+	}
 	return top
 }
 
@@ -83,18 +91,19 @@ func (top *Topology) shareSlots(t testing.TB) {
 func (top *Topology) clustersMaster(ctx context.Context, key string) (*node, error) {
 	var named *node
 	for _, n := range top.nodes {
-		if n == top.killed {
+		if n == top.deposed {
 			continue
 		}
-		m, err := top.masterNamedBy(ctx, n, key)
+		served, err := top.servers(ctx, n, key)
 		if err != nil {
 			return nil, err
 		}
+		m := served[0]
 		if named != nil && named != m {
 			return nil, fmt.Errorf("nodes name %s and %s", named.Addr(), m.Addr())
 		}
 		named = m
-		if m == top.killed {
+		if m == top.deposed {
 			return m, nil
 		}
 		if err := n.contains(ctx, n.admin.ClusterInfo, "cluster_state:ok"); err != nil {
@@ -104,7 +113,22 @@ func (top *Topology) clustersMaster(ctx context.Context, key string) (*node, err
 	return named, nil
 }
 
-func (top *Topology) masterNamedBy(ctx context.Context, n *node, key string) (*node, error) {
+// knowsReplicas is an error unless the node knows a replica for each master.
+func (n *node) knowsReplicas(ctx context.Context) error {
+	ranges, err := n.admin.ClusterSlots(ctx).Result()
+	if err != nil {
+		return err
+	}
+	for _, r := range ranges {
+		if len(r.Nodes) < 2 {
+			return errors.New(n.Addr() + " does not know the replica of " + r.Nodes[0].Addr)
+		}
+	}
+	return nil
+}
+
+// servers are those of the key's slot as the node sees them, the master first.
+func (top *Topology) servers(ctx context.Context, n *node, key string) ([]*node, error) {
 	slot, err := n.admin.ClusterKeySlot(ctx, key).Result()
 	if err != nil {
 		return nil, err
@@ -114,9 +138,18 @@ func (top *Topology) masterNamedBy(ctx context.Context, n *node, key string) (*n
 		return nil, err
 	}
 	for _, r := range ranges {
-		if int(slot) >= r.Start && int(slot) <= r.End {
-			return top.byAddr(r.Nodes[0].Addr)
+		if int(slot) < r.Start || int(slot) > r.End {
+			continue
 		}
+		var all []*node
+		for _, of := range r.Nodes {
+			found, err := top.byAddr(of.Addr)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, found)
+		}
+		return all, nil
 	}
 	return nil, errors.New("nobody serves slot " + strconv.FormatInt(slot, 10))
 }

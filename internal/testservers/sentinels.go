@@ -45,6 +45,9 @@ func Sentinels(t testing.TB, o RedisOptions) *Topology {
 		})
 	}
 	top.master = top.sentinelsMaster
+	top.handOver = func(ctx context.Context, _ *node, _ string) error {
+		return top.sentinels[0].admin.Do(ctx, "SENTINEL", "failover", masterName).Err()
+	}
 	return top
 }
 
@@ -83,7 +86,7 @@ func (top *Topology) sentinelsMaster(ctx context.Context, _ string) (*node, erro
 		named = where
 	}
 	n, err := top.byAddr(named)
-	if err != nil || n == top.killed {
+	if err != nil || n == top.deposed {
 		return n, err
 	}
 	return n, n.contains(ctx, n.replication, "role:master")

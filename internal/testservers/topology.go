@@ -43,8 +43,9 @@ type Topology struct {
 	certs     *certificates // nil in the clear
 	nodes     []*node       // that hold data
 	sentinels []*node
-	killed    *node
+	deposed   *node                                                // that another is to take over from
 	master    func(ctx context.Context, key string) (*node, error) // which serves the key
+	handOver  func(ctx context.Context, from *node, key string) error
 }
 
 // node is one redis-server, with a client of its default user.
@@ -201,13 +202,44 @@ func (top *Topology) Admins() []*redis.Client {
 // CertificateAuthority is the path of the file that URL names as ca.
 func (top *Topology) CertificateAuthority() string { return top.certs.ca }
 
-// KillMaster ends the server that serves the key as a crash would.
-func (top *Topology) KillMaster(t testing.TB, key string) {
+// depose finds the server that serves the key, and does that to it.
+func (top *Topology) depose(t testing.TB, key string, do func(n *node) error) {
 	t.Helper()
 	n, err := top.master(t.Context(), key)
 	must(t, err)
-	must(t, n.Kill())
-	top.killed = n
+	top.deposed = n
+	must(t, do(n))
+}
+
+// KillMaster ends the server that serves the key as a crash would.
+func (top *Topology) KillMaster(t testing.TB, key string) {
+	t.Helper()
+	top.depose(t, key, func(n *node) error { return n.Kill() })
+}
+
+// Revive starts the killed server again. It comes back empty, and becomes a replica.
+func (top *Topology) Revive(t testing.TB) {
+	t.Helper()
+	must(t, top.deposed.Start(t.Context()))
+}
+
+// FreezeMaster stops the server that serves the key where it stands.
+func (top *Topology) FreezeMaster(t testing.TB, key string) {
+	t.Helper()
+	top.depose(t, key, func(n *node) error { return n.Freeze() })
+}
+
+// Thaw lets the frozen server go on. It takes itself for the master until it is told.
+func (top *Topology) Thaw(t testing.TB) {
+	t.Helper()
+	must(t, top.deposed.Thaw())
+}
+
+// HandOver makes a replica take over from the server that serves the key, as an
+// operator does who wants to work on it. That one stays up, and becomes a replica.
+func (top *Topology) HandOver(t testing.TB, key string) {
+	t.Helper()
+	top.depose(t, key, func(n *node) error { return top.handOver(t.Context(), n, key) })
 }
 
 // AwaitPromotion waits until another server serves the key.
@@ -215,17 +247,11 @@ func (top *Topology) AwaitPromotion(t testing.TB, key string) {
 	t.Helper()
 	eventually(t, func(ctx context.Context) error {
 		n, err := top.master(ctx, key)
-		if err == nil && n == top.killed {
+		if err == nil && n == top.deposed {
 			err = errors.New("no replica has been promoted")
 		}
 		return err
 	})
-}
-
-// Revive starts the killed server again. It comes back empty, and becomes a replica.
-func (top *Topology) Revive(t testing.TB) {
-	t.Helper()
-	must(t, top.killed.Start(t.Context()))
 }
 
 // byAddr finds a server that holds data.

@@ -88,23 +88,23 @@ func refusesClearText(t *testing.T, addr string) {
 	}
 }
 
-func TestAKilledMasterIsReplacedByAReplicaThatHoldsItsData(t *testing.T) {
+func TestAReplicaTakesOverFromAKilledMasterWhichComesBackAsAReplica(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	const key = "asynq:{mail}:pending"
+	for form, c := range map[string]struct {
 		start   func(testing.TB, testservers.RedisOptions) *testservers.Topology
 		client  func(addrs []string) redis.UniversalClient
 		masters int
 	}{
-		"cluster": {testservers.Cluster, func(addrs []string) redis.UniversalClient {
+		"in a cluster": {testservers.Cluster, func(addrs []string) redis.UniversalClient {
 			return redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ClusterStateReloadInterval: time.Second})
 		}, 3},
-		"sentinels": {testservers.Sentinels, func(addrs []string) redis.UniversalClient {
+		"with sentinels": {testservers.Sentinels, func(addrs []string) redis.UniversalClient {
 			return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "sealq", SentinelAddrs: addrs})
 		}, 1},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(form, func(t *testing.T) {
 			t.Parallel()
-			const key = "asynq:{mail}:pending"
 			top := c.start(t, testservers.RedisOptions{})
 			client := c.client(top.Addrs())
 			defer client.Close()
