@@ -34,7 +34,7 @@ func (s *session) redis() (redisServer, error) {
 func (r redisServer) reach(ctx context.Context) (redis.UniversalClient, error) {
 	client := r.Client()
 	if err := pingRedis(ctx, client); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot reach Redis at %s (--redis-url): %w; %s", r.Where, err, redisurl.Advice(err)), client.Close())
+		return nil, errors.Join(fmt.Errorf("cannot reach Redis at %s (--redis-url): %w; %s", r.Where, err, r.Advice(err)), client.Close())
 	}
 	return client, nil
 }

@@ -72,6 +72,7 @@ func TestTheStoryIsTheSameOnEverySortOfRedisByUsersWhoMayDoNothingElse(t *testin
 					for variable, value := range map[string]string{
 						"ADMIN_URL":    top.URL(),
 						"ENQUEUER_URL": top.URLAs("sealq-enqueuer", "the enqueuer's password"), "WORKER_URL": top.URLAs("sealq-worker", "the worker's password"),
+						"DASHBOARD_URL":  top.URLAs("sealq-dashboard", "the dashboard's password"),
 						"STRANGER_URL":   top.URLAs("sealq-stranger", "a wrong password"),
 						"SEALQ_AUDIENCE": "test", "SEALQ_DATABASE_URL": "sqlite:sealq.db", "SEALQ_MAIL_FROM": "no-reply@example.com",
 					} {

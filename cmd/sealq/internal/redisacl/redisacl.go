@@ -151,7 +151,7 @@ func (c Config) enqueuer() []string {
 		selector(c.ofQueues(writeOnly, "pending"), "+lpush"),
 		selector(c.ofQueues(writeOnly, "scheduled"), "+zadd"),
 		selector(c.ofQueues(writeOnly, "unique:*"), "+set"),
-		queuesSet("+sadd"),
+		announcing(),
 	)
 }
 
@@ -162,21 +162,22 @@ func (c Config) worker() []string {
 		c.ofQueues(readWrite, "*"), scripts,
 		commands("del exists expireat get hdel hget hmget hset incr lpos lpush lrem rpoplpush rpush set",
 			"zadd zrange zrangebyscore zrem zremrangebyscore zscore"),
-		queuesSet("+sadd"),
+		announcing(),
 		selector(processKeys(), join(scripts, commands("del expire hset setex zadd zrem"))...),
 		[]string{"&asynq:cancel", "+subscribe"},
 	)
 }
 
-// dashboard is asynq's Inspector without what removes a queue, and the lookup of raw tasks.
+// dashboard is asynq's Inspector without what removes a queue, and the listing and lookup of tasks as they lie in Redis. The
+// search for tasks that no list holds scans: it sees the names of the server's other keys, and not what they hold.
 func (c Config) dashboard() []string {
 	return join(
 		c.connection(),
 		c.ofQueues(readWrite, "*"), scripts,
-		commands("del exists get hget hmget hset llen lpos lpush lrange lrem memory|usage smembers",
+		commands("del exists get hexists hget hmget hset hstrlen lindex llen lpos lpush lrange lrem memory|usage scan scard smembers srem sscan type",
 			"zadd zcard zrange zrangebyscore zrem zremrangebyrank zremrangebyscore zscore"),
 		selector(c.ofQueues(writeOnly, "paused"), "+set"),
-		queuesSet("+sismember", "+smembers"),
+		selector([]string{"~asynq:queues"}, join(scripts, commands("sismember smembers sscan type"))...),
 		selector(processKeys(), join(scripts, commands("get hvals zrangebyscore zremrangebyscore"))...),
 	)
 }
@@ -186,14 +187,8 @@ func processKeys() []string {
 	return []string{"~asynq:servers", "~asynq:servers:*", "~asynq:workers", "~asynq:workers:*"}
 }
 
-// queuesSet is the set of all queues' names. Who adds to it need not read it.
-func queuesSet(rules ...string) []string {
-	permission := readWrite
-	if slices.Equal(rules, []string{"+sadd"}) {
-		permission = writeOnly
-	}
-	return selector([]string{permission + "asynq:queues"}, rules...)
-}
+// announcing is for the set of all queues' names. Who adds to it need not read it.
+func announcing() []string { return selector([]string{writeOnly + "asynq:queues"}, "+sadd") }
 
 // selector is a set of rules of its own: what it allows it allows on its keys alone.
 func selector(keys []string, rules ...string) []string {

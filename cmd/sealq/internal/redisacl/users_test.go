@@ -129,7 +129,7 @@ func (s *server) refuses(t *testing.T, commands ...string) {
 
 // toAll is refused to every role.
 var toAll = []string{
-	"FLUSHALL", "FLUSHDB", "CONFIG GET *", "CONFIG SET requirepass x", "ACL LIST", "ACL SETUSER sealq-worker on nopass", "KEYS *", "SCAN 0",
+	"FLUSHALL", "FLUSHDB", "CONFIG GET *", "CONFIG SET requirepass x", "ACL LIST", "ACL SETUSER sealq-worker on nopass", "KEYS *",
 	"SHUTDOWN", "MONITOR", "CLIENT LIST", "SELECT 1", "SCRIPT FLUSH", "FUNCTION LIST", "REPLICAOF NO ONE", "SAVE", "DBSIZE",
 	"INFO", "CLUSTER SLOTS", "GET foreign", "SET foreign 1", "DEL asynq:queues", "HSET asynq:{other}:t:1 msg x", "LPUSH asynq:{other}:pending 1",
 	"HGET asynq:{other}:t:1 msg", "EVAL return_redis.call('FLUSHALL') 0", "EVAL return_redis.call('GET','foreign') 0",
@@ -189,7 +189,7 @@ func TestTheEnqueuerEnqueuesWithEveryOptionAndDoesNothingElse(t *testing.T) {
 
 	s.refuses(t, toAll...)
 	s.refuses(t,
-		"HGET asynq:{mail}:t:first msg", "HGETALL asynq:{mail}:t:first", "HMGET asynq:{mail}:t:first msg", "DEL asynq:{mail}:t:first",
+		"SCAN 0", "HGET asynq:{mail}:t:first msg", "HGETALL asynq:{mail}:t:first", "HMGET asynq:{mail}:t:first msg", "DEL asynq:{mail}:t:first",
 		"DUMP asynq:{mail}:t:first", "LRANGE asynq:{mail}:pending 0 -1", "RPOPLPUSH asynq:{mail}:pending asynq:{mail}:active",
 		"LREM asynq:{mail}:pending 0 first", "LTRIM asynq:{mail}:pending 1 0", "ZRANGE asynq:{mail}:scheduled 0 -1", "ZREM asynq:{mail}:scheduled first",
 		"EXPIRE asynq:{mail}:t:first 1", "GET asynq:{mail}:unique:x", "SET asynq:{mail}:unique:x 1 GET", "SET asynq:{mail}:t:first 1",
@@ -278,7 +278,7 @@ func TestTheWorkerRunsAWholeServerAndRelaysAndDoesNothingElse(t *testing.T) {
 
 	s.refuses(t, toAll...)
 	s.refuses(t,
-		"SMEMBERS asynq:queues", "SREM asynq:queues mail", "GET asynq:servers:{h:1:x}", "ZRANGE asynq:servers 0 -1", "HGETALL asynq:workers:{h:1:x}",
+		"SCAN 0", "SMEMBERS asynq:queues", "SREM asynq:queues mail", "GET asynq:servers:{h:1:x}", "ZRANGE asynq:servers 0 -1", "HGETALL asynq:workers:{h:1:x}",
 		"PSUBSCRIBE *", "ZADD asynq:schedulers 1 x",
 	)
 }
@@ -315,6 +315,7 @@ func TestTheDashboardDoesWhatOperatorsDoAndNothingElse(t *testing.T) {
 		put(id)
 		put("later-"+id, asynq.ProcessIn(time.Hour), asynq.Unique(time.Hour))
 	}
+	put("grouped", asynq.Group("nobody's")) // sealq makes none, and somebody may
 	srv := asynq.NewServerFromRedisClient(s.admin, asynq.Config{Queues: map[string]int{"other": 1}, LogLevel: asynq.FatalLevel, Logger: quiet{}})
 	check(t, srv.Start(asynq.HandlerFunc(work)))
 	inspector := asynq.NewInspectorFromRedisClient(s.as)
@@ -349,10 +350,18 @@ func TestTheDashboardDoesWhatOperatorsDoAndNothingElse(t *testing.T) {
 	}
 	_, err = inspector.GetTaskInfo(mail, "a")
 	check(t, err)
-	for _, id := range []string{"a", "later-a"} {
-		_, err = rawtask.NewReader(s.as).Lookup(t.Context(), mail, id)
-		check(t, err)
+	tasks := rawtask.NewLister(s.as) // as sealq tasks does
+	_, err = tasks.Queues(t.Context())
+	check(t, err)
+	_, err = tasks.Counts(t.Context(), mail)
+	check(t, err)
+	for _, state := range rawtask.States() {
+		for _, err := range tasks.Tasks(t.Context(), mail, state) {
+			check(t, err)
+		}
 	}
+	_, err = tasks.Look(t.Context(), mail, "a")
+	check(t, err)
 	_, err = inspector.Servers()
 	check(t, err)
 	check(t, inspector.PauseQueue(mail))
@@ -362,6 +371,7 @@ func TestTheDashboardDoesWhatOperatorsDoAndNothingElse(t *testing.T) {
 	check(t, inspector.RunTask(mail, "later-a"))
 	check(t, inspector.DeleteTask(mail, "later-a"))
 	check(t, inspector.DeleteTask(mail, "later-b"))
+	check(t, inspector.DeleteTask(mail, "grouped"))
 	for _, all := range []func(string) (int, error){
 		inspector.ArchiveAllPendingTasks, inspector.RunAllArchivedTasks, inspector.RunAllScheduledTasks, inspector.RunAllRetryTasks,
 		inspector.ArchiveAllScheduledTasks, inspector.ArchiveAllRetryTasks, inspector.DeleteAllScheduledTasks, inspector.DeleteAllRetryTasks,

@@ -1,19 +1,21 @@
 package redisurl
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
+	"os"
 	"strings"
 )
 
-// Advice says what to do about an error of reaching a Redis.
-func Advice(err error) string {
+// Advice says what to do about an error of reaching it.
+func (s Server) Advice(err error) string {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return "name the file with its authority's certificate, ?ca=PATH, or the name in its own, &servername=NAME"
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return "it does not speak TLS at that port: correct the URL"
+	if s.tls && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)) { // Redis takes the handshake for a command that goes on
+		return "start it or correct the URL, which is for TLS: perhaps it does not speak it"
 	}
 	if errors.Is(err, io.EOF) {
 		return "if it wants TLS, write rediss://, or tls=true for sentinels and clusters"

@@ -54,6 +54,7 @@ type Server struct {
 	// DB is the number of the database.
 	DB int
 
+	tls    bool
 	client func() redis.UniversalClient
 }
 
@@ -89,8 +90,11 @@ func single(u *url.URL) (Server, error) {
 	if err != nil {
 		return Server{}, err
 	}
-	if u.Hostname() == "" || strings.Contains(u.Host, ",") {
-		return Server{}, errors.New(flag + " names no host, or several: write it like redis://127.0.0.1:6379/0")
+	if strings.Contains(u.Host, ",") {
+		return Server{}, errors.New(flag + " names several hosts: that is for redis-sentinel:// and redis-cluster://")
+	}
+	if u.Hostname() == "" {
+		return Server{}, errors.New(flag + " names no host: write it like redis://127.0.0.1:6379/0")
 	}
 	if secure != nil && secure.ServerName == "" {
 		secure.ServerName = u.Hostname()
@@ -124,7 +128,7 @@ func one(u *url.URL, o *redis.Options) Server {
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = quiet()
 	return Server{
-		Where: o.Addr, Local: o.Network == "unix" || loopback(o.Addr), DB: o.DB,
+		Where: o.Addr, Local: o.Network == "unix" || loopback(o.Addr), DB: o.DB, tls: o.TLSConfig != nil,
 		client: func() redis.UniversalClient { return redis.NewClient(new(*o)) },
 	}
 }
@@ -158,7 +162,7 @@ func sentinels(u *url.URL) (Server, error) {
 	}
 	o.SentinelUsername, o.SentinelPassword = credentials(u)
 	return Server{
-		Where: "the master " + strconv.Quote(master) + " of the sentinels " + strings.Join(addrs, ","), DB: db,
+		Where: "the master " + strconv.Quote(master) + " of the sentinels " + strings.Join(addrs, ","), DB: db, tls: secure != nil,
 		client: func() redis.UniversalClient { return redis.NewFailoverClient(new(*o)) },
 	}, nil
 }
@@ -186,7 +190,7 @@ func cluster(u *url.URL) (Server, error) {
 	}
 	o.Username, o.Password = credentials(u)
 	return Server{
-		Where: "the cluster " + strings.Join(addrs, ","), Cluster: true,
+		Where: "the cluster " + strings.Join(addrs, ","), Cluster: true, tls: secure != nil,
 		client: func() redis.UniversalClient { return redis.NewClusterClient(new(*o)) },
 	}, nil
 }

@@ -115,7 +115,7 @@ func TestMistakesAreToldInASentenceWithoutThePassword(t *testing.T) {
 	for url, want := range map[string]string{
 		"http://:hunter2@h":                                       "--redis-url must begin with redis://, rediss://, ",
 		"redis://:hunter2@":                                       "--redis-url names no host",
-		"redis://:hunter2@a,b":                                    "--redis-url names no host, or several",
+		"redis://:hunter2@a,b":                                    "--redis-url names several hosts: that is for redis-sentinel://",
 		"redis://:hunter2@h/zero":                                 "--redis-url: the database must be a number",
 		"redis://:hunter2@h/-1":                                   "--redis-url: the database must be a number",
 		"redis://:hunter/2@h":                                     "--redis-url is not a URL",
