@@ -59,6 +59,9 @@ func (c *Client) EnqueueContext(ctx context.Context, task *asynq.Task, opts ...a
 		}
 		s = settled{id: r.info.ID, queue: r.info.Queue, maxRetry: r.info.MaxRetry, processAt: r.processAt, at: r.at, options: r.options()}
 	}
+	if err := checkBraces(s.queue); err != nil {
+		return nil, fmt.Errorf("enqueue %s: %w", task.Type(), err)
+	}
 	if s.maxRetry > math.MaxInt32 {
 		return nil, fmt.Errorf("enqueue %s: MaxRetry(%d) is more than %d, asynq would store a negative number", task.Type(), s.maxRetry, math.MaxInt32)
 	}
