@@ -82,8 +82,9 @@ func newTopology(t testing.TB, scheme string, o RedisOptions) *Topology {
 
 // serverSettings are those of every server that holds data.
 func (top *Topology) serverSettings() []string {
-	// Replicas are there as soon as they can be: the delay is for many that come at once.
-	settings := []string{"--repl-diskless-sync-delay", "0"}
+	// Replicas are there as soon as they can be: the delay is for many that come at
+	// once, and a cluster does not name a replica before its first ping.
+	settings := []string{"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"}
 	if top.options.Password != "" {
 		settings = append(settings, "--requirepass", top.options.Password, "--masterauth", top.options.Password)
 	}

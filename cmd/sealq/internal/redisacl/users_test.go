@@ -67,16 +67,21 @@ func newServer(t *testing.T, role redisacl.Role, queues ...string) *server {
 	check(t, err)
 	u := users[0]
 	s := &server{admin: top.Admins()[0], rules: u.Rules}
-	var command []any
-	for word := range strings.FieldsSeq(u.SetUser()) {
-		command = append(command, word)
-	}
-	check(t, s.admin.Do(t.Context(), command...).Err())
+	check(t, s.admin.Do(t.Context(), words(u.SetUser())...).Err())
 	where, err := redisurl.Parse(top.URLAs(u.Name, password))
 	check(t, err)
 	s.as = where.Client()
 	t.Cleanup(func() { _ = s.as.Close() })
 	return s
+}
+
+// words are a command as a client sends it.
+func words(line string) []any {
+	var command []any
+	for word := range strings.FieldsSeq(line) {
+		command = append(command, word)
+	}
+	return command
 }
 
 // begin forgets what was called up to here.
