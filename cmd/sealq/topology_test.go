@@ -42,14 +42,18 @@ func TestTheStoryIsTheSameOnEverySortOfRedisByUsersWhoMayDoNothingElse(t *testin
 	t.Parallel()
 	admin := testservers.RedisOptions{Password: "admin"}
 	secure := testservers.RedisOptions{Password: "admin", TLS: true}
-	for name, start := range map[string]func(testing.TB) *testservers.Topology{
-		"single":             func(t testing.TB) *testservers.Topology { return testservers.SingleRedis(t, admin) },
-		"single with TLS":    func(t testing.TB) *testservers.Topology { return testservers.SingleRedis(t, secure) },
-		"socket":             func(t testing.TB) *testservers.Topology { return testservers.SocketRedis(t, admin) },
-		"sentinels":          func(t testing.TB) *testservers.Topology { return testservers.Sentinels(t, admin) },
-		"sentinels with TLS": func(t testing.TB) *testservers.Topology { return testservers.Sentinels(t, secure) },
-		"cluster":            func(t testing.TB) *testservers.Topology { return testservers.Cluster(t, admin) },
-		"cluster with TLS":   func(t testing.TB) *testservers.Topology { return testservers.Cluster(t, secure) },
+	type starter = func(testing.TB, testservers.RedisOptions) *testservers.Topology
+	for name, form := range map[string]struct {
+		start   starter
+		options testservers.RedisOptions
+	}{
+		"single":             {testservers.SingleRedis, admin},
+		"single with TLS":    {testservers.SingleRedis, secure},
+		"socket":             {testservers.SocketRedis, admin},
+		"sentinels":          {testservers.Sentinels, admin},
+		"sentinels with TLS": {testservers.Sentinels, secure},
+		"cluster":            {testservers.Cluster, admin},
+		"cluster with TLS":   {testservers.Cluster, secure},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -64,10 +68,10 @@ func TestTheStoryIsTheSameOnEverySortOfRedisByUsersWhoMayDoNothingElse(t *testin
 			}
 			testscript.Run(t, testscript.Params{
 				Dir: "testdata/topology", RequireExplicitExec: true, RequireUniqueNames: true, Cmds: commands,
-				Condition: func(form string) (bool, error) { return form == name, nil }, // [cluster] is not for the one with TLS
+				Condition: func(asked string) (bool, error) { return asked == name, nil }, // [cluster] is not for the one with TLS
 				Setup: func(env *testscript.Env) error {
 					tb := env.T().(testing.TB)
-					top := newTopologyTest(tb, start(tb))
+					top := newTopologyTest(tb, form.start(tb, form.options))
 					env.Values[worldKey{}], env.Values[topologyKey{}] = newWorld(tb), top
 					for variable, value := range map[string]string{
 						"ADMIN_URL":    top.URL(),

@@ -61,7 +61,7 @@ func (u User) FileLine() string { return "user " + u.line() }
 func (u User) line() string { return u.Name + " " + strings.Join(u.Rules, " ") }
 
 // ErrInvalidName means that a name cannot stand in a rule.
-var ErrInvalidName = errors.New("Redis's rules cannot name it")
+var ErrInvalidName = errors.New("a rule of Redis cannot name it")
 
 // Users are the users of the roles.
 func Users(c Config, roles ...Role) ([]User, error) {
@@ -139,14 +139,14 @@ func (c Config) connection() []string {
 }
 
 // scripts are called with keys that Redis takes for read and written, whatever the script does with them.
-var scripts = []string{"+evalsha", "+eval"}
+func scripts() []string { return []string{"+evalsha", "+eval"} }
 
 // enqueuer may call scripts on what it writes, but each command in them has its own keys alone: nothing reads, and SET,
 // which could with GET, or could replace a task, is for unique locks.
 func (c Config) enqueuer() []string {
 	return join(
 		c.connection(),
-		c.ofQueues(readWrite, "t:*", "pending", "scheduled", "unique:*"), scripts, []string{"+exists"},
+		c.ofQueues(readWrite, "t:*", "pending", "scheduled", "unique:*"), scripts(), []string{"+exists"},
 		selector(c.ofQueues(writeOnly, "t:*"), "+hset"),
 		selector(c.ofQueues(writeOnly, "pending"), "+lpush"),
 		selector(c.ofQueues(writeOnly, "scheduled"), "+zadd"),
@@ -159,11 +159,11 @@ func (c Config) enqueuer() []string {
 func (c Config) worker() []string {
 	return join(
 		c.connection(),
-		c.ofQueues(readWrite, "*"), scripts,
+		c.ofQueues(readWrite, "*"), scripts(),
 		commands("del exists expireat get hdel hget hmget hset incr lpos lpush lrem rpoplpush rpush set",
 			"zadd zrange zrangebyscore zrem zremrangebyscore zscore"),
 		announcing(),
-		selector(processKeys(), join(scripts, commands("del expire hset setex zadd zrem"))...),
+		selector(processKeys(), join(scripts(), commands("del expire hset setex zadd zrem"))...),
 		[]string{"&asynq:cancel", "+subscribe"},
 	)
 }
@@ -173,12 +173,12 @@ func (c Config) worker() []string {
 func (c Config) dashboard() []string {
 	return join(
 		c.connection(),
-		c.ofQueues(readWrite, "*"), scripts,
+		c.ofQueues(readWrite, "*"), scripts(),
 		commands("del exists get hexists hget hmget hset hstrlen lindex llen lpos lpush lrange lrem memory|usage scan scard smembers srem sscan type",
 			"zadd zcard zrange zrangebyscore zrem zremrangebyrank zremrangebyscore zscore"),
 		selector(c.ofQueues(writeOnly, "paused"), "+set"),
-		selector([]string{"~asynq:queues"}, join(scripts, commands("sismember smembers sscan type"))...),
-		selector(processKeys(), join(scripts, commands("get hvals zrangebyscore zremrangebyscore"))...),
+		selector([]string{"~asynq:queues"}, join(scripts(), commands("sismember smembers sscan type"))...),
+		selector(processKeys(), join(scripts(), commands("get hvals zrangebyscore zremrangebyscore"))...),
 	)
 }
 
@@ -197,7 +197,7 @@ func selector(keys []string, rules ...string) []string {
 
 func commands(lines ...string) []string {
 	var rules []string
-	for _, name := range strings.Fields(strings.Join(lines, " ")) {
+	for name := range strings.FieldsSeq(strings.Join(lines, " ")) {
 		rules = append(rules, "+"+name)
 	}
 	return rules

@@ -184,8 +184,11 @@ func TestTheEnqueuerEnqueuesWithEveryOptionAndDoesNothingElse(t *testing.T) {
 	check(t, err)
 	wrapped := jobs.Wrap(client, keys)
 	for i, opts := range [][]asynq.Option{
-		{asynq.Unique(time.Hour)}, {asynq.Unique(time.Hour), asynq.ProcessIn(time.Minute)}, {asynq.Retention(time.Hour)},
-		{asynq.Timeout(time.Minute), asynq.Deadline(time.Now().Add(time.Hour)), asynq.MaxRetry(1)}, {asynq.ProcessAt(time.Now().Add(time.Hour))},
+		{asynq.Unique(time.Hour)},
+		{asynq.Unique(time.Hour), asynq.ProcessIn(time.Minute)},
+		{asynq.Retention(time.Hour)},
+		{asynq.Timeout(time.Minute), asynq.Deadline(time.Now().Add(time.Hour)), asynq.MaxRetry(1)},
+		{asynq.ProcessAt(time.Now().Add(time.Hour))},
 	} {
 		_, err := wrapped.EnqueueContext(t.Context(), asynq.NewTask(fmt.Sprint("mail:wrapped", i), nil), append(opts, asynq.Queue(mail))...)
 		check(t, err)
@@ -235,7 +238,7 @@ func TestTheWorkerRunsAWholeServerAndRelaysAndDoesNothingElse(t *testing.T) {
 	// A worker died with this one long ago.
 	_, err := client.Enqueue(asynq.NewTask("mail:orphan", nil), asynq.Queue(mail), asynq.TaskID("orphan"))
 	check(t, err)
-	check(t, s.admin.RPopLPush(ctx, "asynq:{mail}:pending", "asynq:{mail}:active").Err())
+	check(t, s.admin.LMove(ctx, "asynq:{mail}:pending", "asynq:{mail}:active", "RIGHT", "LEFT").Err())
 	check(t, s.admin.HSet(ctx, "asynq:{mail}:t:orphan", "state", "active").Err())
 	check(t, s.admin.ZAdd(ctx, "asynq:{mail}:lease", redis.Z{Score: 1, Member: "orphan"}).Err())
 	s.begin(t)

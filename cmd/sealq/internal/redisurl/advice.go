@@ -20,7 +20,7 @@ func (s Server) Advice(err error) string {
 	if errors.Is(err, io.EOF) {
 		return "if it wants TLS, write rediss://, or tls=true for sentinels and clusters"
 	}
-	for _, a := range advices {
+	for _, a := range advices() {
 		if strings.Contains(err.Error(), a.about) {
 			return a.do
 		}
@@ -29,13 +29,15 @@ func (s Server) Advice(err error) string {
 }
 
 // advices are by what Redis, the TLS library or go-redis answer.
-var advices = []struct{ about, do string }{
-	{"NOAUTH", "put USER:PASSWORD@ into the URL, but the servers' own behind sentinels as ?username=USER&password=PASSWORD"},
-	{"WRONGPASS", "correct user and password in the URL; special characters are written as %40"},
-	{"NOPERM", "give the user what `sealq redis-acl` prints"},
-	{"cluster support disabled", "it is no cluster: write redis://, or rediss://"},
-	{"invalid DB index", "correct the number behind the host"},
-	{"DB index is out of range", "correct the number behind the host"},
-	{"certificate required", "it wants a certificate of its clients: add ?cert=PATH&key=PATH"},
-	{"sentinels specified in configuration are unreachable", "start them, or correct hosts, master, user and password in the URL"},
+func advices() []struct{ about, do string } {
+	return []struct{ about, do string }{
+		{"NOAUTH", "put USER:PASSWORD@ into the URL, but the servers' own behind sentinels as ?username=USER&password=PASSWORD"},
+		{"WRONGPASS", "correct user and password in the URL; special characters are written as %40"},
+		{"NOPERM", "give the user what `sealq redis-acl` prints"},
+		{"cluster support disabled", "it is no cluster: write redis://, or rediss://"},
+		{"invalid DB index", "correct the number behind the host"},
+		{"DB index is out of range", "correct the number behind the host"},
+		{"certificate required", "it wants a certificate of its clients: add ?cert=PATH&key=PATH"},
+		{"sentinels specified in configuration are unreachable", "start them, or correct hosts, master, user and password in the URL"},
+	}
 }

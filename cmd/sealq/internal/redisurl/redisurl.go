@@ -41,7 +41,7 @@ const (
 	paramServerName = "servername"
 )
 
-var tlsParams = []string{paramCA, paramCert, paramKey, paramServerName}
+func tlsParams() []string { return []string{paramCA, paramCert, paramKey, paramServerName} }
 
 // Server is where --redis-url leads.
 type Server struct {
@@ -82,7 +82,7 @@ func Parse(text string) (Server, error) {
 }
 
 func single(u *url.URL) (Server, error) {
-	query, err := params(u, tlsParams...)
+	query, err := params(u, tlsParams()...)
 	if err != nil {
 		return Server{}, err
 	}
@@ -135,7 +135,7 @@ func one(u *url.URL, o *redis.Options) Server {
 
 // sentinels takes the sentinels' own user from before the @, as asynq and go-redis do, and the servers' from parameters.
 func sentinels(u *url.URL) (Server, error) {
-	query, err := params(u, append(tlsParams, paramMaster, paramUser, paramPassword, paramTLS)...)
+	query, err := params(u, append(tlsParams(), paramMaster, paramUser, paramPassword, paramTLS)...)
 	if err != nil {
 		return Server{}, err
 	}
@@ -168,7 +168,7 @@ func sentinels(u *url.URL) (Server, error) {
 }
 
 func cluster(u *url.URL) (Server, error) {
-	query, err := params(u, append(tlsParams, paramTLS)...)
+	query, err := params(u, append(tlsParams(), paramTLS)...)
 	if err != nil {
 		return Server{}, err
 	}

@@ -13,7 +13,7 @@ import (
 // tlsConfig is nil where TLS is off. how says how to turn it on.
 func tlsConfig(query url.Values, on bool, how string) (*tls.Config, error) {
 	if !on {
-		for _, name := range tlsParams {
+		for _, name := range tlsParams() {
 			if query.Has(name) {
 				return nil, fmt.Errorf("%s has the parameter %s, which is for TLS: %s, or leave it out", flag, name, how)
 			}
