@@ -67,7 +67,7 @@ func TestArgumentsAreShownInPrintableASCII(t *testing.T) {
 func TestColumnsAreBounded(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{"": "-", "12345": "12345", "123456": "1234…", "üüüüüü": "üüüü…"} {
-		if got := cell(text, 5); got != want {
+		if got := cut(text, 5); got != want {
 			t.Errorf("%s: want %s, got %s", text, want, got)
 		}
 	}

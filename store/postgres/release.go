@@ -35,7 +35,8 @@ func (db *DB) MarkReleased(ctx context.Context, tx pgx.Tx, id, as string) error 
 
 // EnterReleased enters the effect of a task that is released as another row, as quarantine.Releases says.
 func (db *DB) EnterReleased(ctx context.Context, tx pgx.Tx, e jobs.Effect, as string) error {
-	tag, err := tx.Exec(ctx, enterEffectSQL, name(string(e.Kind)), name(e.ID), e.Keep)
+	tag, err := tx.Exec(ctx, `INSERT INTO ledger (kind, effect_id, keep_until) VALUES ($1, $2, statement_timestamp() + $3::interval)
+		ON CONFLICT DO NOTHING`, name(string(e.Kind)), name(e.ID), e.Keep)
 	if err != nil {
 		return wrap("enter effect "+e.ID, err)
 	}

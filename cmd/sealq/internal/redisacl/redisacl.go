@@ -155,15 +155,17 @@ func (c Config) enqueuer() []string {
 	)
 }
 
-// worker is a server of asynq's, a relay that enqueues, and a reconciler that looks tasks up.
+// worker is a server of asynq's, a relay that enqueues and a reconciler that looks tasks up, and the janitor, which looks at
+// every key and takes away what is of the wrong type.
 func (c Config) worker() []string {
 	return join(
 		c.connection(),
 		c.ofQueues(readWrite, "*"), scripts(),
-		commands("del exists expireat get hdel hget hmget hset incr lpos lpush lrem rpoplpush rpush set",
-			"zadd zrange zrangebyscore zrem zremrangebyscore zscore"),
+		commands("del exists expireat get hdel hexists hget hmget hset incr llen lpos lpush lrange lrem rpoplpush rpush set strlen time type",
+			"unlink zadd zcount zrange zrangebyscore zrem zremrangebyscore zscore"),
 		announcing(),
-		selector(processKeys(), join(scripts(), commands("del expire hset setex zadd zrem"))...),
+		selector([]string{"~asynq:queues", "~asynq:schedulers"}, join(scripts(), commands("type unlink"))...),
+		selector(processKeys(), join(scripts(), commands("del expire hset setex type unlink zadd zrem"))...),
 		[]string{"&asynq:cancel", "+subscribe"},
 	)
 }

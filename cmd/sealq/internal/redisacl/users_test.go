@@ -22,6 +22,7 @@ import (
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/rawtask"
 	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/worker/janitor"
 )
 
 const (
@@ -241,7 +242,13 @@ func TestTheWorkerRunsAWholeServerAndRelaysAndDoesNothingElse(t *testing.T) {
 	check(t, s.admin.LMove(ctx, "asynq:{mail}:pending", "asynq:{mail}:active", "RIGHT", "LEFT").Err())
 	check(t, s.admin.HSet(ctx, "asynq:{mail}:t:orphan", "state", "active").Err())
 	check(t, s.admin.ZAdd(ctx, "asynq:{mail}:lease", redis.Z{Score: 1, Member: "orphan"}).Err())
+	// Somebody left a counter behind that is a number, a message that is none, and an entry without a task.
+	check(t, s.admin.Set(ctx, "asynq:{default}:processed", "7", 0).Err())
+	check(t, s.admin.HSet(ctx, "asynq:{default}:t:poison", "msg", "\xff", "state", "active").Err())
+	check(t, s.admin.LPush(ctx, "asynq:{default}:active", "poison", "ghost").Err())
+	check(t, s.admin.ZAdd(ctx, "asynq:{default}:lease", redis.Z{Score: 1, Member: "poison"}).Err())
 	s.begin(t)
+	order(t, s.as)
 
 	var unwell healthchecks
 	srv := asynq.NewServerFromRedisClient(s.as, asynq.Config{
@@ -278,7 +285,10 @@ func TestTheWorkerRunsAWholeServerAndRelaysAndDoesNothingElse(t *testing.T) {
 	check(t, srv.Ping())
 	stop()
 	eventually(t, "what ran at the end is in the queue again", in("hold", "pending"))
-	check(t, s.as.SAdd(ctx, "asynq:queues", mail).Err()) // as a restoration does
+	check(t, s.as.SAdd(ctx, "asynq:queues", mail).Err())                             // as a relay does with each batch
+	check(t, s.as.LLen(ctx, "asynq:{mail}:pending").Err())                           // … to see whether the queue is full
+	check(t, s.as.ZCount(ctx, "asynq:{mail}:scheduled", "-inf", "1").Err())          // … too
+	check(t, s.as.Unlink(ctx, "asynq:{mail}:t:row.2", "asynq:{mail}:t:row.3").Err()) // as a restoration does
 	if err := unwell.last(); err != nil {
 		t.Errorf("health check: %v", err)
 	}
@@ -290,6 +300,29 @@ func TestTheWorkerRunsAWholeServerAndRelaysAndDoesNothingElse(t *testing.T) {
 		"PSUBSCRIBE *", "ZADD asynq:schedulers 1 x",
 	)
 }
+
+// order has a janitor put the queue "default" in order.
+func order(t *testing.T, client redis.UniversalClient) {
+	t.Helper()
+	found := make(map[janitor.What]int)
+	kept := make(shelf)
+	j, err := janitor.New(client, kept, janitor.Config{
+		Queues: []string{jobs.QueueDefault}, OnFind: func(_ context.Context, f janitor.Find) { found[f.What] += f.Count },
+	})
+	check(t, err)
+	for more := true; more; {
+		more, err = j.Pass(t.Context())
+		check(t, err)
+	}
+	if found[janitor.Undecodable] != 1 || found[janitor.NoTask] != 1 || len(kept) != 1 {
+		t.Errorf("the janitor found %v and kept %d", found, len(kept))
+	}
+}
+
+// shelf is a quarantine in memory.
+type shelf map[string]jobs.Refused
+
+func (s shelf) Keep(_ context.Context, r jobs.Refused) error { s[r.ID] = r; return nil }
 
 // left are the IDs in the queue's lists, but for the archive. They are read by the user's own commands: the admin's would be counted.
 func (s *server) left(t *testing.T) []string {
