@@ -19,7 +19,13 @@ INSERT INTO outbox (id, kind, queue, payload, headers, retries, unique_key, not_
 VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, coalesce($8::timestamptz, statement_timestamp()),
         greatest(statement_timestamp(), $8::timestamptz - interval '1 minute'),
         coalesce($9::timestamptz, coalesce($8::timestamptz, statement_timestamp()) + $10::interval))
-ON CONFLICT (unique_key) DO NOTHING`
+ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING`
+
+// insertDueRowSQL records what most jobs are: due now, until their life is over, any number of them. An application waits
+// for it, and pays for every conflict that is looked for, every expression and every parameter.
+const insertDueRowSQL = `
+INSERT INTO outbox (id, kind, queue, payload, headers, retries, not_before, next_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, statement_timestamp(), statement_timestamp(), statement_timestamp() + $7::interval)`
 
 // completeRowSQL sets done, whatever state the row has: the effect is committed. An effect of a job that came from
 // elsewhere may have a row's ID, but not its kind too.
@@ -52,35 +58,36 @@ func (db *DB) EnqueueBatch(b *pgx.Batch, j jobs.Job) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	args, err := insertRowArgs(row)
+	sql, args, err := insertRowStatement(row)
 	if err != nil {
 		return "", err
 	}
-	b.Queue(insertRowSQL, args...).Exec(func(tag pgconn.CommandTag) error { return recorded(row, tag) })
+	b.Queue(sql, args...).Exec(func(tag pgconn.CommandTag) error { return recorded(row, tag) })
 	return row.ID, nil
 }
 
 func insertRow(ctx context.Context, tx pgx.Tx, row jobs.Row) error {
-	args, err := insertRowArgs(row)
+	sql, args, err := insertRowStatement(row)
 	if err != nil {
 		return err
 	}
-	tag, err := tx.Exec(ctx, insertRowSQL, args...)
+	tag, err := tx.Exec(ctx, sql, args...)
 	if err != nil {
 		return wrap("record "+string(row.Kind), err)
 	}
 	return recorded(row, tag)
 }
 
-func insertRowArgs(row jobs.Row) ([]any, error) {
+func insertRowStatement(row jobs.Row) (sql string, args []any, err error) {
 	headers, err := encodeHeaders(row.Headers)
 	if err != nil {
-		return nil, fmt.Errorf("record %s: %w", row.Kind, err)
+		return "", nil, fmt.Errorf("record %s: %w", row.Kind, err)
 	}
-	return []any{
-		row.ID, name(string(row.Kind)), name(row.Queue), blob(row.Payload), headers, row.Retries,
-		nameOrNull(row.UniqueKey), timeOrNull(row.NotBefore), timeOrNull(row.ExpiresAt), row.Life,
-	}, nil
+	args = []any{row.ID, name(string(row.Kind)), name(row.Queue), blob(row.Payload), headers, row.Retries}
+	if row.UniqueKey == "" && row.NotBefore.IsZero() && row.ExpiresAt.IsZero() {
+		return insertDueRowSQL, append(args, row.Life), nil
+	}
+	return insertRowSQL, append(args, nameOrNull(row.UniqueKey), timeOrNull(row.NotBefore), timeOrNull(row.ExpiresAt), row.Life), nil
 }
 
 func recorded(row jobs.Row, tag pgconn.CommandTag) error {
