@@ -159,10 +159,28 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 			for _, test := range group.tests {
 				t.Run(test.name, func(t *testing.T) {
 					t.Parallel()
-					test.run(suite[Tx]{TB: t, Harness: open(t)})
+					s := suite[Tx]{TB: t, Harness: open(t)}
+					test.run(s)
+					s.soundOutbox()
 				})
 			}
 		})
+	}
+}
+
+// soundOutbox asks for what every row of the outbox is, whatever was done: not every database holds it to that itself.
+func (s suite[Tx]) soundOutbox() {
+	s.Helper()
+	for _, rule := range []string{
+		"retries >= 0 AND attempts >= 1 AND failures >= 0",
+		"kind <> '' AND coalesce(unique_key, 'none') <> ''",
+		"state IN ('queued', 'claimed', 'enqueued', 'done', 'refused', 'dead', 'expired')",
+		"(state = 'claimed') = (lease_token IS NOT NULL)",
+		"(state = 'claimed') = (lease_until IS NOT NULL)",
+		"(state IN ('queued', 'claimed', 'enqueued')) = (ended_at IS NULL)",
+		"(unique_key IS NULL OR ended_at IS NULL)",
+	} {
+		equal(s, "rows that break the rule "+rule, "0", s.scalar("SELECT count(*) FROM outbox WHERE NOT ("+rule+")"))
 	}
 }
 
