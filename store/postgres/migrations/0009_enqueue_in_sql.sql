@@ -81,7 +81,7 @@ BEGIN
     INSERT INTO @schema@.outbox (id, kind, queue, payload, headers, retries, unique_key, not_before, next_at, expires_at)
     VALUES (id, policy.kind, policy.queue, payload, '[]', policy.retries, key, due, greatest(asked, due - interval '1 minute'),
             due + policy.life)
-    ON CONFLICT (unique_key) DO NOTHING;
+    ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'unique_violation',
             MESSAGE = format('sealq_enqueue: an unfinished job of the kind %s with this unique key exists', quote_literal(policy.kind));

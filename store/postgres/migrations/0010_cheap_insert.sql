@@ -19,16 +19,3 @@ END $migration$;
 
 ALTER TABLE outbox DROP CONSTRAINT outbox_unique_key_key;
 CREATE UNIQUE INDEX outbox_unique_key_key ON outbox (unique_key) WHERE unique_key IS NOT NULL;
-
--- PostgreSQL infers a partial index only from a statement that repeats its condition. The function keeps its owner and grants.
-DO $migration$
-DECLARE
-    made constant regprocedure := 'sealq_enqueue(text, jsonb, interval, text)';
-    old  constant text := pg_get_functiondef(made);
-    new  constant text := replace(old, 'ON CONFLICT (unique_key) DO NOTHING', 'ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING');
-BEGIN
-    IF new = old THEN
-        RAISE EXCEPTION 'sealq_enqueue is not what the migration before this one made';
-    END IF;
-    EXECUTE new;
-END $migration$;
