@@ -67,7 +67,7 @@ func deployment(ctx context.Context) (*sqlite.DB, *signing.Keys, func()) {
 	must(signing.NewFile(filepath.Join(folder, "keys.json")).Create(ring))
 	keys, err := signing.Open(ctx, "file:"+filepath.Join(folder, "keys.json"), "example")
 	must(err)
-	return db, keys, func() {
+	return db, keys, func() { //nolint:contextcheck // what is closed waits for nobody
 		keys.Close()
 		must(errors.Join(db.Close(), os.RemoveAll(folder)))
 	}

@@ -145,6 +145,11 @@ func TestAReleasedTaskHasItsEffectOnceThoughItsBytesAreReplayed(t *testing.T) {
 					before := duplicates.Load()
 					m.put(t, s.redis, jobs.QueueMaintenance)
 					eventually(t, "the replay of "+m.id+" is found done", func() bool { return duplicates.Load() > before })
+					eventually(t, "it has left Redis", func() bool { // else its end would take the next one with it
+						n, err := s.redis.Exists(t.Context(), "asynq:{maintenance}:t:"+m.id).Result()
+						check(t, err)
+						return n == 0
+					})
 				}
 				eventually(t, "the row of the release ends", func() bool {
 					unfinished, _, err := s.db.OutboxDepth(t.Context())
