@@ -1,104 +1,139 @@
 package outbox_test
 
 import (
-	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"slices"
-	"sync"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/sealq/sealq/bench/internal/rounds"
 	"github.com/sealq/sealq/internal/testservers"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/store/postgres"
 )
 
 const (
-	clients  = 32
-	rounds   = 5
-	perRound = 3 * time.Second
+	clients = 32
+	perRun  = 3000 // transactions; there are two runs a round, 3 s together on two slow cores
 )
 
-// BenchmarkOutboxTable prints what recording a job costs an application's commit rate: medians of rounds in which the ways
-// take turns. Each round is compared with its own round of the application alone.
+// BenchmarkOutboxTable prints what recording a job costs an application's commit rate.
 func BenchmarkOutboxTable(b *testing.B) {
-	server := testservers.PostgresServer(b, "fsync=on", "full_page_writes=on")
+	server := testservers.PostgresServer(b, "fsync=on", "full_page_writes=on",
+		"max_wal_size=8GB", "checkpoint_timeout=1h") // no checkpoint falls into one round and not into another
+	db, pool := openDatabase(b, server.URL())
 	for _, link := range []struct {
 		name  string
 		delay time.Duration
 	}{{"loopback", 0}, {"1 ms away", time.Millisecond}} {
-		b.Run(link.name, func(b *testing.B) {
-			app := openApp(b, server.URL(), link.delay)
-			for b.Loop() {
-				app.table(b, link.name)
-			}
-		})
+		for _, t := range transactions() {
+			b.Run(link.name+"/"+t.name, func(b *testing.B) {
+				a := &app{db: db, pool: openPool(b, pool.Config(), link.delay), own: t}
+				for b.Loop() {
+					a.table(b, link.name)
+				}
+			})
+		}
 	}
+}
+
+// app is an application with its own pool on the database of an outbox.
+type app struct {
+	db   *postgres.DB
+	pool *pgxpool.Pool
+	own  transaction
 }
 
 func (a *app) table(b *testing.B, link string) {
 	b.Helper()
-	ways := a.ways()
-	rates, ratios := make([][]float64, len(ways)), make([][]float64, len(ways))
-	for range rounds {
-		round := make([]float64, len(ways))
-		for i, w := range ways {
-			round[i] = a.rate(b, w)
-			rates[i] = append(rates[i], round[i])
-			ratios[i] = append(ratios[i], round[i]/round[0])
-		}
+	table := rounds.Table{
+		Title: fmt.Sprintf("%s, %s, %d clients, 256 B, fsync of 8 KiB %v, %s", a.own.name, link, clients, syncTime(b), a.settings(b)),
+		N:     perRun,
+		CPU:   []rounds.Meter{rounds.OwnCPU(), a.serverCPU(b)},
 	}
-	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "\n%s, %d clients, 256 B, %s\tcommits/s\t× app alone (medians of %d)\n", link, clients, a.settings(b), rounds)
-	for i, w := range ways {
-		fmt.Fprintf(t, "%s\t%.0f\t%.2f\n", w.name, median(rates[i]), median(ratios[i]))
+	for _, w := range a.ways() {
+		table.Ways = append(table.Ways, rounds.Way{Name: w.name, Run: func(n int, t *rounds.Timer) error { return a.run(b, w, n, t) }})
 	}
-	if err := t.Flush(); err != nil {
-		b.Fatal(err)
-	}
+	table.Print(b)
 }
 
-func median(of []float64) float64 {
-	slices.SortFunc(of, cmp.Compare)
-	return of[len(of)/2]
-}
-
-// rate is how many transactions a second commit. Every round begins with empty tables and a checkpoint behind it.
-func (a *app) rate(b *testing.B, w way) float64 {
+// run commits n transactions. What grows is empty at the beginning of every run, whereupon each session has to learn anew what
+// the tables are and to plan its statements: that is done before time is taken.
+func (a *app) run(b *testing.B, w way, n int, t *rounds.Timer) error {
 	b.Helper()
-	for _, statement := range []string{`TRUNCATE customers, outbox`, `CHECKPOINT`} {
-		if _, err := a.pool.Exec(b.Context(), statement); err != nil {
-			b.Fatal(err)
+	if _, err := a.pool.Exec(b.Context(), `TRUNCATE outbox, `+a.own.grown); err != nil {
+		return err
+	}
+	conns := connectAll(b, a.pool)
+	defer func() {
+		for _, conn := range conns {
+			conn.Release()
 		}
-	}
-	var commits atomic.Int64
-	var g sync.WaitGroup
-	errs := make(chan error, clients)
-	began := time.Now()
-	for client := range clients {
-		g.Go(func() {
-			for n := 0; time.Since(began) < perRound; n++ {
-				customer := fmt.Sprintf("%d.%d@example.com", client, n)
-				if err := pgx.BeginFunc(b.Context(), a.pool, func(tx pgx.Tx) error { return w.do(b.Context(), tx, customer) }); err != nil {
-					errs <- err
-					return
+	}()
+	var next atomic.Int64
+	commit := func(upTo int) error {
+		g, ctx := errgroup.WithContext(b.Context())
+		for _, conn := range conns {
+			g.Go(func() error {
+				for i := next.Add(1); i <= int64(upTo); i = next.Add(1) {
+					own := a.own.statements(strconv.FormatInt(i, 10))
+					if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return w.do(ctx, tx, own) }); err != nil {
+						return err
+					}
 				}
-				commits.Add(1)
+				return nil
+			})
+		}
+		return g.Wait()
+	}
+	const first = 20 * clients
+	if err := commit(first); err != nil {
+		return err
+	}
+	next.Store(first)
+	t.Start()
+	defer t.Stop()
+	return commit(first + n)
+}
+
+// serverCPU is what the sessions of the pool have used, as Linux counts it. Elsewhere it is 0.
+func (a *app) serverCPU(b *testing.B) rounds.Meter {
+	b.Helper()
+	var files []string
+	for _, conn := range connectAll(b, a.pool) {
+		files = append(files, fmt.Sprintf("/proc/%d/schedstat", conn.Conn().PgConn().PID()))
+		conn.Release()
+	}
+	return rounds.Meter{Name: "PostgreSQL's", Read: func() (all time.Duration, _ error) {
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				return 0, nil
 			}
-		})
-	}
-	g.Wait()
-	close(errs)
-	for err := range errs {
-		b.Fatal(err)
-	}
-	return float64(commits.Load()) / time.Since(began).Seconds()
+			if err != nil {
+				return 0, err
+			}
+			nanoseconds, _, _ := strings.Cut(string(text), " ")
+			used, err := strconv.ParseInt(nanoseconds, 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			all += time.Duration(used)
+		}
+		return all, nil
+	}}
 }
 
 // settings says under which conditions commits are durable.
@@ -113,8 +148,8 @@ func (a *app) settings(b *testing.B) string {
 	return text
 }
 
-// openApp makes the database of an application, with the kind that it enqueues.
-func openApp(b *testing.B, url string, delay time.Duration) *app {
+// openDatabase makes the database of the applications, with the kind that they enqueue.
+func openDatabase(b *testing.B, url string) (*postgres.DB, *pgxpool.Pool) {
 	b.Helper()
 	db, err := postgres.Open(b.Context(), url)
 	if err != nil {
@@ -138,17 +173,85 @@ func openApp(b *testing.B, url string, delay time.Duration) *app {
 	if err := db.GrantEnqueue(b.Context(), config.ConnConfig.User, kind.Kind()); err != nil {
 		b.Fatal(err)
 	}
+	pool := openPool(b, config, 0)
+	if _, err := pool.Exec(b.Context(), tablesSQL); err != nil {
+		b.Fatal(err)
+	}
+	for _, statement := range []string{`VACUUM ANALYZE`, `CHECKPOINT`} {
+		if _, err := pool.Exec(b.Context(), statement); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return db, pool
+}
+
+// openPool connects to a server that is so far away: every flush, of which a statement or a batch has one, waits that long.
+func openPool(b *testing.B, config *pgxpool.Config, delay time.Duration) *pgxpool.Pool {
+	b.Helper()
+	config = config.Copy()
 	config.MaxConns, config.MinConns = clients, clients
-	config.ConnConfig.DialFunc = dialer(delay)
+	var plain net.Dialer
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := plain.DialContext(ctx, network, address)
+		if err != nil || delay == 0 {
+			return conn, err
+		}
+		return &distant{Conn: conn, delay: delay}, nil
+	}
 	pool, err := pgxpool.NewWithConfig(b.Context(), config)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(pool.Close)
-	_, err = pool.Exec(b.Context(), `CREATE TABLE IF NOT EXISTS customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-		email text NOT NULL UNIQUE, name text NOT NULL, created_at timestamptz NOT NULL DEFAULT now())`)
+	for _, conn := range connectAll(b, pool) {
+		conn.Release()
+	}
+	return pool
+}
+
+// connectAll takes every connection, so that none is made while time is taken.
+func connectAll(b *testing.B, pool *pgxpool.Pool) []*pgxpool.Conn {
+	b.Helper()
+	all := make([]*pgxpool.Conn, pool.Config().MaxConns)
+	for i := range all {
+		conn, err := pool.Acquire(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		all[i] = conn
+	}
+	return all
+}
+
+type distant struct {
+	net.Conn
+	delay time.Duration
+}
+
+func (d *distant) Write(p []byte) (int, error) {
+	<-time.After(d.delay)
+	return d.Conn.Write(p)
+}
+
+// syncTime is how long the disk takes for what a commit alone would wait for.
+func syncTime(b *testing.B) time.Duration {
+	b.Helper()
+	f, err := os.CreateTemp(b.TempDir(), "")
 	if err != nil {
 		b.Fatal(err)
 	}
-	return &app{db: db, pool: pool}
+	defer func() { _ = f.Close() }()
+	var took []time.Duration
+	for range 200 {
+		began := time.Now()
+		if _, err := f.WriteAt(make([]byte, 8192), 0); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	return took[len(took)/2].Round(10 * time.Microsecond)
 }
