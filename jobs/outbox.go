@@ -168,6 +168,9 @@ type Effect struct {
 	Kind Kind
 	ID   string
 	Keep time.Duration
+	// Direct says that the job came without an outbox: no row is looked for. Zero: the row of that ID, if there is one, is done
+	// with the effect.
+	Direct bool
 }
 
 // Due is one due time of a schedule, to be turned into a tick.

@@ -20,8 +20,9 @@ import (
 type countingLedger struct {
 	ledger
 
-	asked atomic.Int32
-	away  atomic.Bool
+	asked  atomic.Int32
+	away   atomic.Bool
+	direct atomic.Bool // the last effect that was entered
 }
 
 var errAway = errors.New("the database is away")
@@ -30,6 +31,7 @@ func (l *countingLedger) Once(ctx context.Context, e jobs.Effect, fn func(contex
 	if l.away.Load() {
 		return false, errAway
 	}
+	l.direct.Store(e.Direct)
 	return l.ledger.Once(ctx, e, fn)
 }
 
@@ -64,6 +66,9 @@ func TestTheLedgersEntryDecidesWithoutAQuestionBefore(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"tx of " + claimed.ID}, effects.all()); diff != "" {
 		t.Errorf("effects (-want +got):\n%s", diff)
+	}
+	if book.direct.Load() {
+		t.Error("a row's job passes for a direct one: its row would not be completed")
 	}
 	if n := book.asked.Load(); n != 0 {
 		t.Errorf("the ledger was asked %d times", n)
@@ -129,6 +134,9 @@ func TestALedgerThatIsAwayUsesUpNoTry(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the job is done", func() bool { return !r.exists(t, "default", receipt.ID) })
+	if !book.direct.Load() {
+		t.Error("a direct job passes for a row's")
+	}
 	if diff := cmp.Diff([]string{"passed"}, outcomes.all()); diff != "" {
 		t.Errorf("verdicts (-want +got):\n%s", diff)
 	}

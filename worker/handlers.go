@@ -134,7 +134,8 @@ func decode[A any](ctx context.Context, d jobs.Def[A], t *delivery) (Job[A], err
 	retried, _ := asynq.GetRetryCount(ctx)
 	return Job[A]{
 		Args: args, ID: claims.ID, Queue: claims.Queue, Try: max(retried, 0) + 1, IssuedAt: claims.IssuedAt, ExpiresAt: claims.Expires,
-		effect: jobs.Effect{Kind: d.Kind(), ID: jobs.EffectOf(claims), Keep: t.keep},
+		// An outbox row's task is named after the row and the attempt, never as the row alone.
+		effect: jobs.Effect{Kind: d.Kind(), ID: jobs.EffectOf(claims), Keep: t.keep, Direct: jobs.EffectOf(claims) == claims.ID},
 	}, nil
 }
 

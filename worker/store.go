@@ -10,8 +10,9 @@ import (
 // Ledger lets an effect happen once. Drivers implement it: store/postgres for pgx.Tx, store/sqlite for *sql.Tx.
 type Ledger[Tx any] interface {
 	// Once runs fn in a transaction whose first statement enters the effect, and commits both together with the
-	// outbox row that the effect names (state done), if there is one. Where the effect was entered before, or that row is
-	// done already, fn is not called, the row is completed all the same, and done is true. An error of fn rolls
+	// outbox row that the effect names (state done), if there is one and the effect is not Direct. Where the effect was
+	// entered before, fn is not called, the row is completed all the same, and done is true. So it is where that row is done
+	// already, though no ledger has its effect: then what fn did, if it was called, is rolled back. An error of fn rolls
 	// everything back and is returned as it is.
 	Once(ctx context.Context, e jobs.Effect, fn func(ctx context.Context, tx Tx) error) (done bool, err error)
 }

@@ -48,8 +48,12 @@ CREATE TABLE recorded (id uuid PRIMARY KEY, payload bytea NOT NULL, state text N
 CREATE INDEX recorded_open ON recorded (id) WHERE state <> 'done';`
 
 const (
-	effectSQL   = `INSERT INTO effects (user_id, note) VALUES ($1, $2)`
-	keySQL      = `INSERT INTO processed (id) VALUES ($1) ON CONFLICT DO NOTHING`
+	effectSQL = `INSERT INTO effects (user_id, note) VALUES ($1, $2)`
+	keySQL    = `INSERT INTO processed (id) VALUES ($1) ON CONFLICT DO NOTHING`
+	// The same on sealq's tables, statement by statement, as its ledger does it.
+	ledgerSQL = `INSERT INTO ledger (kind, effect_id, keep_until) VALUES ('` + kind + `', $1, statement_timestamp() + interval '721 hours') ON CONFLICT DO NOTHING`
+	rowSQL    = `UPDATE outbox SET state = 'done', unique_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = statement_timestamp()
+		WHERE id = $1::text::uuid AND kind = '` + kind + `' AND state <> 'done'`
 	completeSQL = `UPDATE recorded SET state = 'done', ended_at = now() WHERE id = $1 AND state <> 'done'`
 )
 
@@ -60,13 +64,14 @@ func BenchmarkLedgerTable(b *testing.B) {
 		Title: fmt.Sprintf("jobs with a transaction, 256 B, %d slots, %d connections", slots, connections),
 		N:     perRun,
 		Turns: 4,
-		CPU:   []rounds.Meter{rounds.OwnCPU(), rounds.RedisCPU(b.Context(), f.redis)},
+		CPU:   []rounds.Meter{rounds.OwnCPU(), rounds.RedisCPU(b.Context(), f.redis), rounds.PostgresCPU(b.Context(), f.pool)},
 		Ways: []rounds.Way{
-			{Name: "by hand: key, effect", Run: f.way(f.plainTasks, f.plain(true, false))},
-			{Name: "by hand: effect alone", Run: f.way(f.plainTasks, f.plain(false, false))},
+			{Name: "by hand: key, effect", Run: f.way(f.plainTasks, f.plain(keySQL, ""))},
+			{Name: "by hand: effect alone", Run: f.way(f.plainTasks, f.plain("", ""))},
 			{Name: "sealq: ledger, effect", Run: f.way(f.directTasks, f.sealq)},
-			{Name: "by hand: key, effect, job's row done", Run: f.way(f.recordedTasks, f.plain(true, true))},
+			{Name: "by hand, sealq's tables: ledger, effect, row done", Run: f.way(f.plainOutboxTasks, f.plain(ledgerSQL, rowSQL))},
 			{Name: "sealq: ledger, effect, outbox row done", Run: f.way(f.outboxTasks, f.sealq), Against: 3},
+			{Name: "by hand, leaner tables: key, effect, row done", Run: f.way(f.recordedTasks, f.plain(keySQL, completeSQL)), Against: 3},
 		},
 	}
 	for b.Loop() {
@@ -190,7 +195,7 @@ func (f *fixture) check(ctx context.Context, n int) error {
 }
 
 // plain is an app's own handler. With a key a job that comes twice does nothing twice; with a row it has recorded the job.
-func (f *fixture) plain(key, row bool) func(ran func()) (asynq.Handler, asynq.Config, error) {
+func (f *fixture) plain(key, row string) func(ran func()) (asynq.Handler, asynq.Config, error) {
 	return func(ran func()) (asynq.Handler, asynq.Config, error) {
 		mux := asynq.NewServeMux()
 		mux.HandleFunc(kind, func(ctx context.Context, task *asynq.Task) error {
@@ -200,16 +205,16 @@ func (f *fixture) plain(key, row bool) func(ran func()) (asynq.Handler, asynq.Co
 			}
 			id, _ := asynq.GetTaskID(ctx)
 			err := pgx.BeginFunc(ctx, f.pool, func(tx pgx.Tx) error {
-				if key {
-					if tag, err := tx.Exec(ctx, keySQL, id); err != nil || tag.RowsAffected() == 0 {
+				if key != "" {
+					if tag, err := tx.Exec(ctx, key, id); err != nil || tag.RowsAffected() == 0 {
 						return err
 					}
 				}
 				if _, err := tx.Exec(ctx, effectSQL, a.UserID, a.Note); err != nil {
 					return err
 				}
-				if row {
-					if _, err := tx.Exec(ctx, completeSQL, id); err != nil {
+				if row != "" {
+					if _, err := tx.Exec(ctx, row, id); err != nil {
 						return err
 					}
 				}
@@ -283,6 +288,15 @@ func (f *fixture) directTasks(ctx context.Context, n int) error {
 
 // outboxTasks are recorded, claimed, signed, enqueued and marked, as the relay does.
 func (f *fixture) outboxTasks(ctx context.Context, n int) error {
+	return f.outbox(ctx, n, func(r jobs.ClaimedRow) error { _, err := f.enqueuer.EnqueueRow(ctx, r, f.def); return err })
+}
+
+// plainOutboxTasks have a row of the outbox, and are enqueued by hand.
+func (f *fixture) plainOutboxTasks(ctx context.Context, n int) error {
+	return f.outbox(ctx, n, func(r jobs.ClaimedRow) error { return f.enqueuePlain(r.ID) })
+}
+
+func (f *fixture) outbox(ctx context.Context, n int, enqueue func(jobs.ClaimedRow) error) error {
 	err := f.db.InTx(ctx, func(tx pgx.Tx) error {
 		for range n {
 			if _, err := f.db.EnqueueTx(ctx, tx, f.def.With(note)); err != nil {
@@ -298,7 +312,7 @@ func (f *fixture) outboxTasks(ctx context.Context, n int) error {
 	if err != nil || len(rows) != n {
 		return fmt.Errorf("claim %d of %d rows: %w", len(rows), n, err)
 	}
-	if err := together(n, func(i int) error { _, err := f.enqueuer.EnqueueRow(ctx, rows[i], f.def); return err }); err != nil {
+	if err := together(n, func(i int) error { return enqueue(rows[i]) }); err != nil {
 		return err
 	}
 	return f.db.RowsEnqueued(ctx, rows)

@@ -61,20 +61,38 @@ func ledgerTests[Tx any]() []test[Tx] {
 			}
 		}},
 		{"the effect of a row that is done does not happen, though no ledger has it, and that of any other state does", func(s suite[Tx]) {
-			for _, state := range append([]jobs.RowState{jobs.RowQueued, jobs.RowClaimed, jobs.RowEnqueued}, ends()...) {
-				row, ran := s.in(state), false
-				done, err := s.DB.Once(s.Context(), effect(row.ID), func(context.Context, Tx) error { ran = true; return nil })
+			states := append(ends(), jobs.RowEnqueued, jobs.RowClaimed, jobs.RowQueued)
+			var rows []jobs.ClaimedRow
+			for _, state := range states {
+				rows = append(rows, s.in(state))
+			}
+			recorded := len(rows)
+			for i, state := range states {
+				done, err := s.once(s.Context(), effect(rows[i].ID))
 				must(s, err)
 				equal(s, "done before, of a row that is "+string(state), state == jobs.RowDone, done)
-				equal(s, "run, of a row that is "+string(state), state != jobs.RowDone, ran)
-				s.wantState(row.ID, jobs.RowDone)
+				if !done {
+					recorded++ // by the effect
+				}
+				s.wantRows(recorded)
+				s.wantState(rows[i].ID, jobs.RowDone)
 			}
-			row, ran := s.in(jobs.RowDone), false
-			other := effect(row.ID)
-			other.Kind = "test:other"
-			_, err := s.DB.Once(s.Context(), other, func(context.Context, Tx) error { ran = true; return nil })
+		}},
+		{"a direct job's effect happens once too, and leaves alone a row that has its ID", func(s suite[Tx]) {
+			row := s.enqueued(note())
+			direct := effect(row.ID)
+			direct.Direct = true
+			for _, want := range []bool{false, true} {
+				done, err := s.once(s.Context(), direct)
+				must(s, err)
+				equal(s, "done before", want, done)
+				s.wantState(row.ID, jobs.RowEnqueued)
+			}
+			done, err := s.once(s.Context(), effect(row.ID)) // the row's own task ends as done
 			must(s, err)
-			equal(s, "run, under another kind", true, ran)
+			equal(s, "done before", true, done)
+			s.wantState(row.ID, jobs.RowDone)
+			s.wantRows(2)
 		}},
 		{"an effect is another one under another kind, and completes no row of that", func(s suite[Tx]) {
 			row := s.enqueued(note())
