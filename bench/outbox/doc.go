@@ -6,7 +6,7 @@
 //   - A sign-up as an application does it that keeps its users itself: a query and two inserts.
 //   - One INSERT is the least that a transaction can be, and so the worst case: whatever is added to it is as large as itself.
 //
-// Clients and server share the machine, as they seldom do elsewhere: with few cores it is not the disk that bounds the rate but
-// the CPU, of which clients and server use as much as each other, so that every statement costs, also the one that does nothing.
-// The columns of CPU time say what a job costs whatever the machine; "1 ms away" is a network between the two.
+// Clients and server share the machine, as they seldom do elsewhere, and every statement costs both of them CPU time, also the one
+// that does nothing. The columns of CPU time say what a job costs with less noise than the rates do; "1 ms away" is a network
+// between the two.
 package outbox

@@ -1,7 +1,7 @@
 -- An application waits for its insert of a row, and PostgreSQL reads a table's CHECK constraints anew for each of its
--- statements: ten of them were a third of what the insert costs the server. They go, and so does the unique index's entry
+-- statements: nine of them were a third of what the insert costs the server. They go, and so does the unique index's entry
 -- for the rows without a key, which is most of them. What they said is held elsewhere:
---   - retries, a kind that is not empty and a key that is not blank: by jobs.Job, whose faults EnqueueTx and EnqueueBatch
+--   - retries and a key that is not empty: by jobs.Job, whose faults EnqueueTx and EnqueueBatch
 --     return, and by sealq_enqueue, which takes retries from job_kinds (whose own CHECKs stay) and refuses blank keys;
 --   - states, a lease in claimed rows alone, an end and no unique key in ended rows: by this package's statements, which are all
 --     that write them. They are in one constant each where they have to agree, and the conformance suite asks for all of it
