@@ -12,8 +12,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/bench/internal/rounds"
+	"github.com/sealq/sealq/bench/internal/slow"
 	"github.com/sealq/sealq/internal/testservers"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/signing"
@@ -28,17 +30,30 @@ type args struct {
 // BenchmarkEnqueueTable prints a table for each number of goroutines that enqueue at once. With one, a call waits for its round
 // trip; with more, client and Redis share the machine's cores and the CPU time of both decides.
 func BenchmarkEnqueueTable(b *testing.B) {
-	for _, goroutines := range []int{1, 16, 64} {
-		b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
+	for _, test := range []struct {
+		goroutines, n int
+		trip          time.Duration // added to the loopback's
+	}{{1, 3_200, 0}, {16, 3_200, 0}, {64, 3_200, 0}, {16, 800, time.Millisecond}} {
+		goroutines := test.goroutines
+		title := fmt.Sprintf("enqueue, 256 B, %d goroutines", goroutines)
+		if test.trip > 0 {
+			title += fmt.Sprintf(", %v away", test.trip)
+		}
+		b.Run(fmt.Sprintf("goroutines=%d,away=%v", goroutines, test.trip), func(b *testing.B) {
 			server := testservers.Redis(b)
-			redis := server.Client(b)
+			options := server.Options(b)
+			if test.trip > 0 {
+				options.Addr = slow.Proxy(b, server.Addr(), test.trip)
+			}
+			client := redis.NewClient(options)
+			b.Cleanup(func() { client.Close() })
 			table := rounds.Table{
-				Title: fmt.Sprintf("enqueue, 256 B, %d goroutines", goroutines),
-				N:     3_200,
+				Title: title,
+				N:     test.n,
 				Turns: 4,
 				CPU:   []rounds.Meter{rounds.OwnCPU(), rounds.RedisCPU(b.Context(), server.Client(b))},
 			}
-			for _, w := range waysToEnqueue(b, asynq.NewClientFromRedisClient(redis)) {
+			for _, w := range waysToEnqueue(b, client) {
 				table.Ways = append(table.Ways, rounds.Way{Name: w.name, Against: w.against, Run: func(n int, t *rounds.Timer) error {
 					server.Flush(b)
 					t.Start()
@@ -59,7 +74,18 @@ type way struct {
 	enqueue func(ctx context.Context) error
 }
 
-func waysToEnqueue(b *testing.B, client *asynq.Client) []way {
+// waysToEnqueue are those of an app's own asynq client, and then those of jobs.NewAsynqClient.
+func waysToEnqueue(b *testing.B, r redis.UniversalClient) []way {
+	b.Helper()
+	ways := waysWith(b, asynq.NewClientFromRedisClient(r))
+	for _, w := range waysWith(b, jobs.NewAsynqClient(r))[:4] {
+		w.name += "; trips shared"
+		ways = append(ways, w)
+	}
+	return ways
+}
+
+func waysWith(b *testing.B, client *asynq.Client) []way {
 	b.Helper()
 	keys := newKeys(b)
 	enqueuer, err := jobs.NewEnqueuer(client, keys, jobs.Config{})

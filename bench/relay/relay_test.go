@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealq/sealq/bench/internal/slow"
 	"github.com/sealq/sealq/internal/testservers"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/relay"
@@ -100,7 +101,7 @@ func round(b *testing.B, w way, server *testservers.RedisServer, keys *signing.K
 	b.Helper()
 	options := server.Options(b)
 	if trip > 0 {
-		options.Addr = slow(b, options.Addr, trip)
+		options.Addr = slow.Proxy(b, options.Addr, trip)
 	}
 	client := redis.NewClient(options)
 	defer func() { _ = client.Close() }()
@@ -144,7 +145,7 @@ func filled(b *testing.B, j jobs.Job, trip time.Duration) *postgres.DB {
 	check(b, db.Close())
 	u, err := url.Parse(at)
 	check(b, err)
-	u.Host = slow(b, u.Host, trip)
+	u.Host = slow.Proxy(b, u.Host, trip)
 	return open(b, u.String())
 }
 

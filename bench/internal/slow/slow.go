@@ -1,4 +1,5 @@
-package relay_test
+// Package slow puts a round trip between a benchmark and a server on the same machine.
+package slow
 
 import (
 	"net"
@@ -7,8 +8,8 @@ import (
 	"time"
 )
 
-// slow is the address of a proxy that holds every byte for half of trip, in each direction.
-func slow(b *testing.B, addr string, trip time.Duration) string {
+// Proxy is the address of a proxy that holds every byte for half of trip, in each direction.
+func Proxy(b *testing.B, addr string, trip time.Duration) string {
 	b.Helper()
 	var lc net.ListenConfig
 	l, err := lc.Listen(b.Context(), "tcp", "127.0.0.1:0")
@@ -48,7 +49,7 @@ func pass(from, to net.Conn, delay time.Duration) {
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		for p := range under {
-			<-time.After(time.Until(p.due))
+			<-time.After(time.Until(p.due)) //nolint:forbidigo // a benchmark is about real time
 			_, _ = to.Write(p.bytes) // where it fails, reading ends too
 		}
 		_ = to.Close()
@@ -57,7 +58,7 @@ func pass(from, to net.Conn, delay time.Duration) {
 		buf := make([]byte, 64<<10)
 		n, err := from.Read(buf)
 		if n > 0 {
-			under <- piece{buf[:n], time.Now().Add(delay)}
+			under <- piece{buf[:n], time.Now().Add(delay)} //nolint:forbidigo // as above
 		}
 		if err != nil {
 			break
