@@ -50,7 +50,7 @@ func pass(from, to net.Conn, delay time.Duration) {
 	writing.Go(func() {
 		for p := range under {
 			<-time.After(time.Until(p.due)) //nolint:forbidigo // a benchmark is about real time
-			_, _ = to.Write(p.bytes) // where it fails, reading ends too
+			_, _ = to.Write(p.bytes)        // where it fails, reading ends too
 		}
 		_ = to.Close()
 	})
