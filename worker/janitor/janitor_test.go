@@ -3,6 +3,7 @@ package janitor_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -181,12 +182,17 @@ func TestKeysOfTheWrongTypeAreDeleted(t *testing.T) {
 	} {
 		keys = append(keys, key(name))
 	}
-	for squatted, put := range map[string]func(ctx context.Context, r *room, key string) error{
-		"by a text": func(ctx context.Context, r *room, key string) error {
-			return r.redis.Set(ctx, key, "squatted", 0).Err()
-		},
+	squats := map[string]func(ctx context.Context, r *room, key string) error{
 		"by a hash": func(ctx context.Context, r *room, key string) error { return r.redis.HSet(ctx, key, "a", "b").Err() },
+	}
+	for _, text := range []string{
+		"squatted", "", "1.5", "0x10", "1e3", " 7", "7\n", "inf", "nan", "007", "-1", "9223372036854775807", "99999999999999999999",
 	} {
+		squats[fmt.Sprintf("by the text %q", text)] = func(ctx context.Context, r *room, key string) error {
+			return r.redis.Set(ctx, key, text, 0).Err()
+		}
+	}
+	for squatted, put := range squats {
 		t.Run(squatted, func(t *testing.T) {
 			t.Parallel()
 			inBoth(t, func(r *room) {

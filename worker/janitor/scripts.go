@@ -5,14 +5,22 @@ import "github.com/redis/go-redis/v9"
 // The scripts know asynq v0.26.0's keys. Like asynq's own they make task keys of a prefix, which lies in the same slot of a
 // Cluster as the queue's other keys. Lists are read from their tail, where tasks are fetched.
 
-// dropWrongTypesLua deletes those of KEYS that are there and not of the type in ARGV. "count" is a string that holds a number.
+// dropWrongTypesLua deletes those of KEYS that are there and not of the type in ARGV. "count" is a string that INCR accepts: Lua's
+// tonumber takes more for a number. What asynq counts never needs more digits than 18, so there is always room for one more.
 const dropWrongTypesLua = `
 local dropped = 0
 for i, key in ipairs(KEYS) do
 	local is, want = redis.call('TYPE', key).ok, ARGV[i]
 	if want == 'count' then
 		want = 'string'
-		if is == 'string' and (redis.call('STRLEN', key) > 20 or not tonumber(redis.call('GET', key))) then is = 'no number' end
+		if is == 'string' then
+			if redis.call('STRLEN', key) > 18 then
+				is = 'no number'
+			else
+				local v = redis.call('GET', key)
+				if v ~= '0' and not string.match(v, '^[1-9]%d*$') then is = 'no number' end
+			end
+		end
 	end
 	if is ~= 'none' and is ~= want then
 		redis.call('UNLINK', key)
