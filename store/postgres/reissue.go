@@ -52,11 +52,13 @@ func scanRowInfo(row pgx.CollectableRow) (jobs.RowInfo, error) {
 	return r, err //nolint:wrapcheck // RowInfo wraps it
 }
 
-// The ledger is asked for an effect that committed without its row, which no driver does. What commits while this waits for
-// the row has changed its state, which is read after the wait.
+// What commits while this waits for the row has changed its state, which is read after the wait.
 const lockForReissueSQL = `
-SELECT state, attempts, expires_at <= statement_timestamp(), EXISTS (SELECT FROM ledger WHERE kind = $2 AND effect_id = $1::uuid::text)
-FROM outbox WHERE id = $1::uuid AND kind = $2 FOR UPDATE`
+SELECT state, attempts, expires_at <= statement_timestamp() FROM outbox WHERE id = $1::uuid AND kind = $2 FOR UPDATE`
+
+// A release enters the effect and leaves the row's state as it is. So the ledger is asked when the row is locked, in a statement
+// of its own: one that waited would answer with what had been committed when it began.
+const effectEnteredSQL = `SELECT EXISTS (SELECT FROM ledger WHERE kind = $2 AND effect_id = $1::uuid::text)`
 
 // A row that ended has all of its tries again. It is due at once, or a minute before its job may run, as when it was recorded.
 const reissueRowSQL = `
@@ -71,7 +73,10 @@ func (db *DB) ReissueRow(ctx context.Context, r jobs.RowRef, e audit.Entry) erro
 		var state jobs.RowState
 		var attempt int
 		var over, entered bool
-		if err := tx.QueryRow(ctx, lockForReissueSQL, uuidOf(r.ID), name(string(r.Kind))).Scan(&state, &attempt, &over, &entered); err != nil {
+		if err := tx.QueryRow(ctx, lockForReissueSQL, uuidOf(r.ID), name(string(r.Kind))).Scan(&state, &attempt, &over); err != nil {
+			return err //nolint:wrapcheck // wrapped below
+		}
+		if err := tx.QueryRow(ctx, effectEnteredSQL, uuidOf(r.ID), name(string(r.Kind))).Scan(&entered); err != nil {
 			return err //nolint:wrapcheck // wrapped below
 		}
 		switch {
