@@ -82,13 +82,12 @@ func link(ctx context.Context, tx pgx.Tx, limit int) (int, error) {
 	if err != nil {
 		return 0, err //nolint:wrapcheck // likewise
 	}
-	ids, positions, hashes := make([]int64, len(entries)), make([]int64, len(entries)), make([][]byte, len(entries))
-	for i, e := range entries {
+	var batch pgx.Batch // one statement each, because the table takes places in their order alone
+	for _, e := range entries {
 		head = head.Next(e.ID, e.Entry)
-		ids[i], positions[i], hashes[i] = e.ID, head.Position, slices.Clone(head.Hash[:])
+		batch.Queue(`UPDATE audit_log SET position = $2, hash = $3 WHERE id = $1`, e.ID, head.Position, slices.Clone(head.Hash[:]))
 	}
-	_, err = tx.Exec(ctx, `UPDATE audit_log a SET position = l.position, hash = l.hash
-		FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) AS l (id, position, hash) WHERE a.id = l.id`, ids, positions, hashes)
+	err = tx.SendBatch(ctx, &batch).Close()
 	return len(entries), err
 }
 

@@ -18,6 +18,22 @@ func TestTheAuditLogIsNotTruncated(t *testing.T) {
 	}
 }
 
+// An entry of such a time could not be read, nor any after it linked.
+func TestAnEntryOfNoTimeIsRefusedAndLinkingGoesOn(t *testing.T) {
+	t.Parallel()
+	db, raw := open(t)
+	for _, at := range []string{"infinity", "-infinity"} {
+		_, err := raw.Exec(t.Context(), "INSERT INTO audit_log (at, actor, action, subject, detail) VALUES ($1::text::timestamptz, 'a', 'b', 'c', '{}')", at)
+		if err == nil || !strings.Contains(err.Error(), "audit_log_at_check") {
+			t.Errorf("%s: want it refused by the check of its time, got %v", at, err)
+		}
+	}
+	commit(t, db, func(tx pgx.Tx) error { return db.AppendAudit(t.Context(), tx, audit.Entry{Actor: "a", Action: "b"}) })
+	if n, err := db.ChainAudit(t.Context(), 10); err != nil || n != 1 {
+		t.Errorf("want 1 linked, got %d, %v", n, err)
+	}
+}
+
 // Whoever appends waits for nobody, and is linked when he has committed: after others that began later.
 func TestAnOpenTransactionHoldsUpNeitherWritersNorTheLinker(t *testing.T) {
 	t.Parallel()

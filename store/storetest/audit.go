@@ -167,6 +167,8 @@ func auditHarmTests[Tx any]() []test[Tx] {
 				"UPDATE audit_log SET position = NULL, hash = NULL WHERE action = 'a'",
 				"UPDATE audit_log SET position = position + 10 WHERE action = 'b'",
 				"UPDATE audit_log SET action = 'x', position = 3, hash = (SELECT hash FROM audit_log WHERE position = 2) WHERE action = 'c'",
+				"UPDATE audit_log SET position = 4, hash = (SELECT hash FROM audit_log WHERE position = 2) WHERE action = 'c'", // a hole before it
+				"UPDATE audit_log SET position = 9223372036854775807, hash = (SELECT hash FROM audit_log WHERE position = 2) WHERE action = 'c'",
 				"DELETE FROM audit_log WHERE action = 'a'",
 				"DELETE FROM audit_log WHERE action = 'c'",
 				"DELETE FROM audit_log",

@@ -3,7 +3,7 @@
 
 CREATE TABLE audit_log (
     id       bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at       timestamptz NOT NULL DEFAULT statement_timestamp(),
+    at       timestamptz NOT NULL DEFAULT statement_timestamp() CHECK (isfinite(at)),
     actor    text        NOT NULL CHECK (actor <> ''),
     action   text        NOT NULL CHECK (action <> ''),
     subject  text        NOT NULL,
@@ -22,7 +22,8 @@ BEGIN
     IF TG_OP = 'INSERT' AND NEW.position IS NULL THEN
         RETURN NEW;
     END IF;
-    IF TG_OP = 'UPDATE' AND OLD.position IS NULL AND NEW.position IS NOT NULL
+    -- Places are given one after another: the linker goes on from the highest, and a chain has no holes.
+    IF TG_OP = 'UPDATE' AND OLD.position IS NULL AND NEW.position = 1 + coalesce((SELECT max(position) FROM audit_log), 0)
         AND (NEW.id, NEW.at, NEW.actor, NEW.action, NEW.subject, NEW.detail) IS NOT DISTINCT FROM (OLD.id, OLD.at, OLD.actor, OLD.action, OLD.subject, OLD.detail) THEN
         RETURN NEW;
     END IF;

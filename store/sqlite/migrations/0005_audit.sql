@@ -25,9 +25,8 @@ BEGIN
 END;
 
 CREATE TRIGGER audit_log_updated BEFORE UPDATE ON audit_log
-WHEN OLD.position IS NOT NULL OR NEW.position IS NULL
+WHEN OLD.position IS NOT NULL OR NEW.position IS NOT 1 + coalesce((SELECT max(position) FROM audit_log), 0) -- one after another
     OR (NEW.id, NEW.at, NEW.actor, NEW.action, NEW.subject, NEW.detail) IS NOT (OLD.id, OLD.at, OLD.actor, OLD.action, OLD.subject, OLD.detail)
-    OR EXISTS (SELECT 1 FROM audit_log WHERE position = NEW.position)
 BEGIN
     SELECT RAISE(ABORT, 'audit_log is append-only: UPDATE is refused');
 END;
