@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func Run(ctx context.Context, db *sqlite.DB, client redis.UniversalClient, keys 
 		return err
 	}
 
-	verify, err := worker.New(keys, worker.Config{Quarantine: db, Effects: db})
+	verify, err := worker.New(keys, worker.Config{Quarantine: db, Effects: db, Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
@@ -86,11 +87,11 @@ func Run(ctx context.Context, db *sqlite.DB, client redis.UniversalClient, keys 
 	}
 	defer srv.Shutdown()
 
-	relaying, err := relay.New(db, catalog, keys, client, relay.Config{})
+	relaying, err := relay.New(db, catalog, keys, client, relay.Config{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
-	tidy, err := janitor.New(client, db, janitor.Config{Queues: []string{"letters", "orders"}})
+	tidy, err := janitor.New(client, db, janitor.Config{Queues: []string{"letters", "orders"}, Logger: slog.Default()})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/url"
 	"slices"
@@ -160,7 +161,7 @@ func runShop(ctx context.Context, db *postgres.DB, client redis.UniversalClient,
 	}
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: db})
 	HandleInvoices(handlers, db)
-	verify, err := worker.New(keys, worker.Config{Quarantine: db, Effects: db})
+	verify, err := worker.New(keys, worker.Config{Quarantine: db, Effects: db, Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
@@ -169,7 +170,7 @@ func runShop(ctx context.Context, db *postgres.DB, client redis.UniversalClient,
 		return fmt.Errorf("start worker: %w", err)
 	}
 	defer srv.Shutdown()
-	relaying, err := relay.New(db, catalog, keys, client, relay.Config{})
+	relaying, err := relay.New(db, catalog, keys, client, relay.Config{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (p *program) migrateGrants() *cobra.Command {
 		Use: "grants", Short: "Say which database roles may enqueue which kinds in SQL", Args: exactly(),
 		Long: "Give a role of PostgreSQL the right to enqueue jobs of some kinds with SELECT sealq_enqueue(kind, args), take it away, or,\n" +
 			"without --kinds and --revoke, list what is given. A role needs no key and no right on any table. Only the role that\n" +
-			"logs in counts: SET ROLE changes nothing, and what is granted to a group is not its members'. Run it as the user that\n" +
+			"logs in counts: SET ROLE gives no kind, and what is granted to a group is not its members'. Run it as the user that\n" +
 			"owns sealq's tables.",
 		Example: "  sealq migrate grants --role app_signup --kinds mail:confirmation,app:welcome\n" +
 			"  sealq migrate grants --role app_signup --kinds app:welcome --revoke\n" +
@@ -146,7 +146,7 @@ func (s *session) listGrants(ctx context.Context, db *postgres.DB, role string) 
 	for _, g := range shown {
 		fmt.Fprintf(s.stdout, "%s\t%s\n", g.Role, orNone(joined(g.Kinds, ", ")))
 		if g.Unbounded {
-			fmt.Fprintf(s.stderr, "sealq: warning: the grants do not bound %s, which can write sealq's tables itself\n", g.Role)
+			fmt.Fprintf(s.stderr, "sealq: warning: the grants do not bind %s, which can write sealq's tables itself\n", g.Role)
 		}
 	}
 	if len(shown) > 0 {
