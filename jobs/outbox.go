@@ -78,6 +78,13 @@ type ClaimedRow struct {
 	LeaseToken string // proves the claim when the row is marked
 }
 
+// ReturnedRow is a claimed row that goes back into the outbox.
+type ReturnedRow struct {
+	ClaimedRow
+	Pause time.Duration // until it may be claimed again; zero: it keeps its place
+	Cause string        // what went wrong
+}
+
 // Claim says which rows a relay takes out of an outbox.
 type Claim struct {
 	Kinds      []Kind        // those that the relay can sign

@@ -13,8 +13,12 @@ import (
 	"github.com/sealq/sealq/signing"
 )
 
-// leftPause is how long a row that this process cannot sign is left to others.
-const leftPause = 10 * time.Second
+// A row that this process cannot sign is left to others for as long as it has waited already, within these bounds: while a
+// deployment is under way it is soon looked at again, and what nobody will ever sign costs little.
+const (
+	shortestLeft = 10 * time.Second
+	longestLeft  = 10 * time.Minute
+)
 
 // item is a claimed row on its way into Redis.
 type item struct {
@@ -152,33 +156,47 @@ func (r *Relay) settleRefused(ctx context.Context, items []*item) error {
 	return errors.Join(trouble...)
 }
 
+// settleLeft costs one statement and a line for each kind, however many rows somebody has made that nobody can sign.
 func (r *Relay) settleLeft(ctx context.Context, items []*item) error {
-	var trouble []error
+	if len(items) == 0 {
+		return nil
+	}
+	now := r.cfg.Now()
+	returned := make([]jobs.ReturnedRow, len(items))
+	ofKind := make(map[jobs.Kind]int)
+	for i, it := range items {
+		pause := min(max(now.Sub(it.NotBefore), shortestLeft), longestLeft)
+		returned[i] = jobs.ReturnedRow{ClaimedRow: it.ClaimedRow, Pause: pause, Cause: it.err.Error()}
+		ofKind[it.Kind]++
+	}
 	for _, it := range items {
-		r.cfg.Logger.WarnContext(ctx, "outbox row cannot be signed here, left to other relays", it.attrs()...)
-		trouble = append(trouble, r.rows.ReturnRows(ctx, []jobs.ClaimedRow{it.ClaimedRow}, leftPause, it.err.Error()))
+		if n := ofKind[it.Kind]; n > 0 {
+			r.cfg.Logger.WarnContext(ctx, "outbox rows cannot be signed here, left to other relays", append(it.attrs(), slog.Int("rows", n))...)
+			delete(ofKind, it.Kind)
+		}
 	}
 	r.counts.left.Add(uint64(len(items)))
-	return errors.Join(trouble...)
+	return r.rows.ReturnRows(ctx, returned)
 }
 
 // settleWaiting returns rows without a pause, so that they keep their place: what holds their queue keeps them from being
 // claimed meanwhile.
 func (r *Relay) settleWaiting(ctx context.Context, items []*item) error {
-	byQueue := make(map[string][]*item)
-	for _, it := range items {
-		byQueue[it.Queue] = append(byQueue[it.Queue], it)
+	if len(items) == 0 {
+		return nil
 	}
 	var trouble []error
-	for _, ofQueue := range byQueue {
-		cause := ofQueue[0].err
-		if _, held := errors.AsType[*heldError](cause); !held {
-			trouble = append(trouble, cause)
+	returned := make([]jobs.ReturnedRow, len(items))
+	told := make(map[string]bool)
+	for i, it := range items {
+		returned[i] = jobs.ReturnedRow{ClaimedRow: it.ClaimedRow, Cause: it.err.Error()}
+		if _, held := errors.AsType[*heldError](it.err); !held && !told[it.Queue] {
+			trouble = append(trouble, it.err)
+			told[it.Queue] = true
 		}
-		trouble = append(trouble, r.rows.ReturnRows(ctx, rowsOf(ofQueue), 0, cause.Error()))
 	}
 	r.counts.returned.Add(uint64(len(items)))
-	return errors.Join(trouble...)
+	return errors.Join(append(trouble, r.rows.ReturnRows(ctx, returned))...)
 }
 
 func rowsOf(items []*item) []jobs.ClaimedRow {

@@ -20,6 +20,7 @@ type outbox struct {
 	mu       sync.Mutex
 	rows     map[string]*row
 	claims   int
+	returns  int
 	looks    []time.Time // for overdue rows
 	restored []restoration
 	err      error // what every call answers
@@ -112,6 +113,12 @@ func (o *outbox) claimsSoFar() int {
 	return o.claims
 }
 
+func (o *outbox) returnsSoFar() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.returns
+}
+
 // fail makes every call fail, or none.
 func (o *outbox) fail(err error) {
 	o.mu.Lock()
@@ -135,15 +142,29 @@ func (o *outbox) ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow
 	now := time.Now()
 	o.claims++
 	token := strconv.Itoa(o.claims)
-	var claimed []jobs.ClaimedRow
+	type lane struct {
+		kind  jobs.Kind
+		queue string
+	}
+	var waiting []*row
+	place, inLane := make(map[*row]int), make(map[lane]int)
 	for _, r := range o.ordered() {
 		due := r.state == jobs.RowQueued && !r.nextAt.After(now) || r.state == jobs.RowClaimed && r.lease.Before(now)
-		if len(claimed) == c.Limit || !due || !r.ExpiresAt.After(now) || !slices.Contains(c.Kinds, r.Kind) || slices.Contains(c.SkipQueues, r.Queue) {
+		if !due || !r.ExpiresAt.After(now) || !slices.Contains(c.Kinds, r.Kind) || slices.Contains(c.SkipQueues, r.Queue) {
 			continue
 		}
+		in := lane{r.Kind, r.Queue}
+		place[r] = inLane[in]
+		inLane[in]++
+		waiting = append(waiting, r)
+	}
+	slices.SortStableFunc(waiting, func(a, b *row) int { return cmp.Compare(place[a], place[b]) }) // lanes take turns
+	var claimed []jobs.ClaimedRow
+	for _, r := range waiting[:min(len(waiting), c.Limit)] {
 		r.state, r.lease, r.LeaseToken = jobs.RowClaimed, now.Add(c.Lease), token
 		claimed = append(claimed, r.ClaimedRow)
 	}
+	slices.SortFunc(claimed, func(a, b jobs.ClaimedRow) int { return cmp.Compare(a.ID, b.ID) })
 	return claimed, nil
 }
 
@@ -172,8 +193,17 @@ func (o *outbox) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error
 	})
 }
 
-func (o *outbox) ReturnRows(ctx context.Context, rows []jobs.ClaimedRow, pause time.Duration, cause string) error {
-	return o.held(ctx, rows, func(r *row) { r.state, r.nextAt, r.cause = jobs.RowQueued, time.Now().Add(pause), cause })
+func (o *outbox) ReturnRows(ctx context.Context, rows []jobs.ReturnedRow) error {
+	var trouble []error
+	for _, returned := range rows {
+		trouble = append(trouble, o.held(ctx, []jobs.ClaimedRow{returned.ClaimedRow}, func(r *row) {
+			r.state, r.nextAt, r.cause = jobs.RowQueued, time.Now().Add(returned.Pause), returned.Cause
+		}))
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.returns++
+	return errors.Join(trouble...)
 }
 
 func (o *outbox) RefuseRow(ctx context.Context, refused jobs.ClaimedRow, cause string) error {

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,63 @@ func TestRelayLeavesToOthersWhatItCannotSign(t *testing.T) {
 			b.enqueued(t) // nothing else is held up
 			if b.log.has("outage") {
 				t.Error("it counts as an outage")
+			}
+		})
+	}
+}
+
+// Whoever may enqueue one kind in SQL can make as many rows of it as he likes that nobody can sign.
+func TestRowsThatNobodyCanSignKeepNoOtherKindWaiting(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Batch = 100
+	const flood = 3000
+	old := time.Now().Add(-time.Hour)
+	var bad string
+	for i := range flood {
+		bad = fmt.Sprintf("0198c0de-0000-7000-8000-%012d", i)
+		b.insert(jobs.Row{ID: bad, Kind: "test:note", Queue: "default", Payload: []byte(fmt.Sprintf(`{"u%d":1}`, i)), NotBefore: old, Life: 24 * time.Hour})
+	}
+	other := jobs.Define[note]("test:second", jobs.Policy{})
+	id := b.add(t, other.With(note{User: 7})) // the newest row of all
+	r := b.relayOf(t, noteDef(), other)
+	stop := run(t, r)
+	b.state(t, id, jobs.RowEnqueued)
+	if token := b.see(id).LeaseToken; token != "1" {
+		t.Errorf("it was claimed by claim %s, want the first", token)
+	}
+	eventually(t, "all others are left", func() bool { return r.Stats().Left == flood })
+	stop()
+	if got, want := b.returnsSoFar(), flood/100+1; got > want {
+		t.Errorf("they are returned in %d statements, want %d at most", got, want)
+	}
+	if got, want := strings.Count(b.log.String(), "cannot be signed here"), flood/100+1; got > want {
+		t.Errorf("%d lines tell of them, want %d at most", got, want)
+	}
+	if pause := time.Until(b.see(bad).nextAt); pause < 9*time.Minute || pause > 10*time.Minute {
+		t.Errorf("a row that has waited for an hour is left for %v, want 10 minutes", pause)
+	}
+}
+
+func TestARowIsLeftToOthersForAsLongAsItHasWaited(t *testing.T) {
+	t.Parallel()
+	for waited, want := range map[time.Duration]time.Duration{
+		-30 * time.Second: 10 * time.Second, 0: 10 * time.Second, 2 * time.Minute: 2 * time.Minute, 48 * time.Hour: 10 * time.Minute,
+	} {
+		t.Run(waited.String(), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.insert(jobs.Row{
+				ID: "0198c0de-0000-7000-8000-000000000009", Kind: "test:note", Queue: "default", Payload: []byte("{"),
+				NotBefore: time.Now().Add(-waited), Life: 72 * time.Hour,
+			})
+			r := b.relay(t)
+			stop := run(t, r)
+			eventually(t, "the row is left", func() bool { return r.Stats().Left > 0 })
+			stop()
+			got := time.Until(b.see("0198c0de-0000-7000-8000-000000000009").nextAt)
+			if got > want+30*time.Second || got < want-30*time.Second {
+				t.Errorf("it is left for %v, want %v", got, want)
 			}
 		})
 	}

@@ -17,7 +17,7 @@ const rowColumns = `o.id::text, o.kind, o.queue, o.payload, o.headers, o.retries
 // few kinds of a relay are in many queues. In each lane rows are picked by when they became due, which the same index hands
 // out however many wait for later or in other lanes. A claimed row is due again when its lease ends; the expression is that
 // of the index. The rows to claim are an array, because the planner takes what comes out of lanes for so many that it would
-// rather read the whole table.
+// rather read the whole table. Lanes take turns: however many rows of one are due, those of the others are among the claimed.
 const claimRowsSQL = `
 WITH RECURSIVE lane (kind, queue) AS (
 	SELECT k.kind, (SELECT min(w.queue) FROM outbox w WHERE w.kind = k.kind AND w.state IN ('queued', 'claimed'))
@@ -33,7 +33,7 @@ WITH RECURSIVE lane (kind, queue) AS (
 		ORDER BY coalesce(w.lease_until, w.next_at), w.id LIMIT $1 FOR UPDATE SKIP LOCKED
 	) AS d
 	WHERE lane.queue <> ALL ($5::text[])
-	ORDER BY d.since, d.id LIMIT $1
+	ORDER BY row_number() OVER (PARTITION BY lane.kind, lane.queue ORDER BY d.since, d.id), d.since, d.id LIMIT $1
 ), o AS (
 	UPDATE outbox SET state = 'claimed', lease_token = $3, lease_until = statement_timestamp() + $2::interval
 	WHERE id = ANY (ARRAY(SELECT id FROM due)) RETURNING *
@@ -56,6 +56,11 @@ func (db *DB) ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow, e
 const stillClaimed = ` FROM unnest($1::text[]::uuid[], $2::text[]) AS told (id, token)
 	WHERE outbox.id = told.id AND state = 'claimed' AND lease_token = told.token`
 
+const returnRowsSQL = `UPDATE outbox SET state = 'queued', lease_token = NULL, lease_until = NULL, cause = told.cause,
+	next_at = CASE WHEN told.pause > '0' THEN statement_timestamp() + told.pause ELSE next_at END
+	FROM unnest($1::text[]::uuid[], $2::text[], $3::interval[], $4::text[]) AS told (id, token, pause, cause)
+	WHERE outbox.id = told.id AND state = 'claimed' AND lease_token = told.token`
+
 const rowsEnqueuedSQL = `UPDATE outbox SET state = 'enqueued', lease_token = NULL, lease_until = NULL, cause = '',
 	next_at = greatest(not_before, statement_timestamp())` + stillClaimed
 
@@ -69,12 +74,15 @@ func (db *DB) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {
 	return nil
 }
 
-// ReturnRows queues claimed rows again, to be claimed after pause. Without one they are due since when they were, so that
-// the outbox's depth tells how long they have waited.
-func (db *DB) ReturnRows(ctx context.Context, rows []jobs.ClaimedRow, pause time.Duration, cause string) error {
-	ids, tokens := claims(rows)
-	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'queued', lease_token = NULL, lease_until = NULL, cause = $4,
-		next_at = CASE WHEN $3::interval > '0' THEN statement_timestamp() + $3::interval ELSE next_at END`+stillClaimed, ids, tokens, pause, prose(cause))
+// ReturnRows queues claimed rows again, each to be claimed after its pause. Without one it is due since when it was, so that
+// the outbox's depth tells how long it has waited.
+func (db *DB) ReturnRows(ctx context.Context, rows []jobs.ReturnedRow) error {
+	ids, tokens, causes := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
+	pauses := make([]time.Duration, len(rows))
+	for i, row := range rows {
+		ids[i], tokens[i], pauses[i], causes[i] = row.ID, row.LeaseToken, row.Pause, prose(row.Cause)
+	}
+	_, err := db.pool.Exec(ctx, returnRowsSQL, ids, tokens, pauses, causes)
 	if err != nil {
 		return wrap("return rows", err)
 	}

@@ -29,16 +29,17 @@ WITH RECURSIVE each_lane (kind, queue) AS (
 )`
 
 // In each lane those that have been due the longest are picked, which the same index hands out however many wait for later or
-// in other lanes. That json_each may refer to the table before it is what other databases call LATERAL.
+// in other lanes. Lanes take turns, by the places in their arrays: however many rows of one are due, those of the others are
+// among the claimed. That json_each may refer to the table before it is what other databases call LATERAL.
 const claimRowsSQL = lanesSQL + `
 UPDATE outbox SET state = 'claimed', lease_token = ?, lease_until = ?
 WHERE id IN (
 	SELECT picked.value ->> 1 FROM lane, json_each((
-		SELECT json_group_array(json_array(since, id)) FROM (
+		SELECT json_group_array(json_array(since, id) ORDER BY since, id) FROM (
 			SELECT claimable_at AS since, id FROM outbox
 			WHERE kind = lane.kind AND queue = lane.queue AND claimable_at <= ? AND expires_at > ? ORDER BY claimable_at, id LIMIT ?
 		))) AS picked
-	ORDER BY picked.value ->> 0, picked.value ->> 1 LIMIT ?
+	ORDER BY picked.key, picked.value ->> 0, picked.value ->> 1 LIMIT ?
 )
 RETURNING` + rowColumns
 
@@ -138,29 +139,33 @@ func scanRow(rows *sql.Rows) (jobs.ClaimedRow, error) {
 func (db *DB) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {
 	return db.eachClaimed(ctx, "mark outbox rows as enqueued", rows,
 		`state = 'enqueued', next_at = max(not_before, ?), cause = '', lease_until = NULL, lease_token = NULL`,
-		func(instant int64) []any { return []any{instant} })
+		func(_ int, instant int64) []any { return []any{instant} })
 }
 
-// ReturnRows puts claimed rows back: see relay.Claims. Without a pause they stay due since when they were, so that the
-// outbox's depth tells how long they have waited.
-func (db *DB) ReturnRows(ctx context.Context, rows []jobs.ClaimedRow, pause time.Duration, cause string) error {
-	const queued = `state = 'queued', lease_until = NULL, lease_token = NULL, cause = ?`
-	if pause <= 0 {
-		return db.eachClaimed(ctx, "return outbox rows", rows, queued, func(int64) []any { return []any{prose(cause)} })
+// ReturnRows puts claimed rows back: see relay.Claims. Without a pause a row stays due since when it was, so that the
+// outbox's depth tells how long it has waited.
+func (db *DB) ReturnRows(ctx context.Context, rows []jobs.ReturnedRow) error {
+	claimed := make([]jobs.ClaimedRow, len(rows))
+	for i, row := range rows {
+		claimed[i] = row.ClaimedRow
 	}
-	return db.eachClaimed(ctx, "return outbox rows", rows, queued+`, next_at = ?`,
-		func(instant int64) []any { return []any{prose(cause), instant + pause.Microseconds()} })
+	return db.eachClaimed(ctx, "return outbox rows", claimed,
+		`state = 'queued', lease_until = NULL, lease_token = NULL, cause = ?, next_at = coalesce(?, next_at)`,
+		func(i int, instant int64) []any {
+			due := sql.NullInt64{Int64: instant + rows[i].Pause.Microseconds(), Valid: rows[i].Pause > 0}
+			return []any{prose(rows[i].Cause), due}
+		})
 }
 
 // RefuseRow ends a claimed row that cannot be signed: see relay.Endings.
 func (db *DB) RefuseRow(ctx context.Context, row jobs.ClaimedRow, cause string) error {
 	return db.eachClaimed(ctx, "refuse outbox row", []jobs.ClaimedRow{row},
 		`state = 'refused', cause = ?,`+endRow+`?`,
-		func(instant int64) []any { return []any{prose(cause), instant} })
+		func(_ int, instant int64) []any { return []any{prose(cause), instant} })
 }
 
 // eachClaimed changes those of rows that are still under the claim they came with.
-func (db *DB) eachClaimed(ctx context.Context, operation string, rows []jobs.ClaimedRow, set string, args func(instant int64) []any) error {
+func (db *DB) eachClaimed(ctx context.Context, operation string, rows []jobs.ClaimedRow, set string, args func(i int, instant int64) []any) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -174,8 +179,8 @@ func (db *DB) eachClaimed(ctx context.Context, operation string, rows []jobs.Cla
 			return err //nolint:wrapcheck // wrapped below
 		}
 		defer func() { _ = update.Close() }() // the transaction closes it as well
-		for _, row := range rows {
-			if _, err := update.ExecContext(ctx, append(args(instant), row.ID, row.LeaseToken)...); err != nil {
+		for i, row := range rows {
+			if _, err := update.ExecContext(ctx, append(args(i, instant), row.ID, row.LeaseToken)...); err != nil {
 				return err //nolint:wrapcheck // wrapped below
 			}
 		}

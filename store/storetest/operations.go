@@ -113,7 +113,7 @@ func operationsTests[Tx any]() []test[Tx] {
 		{"a row that is returned without a pause has waited since it was due first", func(s suite[Tx]) {
 			row := s.claimed(note())
 			s.backdate(20 * time.Second)
-			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{row}, 0, "Redis is away"))
+			must(s, s.giveBack(0, "Redis is away", row))
 			_, oldest, err := s.DB.OutboxDepth(s.Context())
 			must(s, err)
 			equal(s, "age of 20 s at least", true, oldest >= 20*time.Second-tick)

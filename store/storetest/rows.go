@@ -117,7 +117,7 @@ func reissueTests[Tx any]() []test[Tx] {
 				s.wantState(row.ID, jobs.RowQueued)
 				if state == jobs.RowClaimed { // what the relay says of the attempt before counts no more
 					must(s, s.DB.RowsEnqueued(s.Context(), []jobs.ClaimedRow{row}))
-					must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{row}, time.Hour, "late"))
+					must(s, s.giveBack(time.Hour, "late", row))
 					must(s, s.DB.RefuseRow(s.Context(), row, "late"))
 				}
 				rows := s.claim(10)
@@ -138,7 +138,7 @@ func reissueTests[Tx any]() []test[Tx] {
 		}},
 		{"a row that waited for its next try, or a pause, is due at once", func(s suite[Tx]) {
 			row := s.claimed(note())
-			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{row}, time.Hour, "Redis is away"))
+			must(s, s.giveBack(time.Hour, "Redis is away", row))
 			must(s, s.reissue(row.ID))
 			equal(s, "rows to claim", 1, len(s.claim(10)))
 		}},

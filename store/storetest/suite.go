@@ -93,6 +93,15 @@ func (s suite[Tx]) claim(limit int, skip ...string) []jobs.ClaimedRow {
 	return s.claimOf(limit, []jobs.Kind{"test:note"}, skip...)
 }
 
+// giveBack returns claimed rows to the outbox.
+func (s suite[Tx]) giveBack(pause time.Duration, cause string, rows ...jobs.ClaimedRow) error {
+	returned := make([]jobs.ReturnedRow, len(rows))
+	for i, row := range rows {
+		returned[i] = jobs.ReturnedRow{ClaimedRow: row, Pause: pause, Cause: cause}
+	}
+	return s.DB.ReturnRows(s.Context(), returned)
+}
+
 // claimOf claims up to limit rows of these kinds for a minute, but for those in queues to skip.
 func (s suite[Tx]) claimOf(limit int, kinds []jobs.Kind, skip ...string) []jobs.ClaimedRow {
 	s.Helper()
