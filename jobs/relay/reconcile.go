@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -79,26 +80,12 @@ func (r *Relay) reconcile(ctx context.Context) error {
 
 // restoreLost restores those of the rows whose task is not in Redis, and says how many.
 func (r *Relay) restoreLost(ctx context.Context, rows []jobs.ClaimedRow) (int, error) {
-	present := make([]bool, len(rows))
-	errs := make([]error, len(rows))
-	var g errgroup.Group
-	g.SetLimit(parallel)
-	for i, row := range rows {
-		g.Go(func() error {
-			present[i], errs[i] = r.present(ctx, row)
-			present[i] = present[i] || errs[i] != nil // one that cannot be looked up holds up no other; it is looked up again
-			return nil
-		})
-	}
-	_ = g.Wait() // the functions return nil
-	if err := r.freeNames(ctx, rows, present); err != nil {
+	missing, trouble := r.missing(ctx, rows)
+	if err := r.freeNames(ctx, missing); err != nil {
 		return 0, err
 	}
 	lost := 0
-	for i, row := range rows {
-		if present[i] {
-			continue
-		}
+	for _, row := range missing {
 		restored, err := r.restore(ctx, row)
 		if err != nil {
 			return lost, err
@@ -111,21 +98,46 @@ func (r *Relay) restoreLost(ctx context.Context, rows []jobs.ClaimedRow) (int, e
 	if lost > 0 {
 		r.Nudge()
 	}
-	return lost, errors.Join(errs...)
+	return lost, trouble
 }
 
-// freeNames deletes whatever stands under the names of the next attempts of those rows that are not present. No relay has
-// enqueued those yet: somebody has seen the row's ID and squats on them, who would otherwise cost the row an attempt each.
-func (r *Relay) freeNames(ctx context.Context, rows []jobs.ClaimedRow, present []bool) error {
-	pipe := r.redis.Pipeline()
+// missing lists those of the rows that are not present. One that cannot be looked up holds up no other; it is looked up again.
+func (r *Relay) missing(ctx context.Context, rows []jobs.ClaimedRow) ([]jobs.ClaimedRow, error) {
+	present := make([]bool, len(rows))
+	errs := make([]error, len(rows))
+	var g errgroup.Group
+	g.SetLimit(parallel)
 	for i, row := range rows {
-		if !present[i] {
-			row.Attempt++
-			pipe.Unlink(ctx, "asynq:{"+row.Queue+"}:t:"+row.TaskID())
+		g.Go(func() error {
+			present[i], errs[i] = r.present(ctx, row)
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return nil
+	var missing []jobs.ClaimedRow
+	for i, row := range rows {
+		if !present[i] && errs[i] == nil {
+			missing = append(missing, row)
 		}
 	}
-	if pipe.Len() == 0 {
-		return nil
+	return missing, errors.Join(errs...)
+}
+
+// freeNames deletes whatever stands under the names of the next attempts of rows, unless it is that attempt: another relay may
+// have restored and enqueued the row since it was listed. Otherwise somebody has seen the row's ID and squats on the names,
+// who would cost the row an attempt each.
+func (r *Relay) freeNames(ctx context.Context, rows []jobs.ClaimedRow) error {
+	next := slices.Clone(rows)
+	for i := range next {
+		next[i].Attempt++
+	}
+	squatted, trouble := r.missing(ctx, next)
+	if len(squatted) == 0 || trouble != nil {
+		return trouble
+	}
+	pipe := r.redis.Pipeline()
+	for _, row := range squatted {
+		pipe.Unlink(ctx, "asynq:{"+row.Queue+"}:t:"+row.TaskID())
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("free the names of lost tasks: %w", err)
