@@ -2,14 +2,57 @@ package relay_test
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/internal/fixture"
 	"github.com/sealq/sealq/jobs/relay"
 )
+
+// A relay that is stalled before it undoes must not undo what another has done since.
+func TestWhatAnotherRelayHasEnqueuedMeanwhileIsNotUndone(t *testing.T) {
+	t.Parallel()
+	for name, delay := range map[string]time.Duration{"pending": 0, "scheduled": 30 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.cfg.Overdue = time.Hour
+			place := "asynq:{default}:" + name
+			b.redis.Set(t.Context(), place, "squatted", 0)
+			id := b.add(t, noteDef().With(note{User: 7}, jobs.In(delay)))
+			row := b.see(id).ClaimedRow
+			client := b.server.Client(t)
+			var refused, undone atomic.Bool
+			client.AddHook(between(func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
+				if refused.Load() && undone.CompareAndSwap(false, true) { // the pipeline after the one that failed
+					b.redis.Del(ctx, place, fixture.TaskKey("default", row.TaskID()))
+					if _, err := b.direct(t).EnqueueRow(ctx, row, noteDef()); err != nil {
+						t.Error(err)
+					}
+				}
+				err := next(ctx, cmds)
+				for _, cmd := range cmds {
+					if cmd.Err() != nil && strings.Contains(cmd.Err().Error(), "WRONGTYPE") {
+						refused.Store(true)
+					}
+				}
+				return err
+			}))
+			r := b.relayBy(t, client, noteDef())
+			run(t, r)
+			b.state(t, id, jobs.RowEnqueued)
+			b.attempt(t, id, 1)
+			if s := r.Stats(); s.Relayed != 0 || s.Present != 1 || !undone.Load() {
+				t.Errorf("the other relay's task was replaced: %+v", s)
+			}
+		})
+	}
+}
 
 // late lists one row as it stood before another relay restored it.
 type late struct {

@@ -72,6 +72,20 @@ func (r *Relay) execute(ctx context.Context, items []*item) map[string]int64 {
 	return gauges.read()
 }
 
+// undoing deletes a task that is not where its state says. A task that another relay has enqueued under the same name since,
+// because this one was stalled, stays. KEYS: task, pending, scheduled. ARGV: task ID.
+const undoing = `
+local function call(...)
+	local r = redis.pcall(...)
+	return not (type(r) == 'table' and r.err) and r
+end
+local state = call('HGET', KEYS[1], 'state')
+local placed = state ~= 'pending' and state ~= 'scheduled'
+if state == 'pending' then placed = call('LPOS', KEYS[2], ARGV[1]) end
+if state == 'scheduled' then placed = call('ZSCORE', KEYS[3], ARGV[1]) end
+if placed then return 0 end
+return redis.call('DEL', KEYS[1])`
+
 // undo removes what a script that failed in the middle has left behind: Redis undoes nothing, and asynq's script would find the
 // task's key the next time and answer that the task is there, though no list or set holds it. It fails so where the list or
 // set is something else, and only after it has found that there is no such key. Where undo fails as well, reconcile finds the
@@ -81,7 +95,8 @@ func (r *Relay) undo(ctx context.Context, items []*item) {
 	for _, it := range items {
 		_, answered := errors.AsType[redis.Error](it.err)
 		if answered && strings.Contains(it.err.Error(), "WRONGTYPE") { // Redis 6 puts other words first
-			pipe.Del(ctx, "asynq:{"+it.Queue+"}:t:"+it.TaskID())
+			prefix := "asynq:{" + it.Queue + "}:"
+			pipe.Eval(ctx, undoing, []string{prefix + "t:" + it.TaskID(), prefix + "pending", prefix + "scheduled"}, it.TaskID())
 		}
 	}
 	if pipe.Len() > 0 {
