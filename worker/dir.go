@@ -33,7 +33,7 @@ type Dir struct {
 	cfg  DirConfig
 
 	mu        sync.Mutex
-	used      map[bool]quarantine.Used // by whether authentic, as of measured and by this process since
+	used      map[quarantine.Class]quarantine.Used // as of measured and by this process since
 	measured  time.Time
 	uncounted map[signing.Reason]quarantine.Overflow // not in the file yet
 	counted   time.Time                              // when the file was written
@@ -84,8 +84,8 @@ type dirEntry struct {
 	Payload       []byte            `json:"payload"` // base64
 }
 
-// Keep writes the entry, if it is not there and there is room: what nobody signed is counted otherwise (quarantine.ErrCounted),
-// and what was signed is quarantine.ErrFull.
+// Keep writes the entry, if it is not there and there is room. Otherwise a reserved one is quarantine.ErrFull, and others are
+// counted: quarantine.ErrCounted.
 func (d *Dir) Keep(_ context.Context, r jobs.Refused) error {
 	if _, err := d.find(r.ID); err == nil {
 		return nil
@@ -100,8 +100,8 @@ func (d *Dir) Keep(_ context.Context, r jobs.Refused) error {
 	}
 	size := int64(len(data))
 	switch err := d.reserve(r, size); {
-	case errors.Is(err, quarantine.ErrFull) && r.Authentic:
-		return fmt.Errorf("%w of tasks whose signature held: look at those in %s, and delete what is done with", err, d.path)
+	case errors.Is(err, quarantine.ErrFull) && !quarantine.ClassOf(r).Counted():
+		return fmt.Errorf("%w of tasks that were signed and refused for what they say: look at those in %s, and delete what is done with", err, d.path)
 	case errors.Is(err, quarantine.ErrFull):
 		if err := d.count(r.Reason, size); err != nil {
 			return err
@@ -110,10 +110,7 @@ func (d *Dir) Keep(_ context.Context, r jobs.Refused) error {
 	case err != nil:
 		return err
 	}
-	name := r.ID + suffix
-	if r.Authentic {
-		name = r.ID + authenticSuffix
-	}
+	name := r.ID + suffixOf(quarantine.ClassOf(r))
 	if err := d.write(name, data); err != nil {
 		d.giveBack(r, size)
 		return err
@@ -204,7 +201,7 @@ func (d *Dir) find(id string) (string, error) {
 	if uuid.Validate(id) != nil {
 		return "", fmt.Errorf("%w: %q is not an entry's ID", jobs.ErrNoSuchEntry, id)
 	}
-	for _, end := range []string{suffix, authenticSuffix} {
+	for _, end := range []string{suffix, movedSuffix, authenticSuffix} {
 		path := filepath.Join(d.path, id+end)
 		switch _, err := os.Lstat(path); {
 		case err == nil:

@@ -25,19 +25,35 @@ const (
 	// overflowEvery is how often the counters are written while they grow.
 	overflowEvery = time.Second
 	overflowFile  = "overflow.json"
-	// suffix is how the files of entries end, and authenticSuffix those of entries whose signature held, so that a class is
-	// measured without reading it.
+	damagedFile   = "overflow.json.damaged"
+	// suffix is how the files of entries end, and the others those of entries whose signature held, so that a class is measured
+	// without reading it.
 	suffix          = ".json"
+	movedSuffix     = ".moved.json"
 	authenticSuffix = ".authentic.json"
 )
 
-// entryOf is the ID of the entry that a file holds.
-func entryOf(file string) (id string, authentic, ok bool) {
-	id, authentic = strings.CutSuffix(file, authenticSuffix)
-	if !authentic {
-		id, ok = strings.CutSuffix(file, suffix)
+func suffixOf(c quarantine.Class) string {
+	switch c {
+	case quarantine.Moved:
+		return movedSuffix
+	case quarantine.Reserved:
+		return authenticSuffix
+	case quarantine.Unverified:
 	}
-	return id, authentic, (authentic || ok) && uuid.Validate(id) == nil
+	return suffix
+}
+
+var errDamaged = errors.New("it is damaged")
+
+// entryOf is the ID of the entry that a file holds.
+func entryOf(file string) (id string, class quarantine.Class, ok bool) {
+	for _, class := range []quarantine.Class{quarantine.Moved, quarantine.Reserved, quarantine.Unverified} {
+		if id, ok := strings.CutSuffix(file, suffixOf(class)); ok {
+			return id, class, uuid.Validate(id) == nil
+		}
+	}
+	return "", "", false
 }
 
 // reserve takes room for an entry of that size, or returns quarantine.ErrFull.
@@ -51,11 +67,12 @@ func (d *Dir) reserve(r jobs.Refused, size int64) error {
 		}
 		d.used, d.measured = used, now
 	}
-	used := d.used[r.Authentic]
+	class := quarantine.ClassOf(r)
+	used := d.used[class]
 	if !d.cfg.Budgets.Of(r).Holds(used, size) {
 		return quarantine.ErrFull
 	}
-	d.used[r.Authentic] = quarantine.Used{Entries: used.Entries + 1, Bytes: used.Bytes + size}
+	d.used[class] = quarantine.Used{Entries: used.Entries + 1, Bytes: used.Bytes + size}
 	return nil
 }
 
@@ -63,19 +80,20 @@ func (d *Dir) reserve(r jobs.Refused, size int64) error {
 func (d *Dir) giveBack(r jobs.Refused, size int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	used := d.used[r.Authentic]
-	d.used[r.Authentic] = quarantine.Used{Entries: used.Entries - 1, Bytes: used.Bytes - size}
+	class := quarantine.ClassOf(r)
+	used := d.used[class]
+	d.used[class] = quarantine.Used{Entries: used.Entries - 1, Bytes: used.Bytes - size}
 }
 
-// measure adds up the files, by whether they are authentic.
-func (d *Dir) measure() (map[bool]quarantine.Used, error) {
+// measure adds up the files of each class.
+func (d *Dir) measure() (map[quarantine.Class]quarantine.Used, error) {
 	files, err := os.ReadDir(d.path)
 	if err != nil {
 		return nil, fmt.Errorf("measure quarantine: %w", err)
 	}
-	used := make(map[bool]quarantine.Used, 2)
+	used := make(map[quarantine.Class]quarantine.Used, 3)
 	for _, file := range files {
-		_, authentic, ok := entryOf(file.Name())
+		_, class, ok := entryOf(file.Name())
 		if !ok {
 			continue
 		}
@@ -86,7 +104,7 @@ func (d *Dir) measure() (map[bool]quarantine.Used, error) {
 		if err != nil {
 			return nil, fmt.Errorf("measure quarantine: %w", err)
 		}
-		used[authentic] = quarantine.Used{Entries: used[authentic].Entries + 1, Bytes: used[authentic].Bytes + info.Size()}
+		used[class] = quarantine.Used{Entries: used[class].Entries + 1, Bytes: used[class].Bytes + info.Size()}
 	}
 	return used, nil
 }
@@ -106,6 +124,12 @@ func (d *Dir) count(reason signing.Reason, size int64) error {
 		return nil
 	}
 	all, err := d.overflow()
+	if errors.Is(err, errDamaged) { // refused tasks have to leave the queue all the same; who looks finds the file beside the new one
+		if err := os.Rename(filepath.Join(d.path, overflowFile), filepath.Join(d.path, damagedFile)); err != nil {
+			return fmt.Errorf("put damaged overflow aside: %w", err)
+		}
+		all, err = d.overflow()
+	}
 	if err != nil {
 		return err
 	}
@@ -131,7 +155,7 @@ func (d *Dir) overflow() (map[signing.Reason]quarantine.Overflow, error) {
 		return nil, fmt.Errorf("read overflow: %w", err)
 	default:
 		if err := json.Unmarshal(data, &all); err != nil {
-			return nil, fmt.Errorf("read overflow: delete %s, which is damaged: %w", filepath.Join(d.path, overflowFile), err)
+			return nil, fmt.Errorf("read overflow: delete %s: %w: %w", filepath.Join(d.path, overflowFile), errDamaged, err)
 		}
 	}
 	for reason, n := range d.uncounted {
@@ -154,5 +178,9 @@ func (d *Dir) QuarantineUsage(context.Context) (quarantine.Usage, error) {
 		return quarantine.Usage{}, err
 	}
 	overflow, err := d.overflow()
-	return quarantine.Usage{Unverified: used[false], Authentic: used[true], Overflow: overflow}, err
+	usage := quarantine.Usage{Overflow: overflow}
+	for class, n := range used {
+		usage.Set(class, n)
+	}
+	return usage, err
 }

@@ -25,7 +25,7 @@ func room(unverified, authentic int64) quarantine.Budgets {
 
 func signedEntry(n int) jobs.Refused {
 	e := entry(n)
-	e.Authentic, e.Reason = true, signing.ReasonExpired
+	e.Authentic, e.Reason = true, signing.ReasonBadPayload
 	return e
 }
 
@@ -90,6 +90,64 @@ func TestAFolderKeepsWithinItsBudgetsAndCountsTheRest(t *testing.T) {
 	clock.advance(time.Minute)
 	keep(entry(10), nil)
 	keep(entry(11), quarantine.ErrCounted)
+}
+
+func TestAFolderCountsCopiesOfGenuineTasksApartAndKeepsItsReserve(t *testing.T) {
+	t.Parallel()
+	budgets := room(1, 1)
+	budgets.Moved.Entries = 2
+	dir := t.TempDir()
+	d, err := worker.OpenDirWith(dir, worker.DirConfig{Budgets: budgets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range []error{nil, nil, quarantine.ErrCounted, quarantine.ErrCounted} {
+		e := signedEntry(n)
+		e.Reason = signing.ReasonWrongQueue
+		if err := d.Keep(t.Context(), e); !errors.Is(err, want) {
+			t.Errorf("copy %d: want %v, got %v", n, want, err)
+		}
+	}
+	if err := d.Keep(t.Context(), signedEntry(4)); err != nil {
+		t.Errorf("what its signer is to blame for: %v", err)
+	}
+	if err := d.Keep(t.Context(), entry(5)); err != nil {
+		t.Errorf("a forgery: %v", err)
+	}
+	if d, err = worker.OpenDirWith(dir, worker.DirConfig{Budgets: budgets}); err != nil { // which finds it as it is
+		t.Fatal(err)
+	}
+	u, err := d.QuarantineUsage(t.Context())
+	if err != nil || u.Moved.Entries != 2 || u.Authentic.Entries != 1 || u.Unverified.Entries != 1 {
+		t.Errorf("want 2 moved, 1 reserved, 1 forged, got %+v, %v", u, err)
+	}
+	if e, err := d.QuarantineShow(t.Context(), signedEntry(1).ID); err != nil || !e.Authentic {
+		t.Errorf("a copy is not shown as authentic: %+v, %v", e, err)
+	}
+}
+
+func TestDamagedCountersKeepNoForgedTaskInTheQueue(t *testing.T) {
+	t.Parallel()
+	dir, clock := t.TempDir(), newClock()
+	d, err := worker.OpenDirWith(dir, worker.DirConfig{Budgets: room(1, 1), Now: clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overflow.json"), []byte("{damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range []error{nil, quarantine.ErrCounted, quarantine.ErrCounted} {
+		if err := d.Keep(t.Context(), entry(n)); !errors.Is(err, want) {
+			t.Errorf("forgery %d: want %v, got %v", n, want, err)
+		}
+	}
+	u, err := d.QuarantineUsage(t.Context())
+	if err != nil || u.Overflow[signing.ReasonBadSignature].Entries != 2 {
+		t.Errorf("want two counted, got %+v, %v", u, err)
+	}
+	if aside, err := os.ReadFile(filepath.Join(dir, "overflow.json.damaged")); err != nil || string(aside) != "{damaged" {
+		t.Errorf("the damaged file is not kept aside: %q, %v", aside, err)
+	}
 }
 
 func TestAFolderCountsBytesToo(t *testing.T) {

@@ -351,7 +351,7 @@ func (h *verifying) refuse(ctx context.Context, t signing.Task, refusal *signing
 	counted := false
 	if h.quarantine != nil {
 		err := h.quarantine.Keep(ctx, entry)
-		if counted = errors.Is(err, quarantine.ErrCounted) && !entry.Authentic; err != nil && !counted {
+		if counted = errors.Is(err, quarantine.ErrCounted) && quarantine.ClassOf(entry).Counted(); err != nil && !counted {
 			h.cfg.Logger.ErrorContext(ctx, "quarantine not writable, refused task stays in the queue",
 				slog.String("reason", string(refusal.Reason)), slog.Any("error", err))
 			return h.putOff(quarantineRetry, fmt.Errorf("quarantine: %w", err))

@@ -1,6 +1,7 @@
 package quarantine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,27 +17,62 @@ type Budget struct {
 	Bytes   int64 // as Charge counts them
 }
 
+// Class says which budget an entry counts in. The text is the databases'.
+type Class string
+
+const (
+	// Unverified is what nobody is known to have signed.
+	Unverified Class = "unverified"
+	// Moved is what was signed, and refused for a reason that somebody without a key can bring about: who writes to the queue can
+	// copy or move a genuine task to where it is refused, or hold it back until it has expired.
+	Moved Class = "moved"
+	// Reserved is what was signed, and refused for what its signer wrote.
+	Reserved Class = "reserved"
+)
+
+// ClassOf is the class of an entry.
+func ClassOf(r jobs.Refused) Class {
+	if !r.Authentic {
+		return Unverified
+	}
+	switch r.Reason {
+	case signing.ReasonMustBeEncrypted, signing.ReasonIssuedInFuture, signing.ReasonLifetimeExceeded, signing.ReasonBadPayload:
+		return Reserved
+	case signing.ReasonWrongQueue, signing.ReasonKindNotAllowed, signing.ReasonExpired, signing.ReasonNotYetDue,
+		signing.ReasonMissingSignature, signing.ReasonMalformed, signing.ReasonUnsupportedVersion, signing.ReasonUnknownKey,
+		signing.ReasonKeyNotValid, signing.ReasonBadSignature:
+		return Moved
+	}
+	return Moved
+}
+
+// Counted says whether entries of the class that find no room are counted, and their tasks leave the queue. Reserved ones wait.
+func (c Class) Counted() bool { return c != Reserved }
+
 // Budgets of a quarantine. A store that is shared may exceed one by what is being kept at the same moment: an entry for each
 // connection to it.
 type Budgets struct {
 	// Unverified is for tasks whose signature did not hold. What finds no room is counted by its reason, and not kept. Zero
 	// fields: 100,000 entries, 64 MiB.
 	Unverified Budget
-	// Authentic is for tasks whose signature held. What finds no room stays in the queue. Zero fields: 10,000 entries, 16 MiB.
+	// Moved is for tasks whose signature held and whom somebody without a key may have brought to be refused. What finds no room
+	// is counted too: it takes genuine tasks to fill, and forgeries take none of this room. Zero fields: as much as Authentic.
+	Moved Budget
+	// Authentic is for the other tasks whose signature held. What finds no room stays in the queue. Zero fields: 10,000 entries,
+	// 16 MiB.
 	Authentic Budget
 }
 
 // DefaultBudgets are what zero fields of Budgets mean.
 func DefaultBudgets() Budgets {
-	return Budgets{Unverified: Budget{Entries: 100_000, Bytes: 64 << 20}, Authentic: Budget{Entries: 10_000, Bytes: 16 << 20}}
+	signed := Budget{Entries: 10_000, Bytes: 16 << 20}
+	return Budgets{Unverified: Budget{Entries: 100_000, Bytes: 64 << 20}, Moved: signed, Authentic: signed}
 }
 
 // Of is the budget of the entry's class, with defaults filled in.
 func (b Budgets) Of(r jobs.Refused) Budget {
-	given, zero := b.Unverified, DefaultBudgets().Unverified
-	if r.Authentic {
-		given, zero = b.Authentic, DefaultBudgets().Authentic
-	}
+	class := ClassOf(r)
+	given, zero := b.of(class), DefaultBudgets().of(class)
 	if given.Entries <= 0 {
 		given.Entries = zero.Entries
 	}
@@ -44,6 +80,17 @@ func (b Budgets) Of(r jobs.Refused) Budget {
 		given.Bytes = zero.Bytes
 	}
 	return given
+}
+
+func (b Budgets) of(c Class) Budget {
+	switch c {
+	case Unverified:
+		return b.Unverified
+	case Moved:
+		return Budget{Entries: cmp.Or(max(b.Moved.Entries, 0), b.Authentic.Entries), Bytes: cmp.Or(max(b.Moved.Bytes, 0), b.Authentic.Bytes)}
+	case Reserved:
+	}
+	return b.Authentic
 }
 
 // Holds says whether there is room for one entry more of that charge.
@@ -80,9 +127,22 @@ type Overflow struct {
 // Usage is how full a quarantine is.
 type Usage struct {
 	Unverified Used
-	Authentic  Used
+	Moved      Used
+	Authentic  Used // the others whose signature held
 	// Overflow is what was counted only, since the counters were last purged.
 	Overflow map[signing.Reason]Overflow
+}
+
+// Set notes how much there is of a class. A class that this version does not know is left out.
+func (u *Usage) Set(c Class, used Used) {
+	switch c {
+	case Unverified:
+		u.Unverified = used
+	case Moved:
+		u.Moved = used
+	case Reserved:
+		u.Authentic = used
+	}
 }
 
 var (
@@ -101,14 +161,14 @@ type Store interface {
 	CountOverflow(ctx context.Context, counted map[signing.Reason]Overflow) error
 }
 
-// KeepOrCount keeps an entry, or counts it and returns ErrCounted. One that is authentic and finds no room is not counted but
-// ErrFull: its task has to stay in the queue.
+// KeepOrCount keeps an entry, or counts it and returns ErrCounted. A reserved one that finds no room is not counted but ErrFull:
+// its task has to stay in the queue.
 func KeepOrCount(ctx context.Context, s Store, r jobs.Refused, b Budgets) error {
 	err := s.KeepWithin(ctx, r, b)
 	switch {
 	case !errors.Is(err, ErrFull):
 		return err
-	case r.Authentic:
+	case !ClassOf(r).Counted():
 		return reserveFull(err)
 	}
 	if err := s.CountOverflow(ctx, map[signing.Reason]Overflow{r.Reason: {Entries: 1, Bytes: Charge(r)}}); err != nil {
@@ -118,5 +178,5 @@ func KeepOrCount(ctx context.Context, s Store, r jobs.Refused, b Budgets) error 
 }
 
 func reserveFull(err error) error {
-	return fmt.Errorf("%w of tasks whose signature held: release or purge some (sealq quarantine purge --authentic)", err)
+	return fmt.Errorf("%w of tasks that were signed and refused for what they say: release or purge some (sealq quarantine purge --authentic)", err)
 }

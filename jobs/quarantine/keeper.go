@@ -33,10 +33,15 @@ type Keeper struct {
 	cfg   Config
 
 	mu        sync.Mutex
-	fullUntil time.Time                   // until then no entry that is charged fullFor or more is tried
-	fullFor   int64                       //
+	full      map[Class]fullness          // of classes whose overflow is counted
 	unwritten map[signing.Reason]Overflow // counted, not yet in the database
 	counted   map[signing.Reason]Overflow // since the process began
+}
+
+// fullness is of a class that had no room.
+type fullness struct {
+	until  time.Time // until then no entry that is charged so much or more is tried
+	charge int64
 }
 
 // NewKeeper needs a store.
@@ -53,14 +58,16 @@ func NewKeeper(s Store, c Config) (*Keeper, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Keeper{store: s, cfg: c, unwritten: make(map[signing.Reason]Overflow), counted: make(map[signing.Reason]Overflow)}, nil
+	return &Keeper{
+		store: s, cfg: c, full: make(map[Class]fullness), unwritten: make(map[signing.Reason]Overflow), counted: make(map[signing.Reason]Overflow),
+	}, nil
 }
 
 // Keep keeps the entry and ends the outbox row that an authentic one names, in one transaction. What finds no room is counted and
-// ErrCounted; a copy of an entry that is there may be counted too. What is authentic and finds no room is ErrFull.
+// ErrCounted; a copy of an entry that is there may be counted too. What is reserved and finds no room is ErrFull.
 func (k *Keeper) Keep(ctx context.Context, r jobs.Refused) error {
-	charge := Charge(r)
-	if !r.Authentic && k.knownFull(charge) {
+	charge, class := Charge(r), ClassOf(r)
+	if class.Counted() && k.knownFull(class, charge) {
 		k.count(ctx, r.Reason, charge)
 		return ErrCounted
 	}
@@ -68,29 +75,32 @@ func (k *Keeper) Keep(ctx context.Context, r jobs.Refused) error {
 	switch {
 	case !errors.Is(err, ErrFull):
 		return err
-	case r.Authentic:
+	case !class.Counted():
 		return reserveFull(err)
 	}
-	k.full(charge)
+	k.foundFull(class, charge)
 	k.count(ctx, r.Reason, charge)
 	return ErrCounted
 }
 
-func (k *Keeper) knownFull(charge int64) bool {
+func (k *Keeper) knownFull(c Class, charge int64) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return charge >= k.fullFor && k.cfg.Now().Before(k.fullUntil)
+	full := k.full[c]
+	return charge >= full.charge && k.cfg.Now().Before(full.until)
 }
 
-// full notes that an entry of that charge found no room. A smaller one might.
-func (k *Keeper) full(charge int64) {
+// foundFull notes that an entry of that charge found no room. A smaller one might.
+func (k *Keeper) foundFull(c Class, charge int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if now := k.cfg.Now(); !now.Before(k.fullUntil) {
-		k.fullUntil, k.fullFor = now.Add(jobs.WithJitter(k.cfg.Recheck)), charge
+	full := k.full[c]
+	if now := k.cfg.Now(); !now.Before(full.until) {
+		full = fullness{until: now.Add(jobs.WithJitter(k.cfg.Recheck)), charge: charge}
 	} else {
-		k.fullFor = min(k.fullFor, charge)
+		full.charge = min(full.charge, charge)
 	}
+	k.full[c] = full
 }
 
 func (k *Keeper) count(ctx context.Context, reason signing.Reason, charge int64) {
@@ -102,7 +112,7 @@ func (k *Keeper) count(ctx context.Context, reason signing.Reason, charge int64)
 	add(k.counted, reason, one)
 	k.mu.Unlock()
 	if first {
-		k.cfg.Logger.WarnContext(ctx, "quarantine is full: forged tasks are refused and counted, and no more kept")
+		k.cfg.Logger.WarnContext(ctx, "quarantine is full: forged or moved tasks are refused and counted, and no more kept")
 	}
 }
 

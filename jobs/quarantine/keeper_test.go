@@ -36,7 +36,7 @@ func (m *memory) KeepWithin(_ context.Context, r jobs.Refused, b quarantine.Budg
 	m.tried++
 	var used quarantine.Used
 	for _, e := range m.kept {
-		if e.Authentic == r.Authentic {
+		if quarantine.ClassOf(e) == quarantine.ClassOf(r) {
 			used.Entries, used.Bytes = used.Entries+1, used.Bytes+quarantine.Charge(e)
 		}
 	}
@@ -118,9 +118,9 @@ func TestAFloodIsCountedWithoutTheDatabaseAndDisplacesNothingThatWasSigned(t *te
 			t.Errorf("want 10 kept at the cost of 11 tries, got %d at %d", kept, tried)
 		}
 		for range 2 {
-			wants(t, "a signed one", k.Keep(t.Context(), refused(signing.ReasonExpired, 0)), nil)
+			wants(t, "a signed one", k.Keep(t.Context(), refused(signing.ReasonBadPayload, 0)), nil)
 		}
-		err := k.Keep(t.Context(), refused(signing.ReasonExpired, 0))
+		err := k.Keep(t.Context(), refused(signing.ReasonBadPayload, 0))
 		wants(t, "a signed one without room", err, quarantine.ErrFull)
 		if errors.Is(err, quarantine.ErrCounted) {
 			t.Error("what was signed is counted in place of being kept")
@@ -212,5 +212,40 @@ func TestZeroBudgetsAreTheDefaultOnes(t *testing.T) {
 	}
 	if got := (quarantine.Budgets{Authentic: quarantine.Budget{Entries: 7}}).Of(jobs.Refused{Authentic: true}); got.Entries != 7 || got.Bytes != 16<<20 {
 		t.Errorf("one field that is zero: %v", got)
+	}
+}
+
+func TestCopiesOfGenuineTasksAreCountedAndDisplaceNothing(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []signing.Reason{signing.ReasonWrongQueue, signing.ReasonKindNotAllowed, signing.ReasonExpired} {
+		t.Run(string(reason), func(t *testing.T) {
+			t.Parallel()
+			m := newMemory()
+			k := newKeeper(t, m, quarantine.Budgets{
+				Unverified: quarantine.Budget{Entries: 3}, Moved: quarantine.Budget{Entries: 10}, Authentic: quarantine.Budget{Entries: 4},
+			})
+			for i := range 100 {
+				want := quarantine.ErrCounted
+				if i < 10 {
+					want = nil
+				}
+				wants(t, "a copy", k.Keep(t.Context(), refused(reason, 0)), want)
+			}
+			if kept, tried, _ := m.seen(); kept != 10 || tried != 11 {
+				t.Errorf("want 10 kept at the cost of 11 tries, got %d at %d", kept, tried)
+			}
+			if n := k.Overflow()[reason].Entries; n != 90 {
+				t.Errorf("want 90 counted, got %d", n)
+			}
+			for range 3 {
+				wants(t, "a forgery", k.Keep(t.Context(), refused(signing.ReasonBadSignature, 0)), nil)
+			}
+			for _, own := range []signing.Reason{
+				signing.ReasonBadPayload, signing.ReasonMustBeEncrypted, signing.ReasonLifetimeExceeded, signing.ReasonIssuedInFuture,
+			} {
+				wants(t, string(own), k.Keep(t.Context(), refused(own, 0)), nil)
+			}
+			wants(t, "one more of its signer's doing", k.Keep(t.Context(), refused(signing.ReasonBadPayload, 0)), quarantine.ErrFull)
+		})
 	}
 }

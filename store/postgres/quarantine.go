@@ -19,13 +19,13 @@ import (
 // budget may be exceeded by the statements that run at the same moment, each of which sees what was committed before it.
 const keepSQL = `
 WITH room AS (
-	SELECT FROM quarantine_totals WHERE authentic = $13 HAVING sum(entries) < $20::bigint AND sum(bytes) + $19::bigint <= $21::bigint
+	SELECT FROM quarantine_totals WHERE class = $22 HAVING sum(entries) < $20::bigint AND sum(bytes) + $19::bigint <= $21::bigint
 ), known AS (
 	SELECT FROM quarantine WHERE id = $1
 ), kept AS (
 	INSERT INTO quarantine (id, task_id, queue, kind, headers, max_retry, payload, size, payload_sha256, reason, kid, detail,
-	                        authentic, row_id, attempt, received_at, charged)
-	SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, coalesce($16::timestamptz, statement_timestamp()), $19
+	                        authentic, row_id, attempt, received_at, charged, class)
+	SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, coalesce($16::timestamptz, statement_timestamp()), $19, $22
 	FROM room
 	ON CONFLICT (id) DO NOTHING
 ), ended AS (
@@ -55,7 +55,8 @@ func (db *DB) KeepWithin(ctx context.Context, r jobs.Refused, b quarantine.Budge
 	budget, kept := b.Of(r), false
 	err = db.pool.QueryRow(ctx, keepSQL, name(r.ID), name(r.TaskID), name(r.Queue), name(r.Kind), headers, r.MaxRetry, blob(r.Payload), r.Size,
 		r.PayloadSHA256[:], name(string(r.Reason)), name(r.KID), prose(r.Detail), r.Authentic, name(r.RowID), r.Attempt, timeOrNull(r.ReceivedAt), row,
-		name(string(r.RowKind)), quarantine.Charge(r), budget.Entries, budget.Bytes).Scan(&kept)
+		name(string(r.RowKind)), quarantine.Charge(r), budget.Entries, budget.Bytes,
+		string(quarantine.ClassOf(r))).Scan(&kept)
 	if err != nil {
 		return wrap("keep refused task "+r.ID, err)
 	}
@@ -84,10 +85,16 @@ func (db *DB) CountOverflow(ctx context.Context, counted map[signing.Reason]quar
 // QuarantineUsage says how much there is of each class, and what found no room.
 func (db *DB) QuarantineUsage(ctx context.Context) (quarantine.Usage, error) {
 	u := quarantine.Usage{Overflow: make(map[signing.Reason]quarantine.Overflow)}
-	err := db.pool.QueryRow(ctx, `
-		SELECT coalesce(sum(entries) FILTER (WHERE NOT authentic), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE NOT authentic), 0)::bigint,
-		       coalesce(sum(entries) FILTER (WHERE authentic), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE authentic), 0)::bigint
-		FROM quarantine_totals`).Scan(&u.Unverified.Entries, &u.Unverified.Bytes, &u.Authentic.Entries, &u.Authentic.Bytes)
+	totals, err := db.pool.Query(ctx, `SELECT class, sum(entries)::bigint, sum(bytes)::bigint FROM quarantine_totals GROUP BY class`)
+	if err != nil {
+		return quarantine.Usage{}, wrap("measure the quarantine", err)
+	}
+	var class quarantine.Class
+	var used quarantine.Used
+	_, err = pgx.ForEachRow(totals, []any{&class, &used.Entries, &used.Bytes}, func() error {
+		u.Set(class, used)
+		return nil
+	})
 	if err != nil {
 		return quarantine.Usage{}, wrap("measure the quarantine", err)
 	}

@@ -46,8 +46,8 @@ func (db *DB) KeepWithin(ctx context.Context, r jobs.Refused, b quarantine.Budge
 func hasRoom(ctx context.Context, q querier, r jobs.Refused, b quarantine.Budget) error {
 	var used quarantine.Used
 	var known bool
-	err := q.QueryRowContext(ctx, `SELECT entries, bytes, EXISTS (SELECT 1 FROM quarantine WHERE id = ?) FROM quarantine_totals WHERE authentic = ?`,
-		r.ID, r.Authentic).Scan(&used.Entries, &used.Bytes, &known)
+	err := q.QueryRowContext(ctx, `SELECT entries, bytes, EXISTS (SELECT 1 FROM quarantine WHERE id = ?) FROM quarantine_totals WHERE class = ?`,
+		r.ID, string(quarantine.ClassOf(r))).Scan(&used.Entries, &used.Bytes, &known)
 	if err == nil && !known && !b.Holds(used, quarantine.Charge(r)) {
 		return quarantine.ErrFull
 	}
@@ -63,11 +63,11 @@ func keep(ctx context.Context, tx *sql.Tx, r jobs.Refused, headers string) error
 		instant = r.ReceivedAt.UnixMicro()
 	}
 	if _, err := execute(ctx, tx, `
-		INSERT INTO quarantine (id, task_id, queue, kind, headers, max_retry, payload, size, payload_sha256, reason, kid, detail, authentic, row_id, attempt, received_at, charged)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		INSERT INTO quarantine (id, task_id, queue, kind, headers, max_retry, payload, size, payload_sha256, reason, kid, detail, authentic, row_id, attempt, received_at, charged, class)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO NOTHING`,
 		r.ID, r.TaskID, r.Queue, r.Kind, headers, r.MaxRetry, notNil(r.Payload), r.Size, r.PayloadSHA256[:],
-		string(r.Reason), r.KID, prose(r.Detail), r.Authentic, r.RowID, r.Attempt, instant, quarantine.Charge(r)); err != nil {
+		string(r.Reason), r.KID, prose(r.Detail), r.Authentic, r.RowID, r.Attempt, instant, quarantine.Charge(r), string(quarantine.ClassOf(r))); err != nil {
 		return err
 	}
 	if !r.Authentic || r.RowID == "" || r.Attempt < 1 {
@@ -95,9 +95,17 @@ func (db *DB) CountOverflow(ctx context.Context, counted map[signing.Reason]quar
 // QuarantineUsage says how much there is of each class, and what found no room.
 func (db *DB) QuarantineUsage(ctx context.Context) (quarantine.Usage, error) {
 	u := quarantine.Usage{Overflow: make(map[signing.Reason]quarantine.Overflow)}
-	err := db.read.QueryRowContext(ctx, `
-		SELECT n.entries, n.bytes, a.entries, a.bytes FROM quarantine_totals AS n, quarantine_totals AS a WHERE n.authentic = 0 AND a.authentic = 1`,
-	).Scan(&u.Unverified.Entries, &u.Unverified.Bytes, &u.Authentic.Entries, &u.Authentic.Bytes)
+	totals, err := db.read.QueryContext(ctx, `SELECT class, entries, bytes FROM quarantine_totals`)
+	if err != nil {
+		return quarantine.Usage{}, db.wrap("measure the quarantine", err)
+	}
+	_, err = collect(totals, func(rows *sql.Rows) (struct{}, error) {
+		var class string
+		var used quarantine.Used
+		err := rows.Scan(&class, &used.Entries, &used.Bytes)
+		u.Set(quarantine.Class(class), used)
+		return struct{}{}, err //nolint:wrapcheck // wrapped below
+	})
 	if err != nil {
 		return quarantine.Usage{}, db.wrap("measure the quarantine", err)
 	}

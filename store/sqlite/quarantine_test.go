@@ -21,9 +21,12 @@ func TestEntriesThatAreThereAreCountedWhenBudgetsCome(t *testing.T) {
 	}
 	for _, name := range migrations {
 		if strings.HasSuffix(name, "_quarantine.sql") {
-			for id, authentic := range map[string]int{"a": 0, "b": 0, "c": 1} {
+			for id, e := range map[string]struct {
+				reason    string
+				authentic int
+			}{"a": {"bad_signature", 0}, "b": {"malformed", 0}, "c": {"expired", 1}, "d": {"bad_payload", 1}} {
 				execRaw(t, conn, `INSERT INTO quarantine (id, task_id, queue, kind, headers, max_retry, payload, size, payload_sha256, reason, kid, detail, authentic, row_id, attempt, received_at)
-					VALUES (?, 't', 'q', 'k', '[]', 1, x'0001020304', 5, zeroblob(32), 'r', '', '', ?, '', 0, 1)`, id, authentic)
+					VALUES (?, 't', 'q', 'k', '[]', 1, x'0001020304', 5, zeroblob(32), ?, '', '', ?, '', 0, 1)`, id, e.reason, e.authentic)
 			}
 		}
 		text, err := os.ReadFile(name)
@@ -33,9 +36,10 @@ func TestEntriesThatAreThereAreCountedWhenBudgetsCome(t *testing.T) {
 		execRaw(t, conn, string(text))
 	}
 	for query, want := range map[string]string{
-		"SELECT entries || '/' || bytes FROM quarantine_totals WHERE authentic = 0": "2/1038",
-		"SELECT entries || '/' || bytes FROM quarantine_totals WHERE authentic = 1": "1/519",
-		"SELECT sum(charged) FROM quarantine":                                       "1557",
+		"SELECT entries || '/' || bytes FROM quarantine_totals WHERE class = 'unverified'": "2/1038",
+		"SELECT entries || '/' || bytes FROM quarantine_totals WHERE class = 'moved'":      "1/519",
+		"SELECT entries || '/' || bytes FROM quarantine_totals WHERE class = 'reserved'":   "1/519",
+		"SELECT sum(charged) FROM quarantine":                                              "2076",
 	} {
 		if got := scalar(t, conn, query); got != want {
 			t.Errorf("%s: want %s, got %s", query, want, got)

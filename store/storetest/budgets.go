@@ -32,12 +32,12 @@ func (s suite[Tx]) used(unverified, authentic int64) {
 	s.Helper()
 	u := s.usage()
 	equal(s, "entries that are not authentic", unverified, u.Unverified.Entries)
-	equal(s, "entries that are", authentic, u.Authentic.Entries)
+	equal(s, "entries that are, of their signer's doing", authentic, u.Authentic.Entries)
 	for _, class := range []struct {
 		name  string
 		bytes int64
-	}{{"FALSE", u.Unverified.Bytes}, {"TRUE", u.Authentic.Bytes}} {
-		equal(s, "bytes that are charged where authentic is "+class.name, s.scalar("SELECT coalesce(sum(charged), 0) FROM quarantine WHERE authentic = "+class.name), fmt.Sprint(class.bytes))
+	}{{"unverified", u.Unverified.Bytes}, {"moved", u.Moved.Bytes}, {"reserved", u.Authentic.Bytes}} {
+		equal(s, "bytes that are charged to "+class.name, s.scalar("SELECT coalesce(sum(charged), 0) FROM quarantine WHERE class = '"+class.name+"'"), fmt.Sprint(class.bytes))
 	}
 }
 
@@ -57,6 +57,30 @@ func budgetTests[Tx any]() []test[Tx] {
 			if diff := cmp.Diff(map[signing.Reason]quarantine.Overflow{}, s.usage().Overflow); diff != "" {
 				s.Errorf("who is told that there is no room counts (-want +got):\n%s", diff)
 			}
+		}},
+		{"what somebody without a key may have moved fills its own budget, and takes no room of what its signer is to blame for", func(s suite[Tx]) {
+			b := s.roomFor(1, 1)
+			b.Moved.Entries = 3
+			moved := func(reason signing.Reason) jobs.Refused {
+				r := s.refusal(uuid.NewString(), 1)
+				r.Reason = reason
+				return r
+			}
+			reasons := []signing.Reason{signing.ReasonWrongQueue, signing.ReasonKindNotAllowed, signing.ReasonExpired}
+			for _, reason := range reasons {
+				must(s, s.DB.KeepWithin(s.Context(), moved(reason), b))
+			}
+			for _, reason := range reasons {
+				want(s, s.DB.KeepWithin(s.Context(), moved(reason), b), quarantine.ErrFull)
+			}
+			equal(s, "entries that were moved", 3, s.usage().Moved.Entries)
+			must(s, s.DB.KeepWithin(s.Context(), s.refused(), b))
+			must(s, s.DB.KeepWithin(s.Context(), s.refusal(uuid.NewString(), 1), b))
+			s.used(1, 1)
+
+			s.exec("UPDATE quarantine_totals SET entries = 10000 WHERE class = 'moved'")
+			want(s, s.DB.Keep(s.Context(), moved(signing.ReasonWrongQueue)), quarantine.ErrCounted)
+			equal(s, "counted", 1, s.usage().Overflow[signing.ReasonWrongQueue].Entries)
 		}},
 		{"bytes are bounded too, and a smaller entry may have room where a larger one has none", func(s suite[Tx]) {
 			large, small := s.refused(), s.refused()
@@ -169,8 +193,8 @@ func budgetTests[Tx any]() []test[Tx] {
 			forged, signed := s.refused(), s.refusal(uuid.NewString(), 1)
 			s.keep(forged)
 			s.keep(signed)
-			s.exec("UPDATE quarantine_totals SET entries = 100000 WHERE authentic = FALSE")
-			s.exec("UPDATE quarantine_totals SET entries = 10000 WHERE authentic = TRUE")
+			s.exec("UPDATE quarantine_totals SET entries = 100000 WHERE class = 'unverified'")
+			s.exec("UPDATE quarantine_totals SET entries = 10000 WHERE class = 'reserved'")
 			s.keep(forged)
 			s.keep(signed)
 			forged.ID, signed.ID = uuid.NewString(), uuid.NewString()

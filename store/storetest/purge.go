@@ -101,8 +101,8 @@ func purgeTests[Tx any]() []test[Tx] {
 				equal(s, c.name+": counted", matched, purged)
 				equal(s, c.name+": purged", int64(len(c.gone)), purged.Entries)
 				now := s.usage()
-				equal(s, c.name+": bytes", used.Unverified.Bytes+used.Authentic.Bytes-now.Unverified.Bytes-now.Authentic.Bytes, purged.Bytes)
-				equal(s, c.name+": authentic", used.Authentic.Entries-now.Authentic.Entries, purged.Authentic)
+				equal(s, c.name+": bytes", used.Unverified.Bytes+used.Moved.Bytes+used.Authentic.Bytes-now.Unverified.Bytes-now.Moved.Bytes-now.Authentic.Bytes, purged.Bytes)
+				equal(s, c.name+": authentic", used.Moved.Entries+used.Authentic.Entries-now.Moved.Entries-now.Authentic.Entries, purged.Authentic)
 				want := slices.DeleteFunc(before, func(name string) bool { return slices.Contains(c.gone, name) })
 				if diff := cmp.Diff(want, s.left()); diff != "" {
 					s.Errorf("%s: left (-want +got):\n%s", c.name, diff)
