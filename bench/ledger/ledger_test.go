@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	perRun      = 500 // jobs
+	perRun      = 800 // jobs
 	slots       = 16  // of the worker
 	connections = 16  // to PostgreSQL
 	kind        = "bench:note"
@@ -63,7 +63,7 @@ func BenchmarkLedgerTable(b *testing.B) {
 	table := rounds.Table{
 		Title: fmt.Sprintf("jobs with a transaction, 256 B, %d slots, %d connections", slots, connections),
 		N:     perRun,
-		Turns: 4,
+		Turns: 2,
 		CPU:   []rounds.Meter{rounds.OwnCPU(), rounds.RedisCPU(b.Context(), f.redis), rounds.PostgresCPU(b.Context(), f.pool)},
 		Ways: []rounds.Way{
 			{Name: "by hand: key, effect", Run: f.way(f.plainTasks, f.plain(keySQL, ""))},
