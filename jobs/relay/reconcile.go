@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/jobs"
@@ -127,17 +128,32 @@ func (r *Relay) missing(ctx context.Context, rows []jobs.ClaimedRow) ([]jobs.Cla
 // have restored and enqueued the row since it was listed. Otherwise somebody has seen the row's ID and squats on the names,
 // who would cost the row an attempt each.
 func (r *Relay) freeNames(ctx context.Context, rows []jobs.ClaimedRow) error {
-	next := slices.Clone(rows)
+	if len(rows) == 0 {
+		return nil
+	}
+	key := func(row jobs.ClaimedRow) string { return "asynq:{" + row.Queue + "}:t:" + row.TaskID() }
+	next, exist := slices.Clone(rows), make([]*redis.IntCmd, len(rows))
+	pipe := r.redis.Pipeline()
 	for i := range next {
 		next[i].Attempt++
+		exist[i] = pipe.Exists(ctx, key(next[i]))
 	}
-	squatted, trouble := r.missing(ctx, next)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("look for the names of lost tasks: %w", err)
+	}
+	var taken []jobs.ClaimedRow // a free name stays alone: another relay may take it any moment
+	for i, row := range next {
+		if exist[i].Val() > 0 {
+			taken = append(taken, row)
+		}
+	}
+	squatted, trouble := r.missing(ctx, taken)
 	if len(squatted) == 0 || trouble != nil {
 		return trouble
 	}
-	pipe := r.redis.Pipeline()
+	pipe = r.redis.Pipeline()
 	for _, row := range squatted {
-		pipe.Unlink(ctx, "asynq:{"+row.Queue+"}:t:"+row.TaskID())
+		pipe.Unlink(ctx, key(row))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("free the names of lost tasks: %w", err)
