@@ -35,8 +35,8 @@ func TestEntriesThatAreThereAreCountedWhenBudgetsCome(t *testing.T) {
 	}
 	raw := rawPool(t, url)
 	exec(t, raw, `INSERT INTO quarantine (id, task_id, queue, kind, headers, max_retry, payload, size, payload_sha256, reason, kid, detail, authentic, row_id, attempt, received_at)
-		SELECT id, 't', 'q', 'k', '[]', 1, '\x0001020304', 5, decode(repeat('00', 32), 'hex'), 'r', '', '', authentic, '', 0, now()
-		FROM (VALUES ('a', false), ('b', false), ('c', true)) AS e (id, authentic)`)
+		SELECT id, 't', 'q', 'k', '[]', 1, '\x0001020304', 5, decode(repeat('00', 32), 'hex'), reason, '', '', authentic, '', 0, now()
+		FROM (VALUES ('a', 'malformed', false), ('b', 'bad_signature', false), ('c', 'bad_payload', true), ('d', 'wrong_queue', true)) AS e (id, reason, authentic)`)
 	if _, err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +50,11 @@ func TestEntriesThatAreThereAreCountedWhenBudgetsCome(t *testing.T) {
 	if want := (quarantine.Used{Entries: 1, Bytes: 519}); usage.Authentic != want {
 		t.Errorf("authentic: want %v, got %v", want, usage.Authentic)
 	}
+	if want := (quarantine.Used{Entries: 1, Bytes: 519}); usage.Moved != want {
+		t.Errorf("authentic, and perhaps moved: want %v, got %v", want, usage.Moved)
+	}
 	exec(t, raw, "TRUNCATE quarantine")
-	if usage, err = db.QuarantineUsage(t.Context()); err != nil || usage.Unverified != (quarantine.Used{}) || usage.Authentic != (quarantine.Used{}) {
+	if usage, err = db.QuarantineUsage(t.Context()); err != nil || usage.Unverified != (quarantine.Used{}) || usage.Authentic != (quarantine.Used{}) || usage.Moved != (quarantine.Used{}) {
 		t.Errorf("emptied: %+v, %v", usage, err)
 	}
 }
