@@ -16,8 +16,8 @@ type Filter struct {
 	IDs       []string       // none: whatever their ID
 	OlderThan time.Duration  // since they were received; 0: however old
 	Reason    signing.Reason // "": whatever the reason
-	// Authentic includes entries whose signature held and that were not released: only a key's holder can have made them, and
-	// they may be the last trace of a job. Zero: they are left.
+	// Authentic includes entries whose signature held and that were not released: only a key's holder can have made such a
+	// task, though others may have copied it to where it was refused, and it may be the last trace of a job. Zero: they are left.
 	Authentic bool
 }
 
