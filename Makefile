@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PKG       ?= ./...
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
+BENCH     ?= ./...
 SOAK      ?= 20
 
 # Modules of their own below the root, so that neither a linter nor a peer
@@ -51,7 +52,7 @@ tidy-check: ## check that go.mod and go.sum are tidy, in every module
 # -count=1: what a real server answers is not for the cache.
 .PHONY: race
 race: $(WITHSERVERS) ## run the tests with -race (PKG=./worker/... TESTFLAGS='-run Name -v')
-	$(WITHSERVERS) go test -race -count=1 -timeout 5m $(TESTFLAGS) $(PKG)
+	$(WITHSERVERS) go test -race -count=1 -timeout 9m $(TESTFLAGS) $(PKG)
 
 .PHONY: nested
 nested: $(WITHSERVERS) ## vet and test the nested modules
@@ -74,17 +75,18 @@ fuzz: $(WITHSERVERS) ## run each fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
+# One table after the other: nothing else may run beside a measurement. -count=1: a measurement is not for the cache.
 .PHONY: bench
-bench: $(WITHSERVERS) ## run the benchmarks, the peers' comparison too
+bench: $(WITHSERVERS) ## print the tables of docs/benchmarks.md (BENCH=./enqueue SEALQ_BENCH_ROUNDS=9)
+	@cd bench && ../$(WITHSERVERS) go test -p 1 -count=1 -run '^$$' -bench 'Table$$' -benchtime 1x -timeout 30m $(BENCH)
+
+.PHONY: microbench
+microbench: $(WITHSERVERS) ## run the benchmarks of single functions (PKG=./signing)
 	$(WITHSERVERS) go test -run '^$$' -bench . -benchmem $(PKG)
-	@if [ -f bench/go.mod ]; then cd bench && ../$(WITHSERVERS) go test -run '^$$' -bench . -benchmem ./...; fi
 
-.PHONY: asynq-suite
-asynq-suite: $(WITHSERVERS) ## run asynq's own test suite over worker/calm's hook (minutes)
-	$(WITHSERVERS) tools/asynq-suite -timeout 20m $(TESTFLAGS)
-
+# SEALQ_SURVIVAL_JOBS and SEALQ_SURVIVAL_SEED make the survival tests larger, or repeat one.
 .PHONY: soak
-soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -race
+soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -race (PKG=./internal/survival SEALQ_SURVIVAL_JOBS=50000)
 	$(WITHSERVERS) go test -race -shuffle=on -count=$(SOAK) -timeout 6h $(TESTFLAGS) $(PKG)
 
 .PHONY: e2e

@@ -47,20 +47,25 @@ var floorPlan = map[string]place{
 	"signing":        {floor: 0, withoutAll: light},
 	"signing/attack": {floor: 1, withoutAll: light},
 	"accounts":       {floor: 0},
+	"audit":          {floor: 0, withoutAll: light},
 	"mail":           {floor: 0},
 	"mail/catcher":   {floor: 0},
 
 	"jobs":                  {floor: 1, withoutAll: light}, // not even the packages below it
+	"jobs/internal/trips":   {floor: 0, withoutAll: light}, // it knows Redis, and no job
 	"jobs/internal/fixture": {floor: 1, family: "jobs/internal", testsOnly: true},
 	"jobs/authjobs":         {floor: 1, family: "jobs", withoutAll: light},
 	"jobs/relay":            {floor: 1, family: "jobs", withoutAll: light},
+	"jobs/quarantine":       {floor: 1, family: "jobs", withoutAll: light},
 	"jobs/rawtask":          {floor: 1, family: "jobs", withoutAll: light},
+	"jobs/judge":            {floor: 1, family: "jobs", withoutAll: light}, // it holds the keys, so that the dashboard need not
 
 	"store":          {floor: 2, family: "store", knowsNot: queue},
 	"store/postgres": {floor: 2, knowsNot: queue},
 	"store/sqlite":   {floor: 2, knowsNot: queue},
 	"worker":         {floor: 2, family: "worker", withoutAll: light},
 	"worker/calm":    {floor: 2, withoutAll: append(slices.Clone(light), queue...)}, // asynq's own tests run over it
+	"worker/janitor": {floor: 2, withoutAll: light},                                 // it does not know the worker
 
 	"dashboard":         {floor: 3, knowsNot: []string{module + "/signing"}}, // it holds no secret
 	"scheduler":         {floor: 3, knowsNot: []string{module + "/worker"}},
@@ -71,6 +76,9 @@ var floorPlan = map[string]place{
 
 	// What apps' own tests use, of jobs and of handlers.
 	"jobs/jobstest": {floor: 3, family: "jobs/jobstest", testsOnly: true, withoutAll: light},
+
+	// Tests of all together.
+	"internal/survival": {floor: 4, family: "internal/survival", testsOnly: true},
 
 	// The drivers' conformance suite speaks the interfaces of all their consumers.
 	"store/storetest":          {floor: 4, family: "store/storetest", testsOnly: true},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,12 +13,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/store/sqlite"
 	"github.com/sealq/sealq/worker"
+	"github.com/sealq/sealq/worker/janitor"
 )
 
 // WelcomeArgs travel as JSON.
@@ -71,27 +74,30 @@ func Run(ctx context.Context, db *sqlite.DB, client redis.UniversalClient, keys 
 		return err
 	}
 
-	verify, err := worker.New(keys, worker.Config{Quarantine: db, Effects: db})
+	verify, err := worker.New(keys, worker.Config{Quarantine: db, Effects: db, Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
-	srv := asynq.NewServerFromRedisClient(client, verify.Config(asynq.Config{
-		Queues: map[string]int{"letters": 1, "orders": 1},
-	}))
-	if err := srv.Start(verify.Handler(handlers)); err != nil {
+	server, err := worker.NewServer(client, verify, handlers, worker.ServerConfig{
+		Queues: map[string]int{"letters": 1, "orders": 1}, Logger: slog.Default(),
+	})
+	if err != nil {
 		return err
 	}
-	defer srv.Shutdown()
 
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(client), keys, jobs.Config{})
+	relaying, err := relay.New(db, catalog, keys, client, relay.Config{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
-	relaying, err := relay.New(db, enqueuer, catalog, keys, client, relay.Config{})
+	tidy, err := janitor.New(client, db, janitor.Config{Queues: []string{"letters", "orders"}, Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
-	return relaying.Run(ctx)
+	var g errgroup.Group
+	g.Go(func() error { return relaying.Run(ctx) })
+	g.Go(func() error { return tidy.Run(ctx) })
+	g.Go(func() error { return server.Run(ctx) })
+	return g.Wait()
 }
 
 func EnqueueWelcome(ctx context.Context, enqueuer *jobs.Enqueuer, userID int64) error {

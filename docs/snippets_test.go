@@ -1,5 +1,6 @@
 // Package docs_test compiles and runs what the guides show. Every Go block of README.md and of docs/ stands, line by
-// line, in a source file of this folder or of examples/; links lead somewhere, and tests that are named exist.
+// line, in a source file of this folder or of examples/; every SQL block is run; links lead somewhere, and tests that are
+// named exist.
 package docs_test
 
 import (
@@ -19,12 +20,14 @@ import (
 const elided = "// …"
 
 // goBlocks are the Go blocks of a guide, each with the number of its first line.
-func goBlocks(text string) map[int][]string {
+func goBlocks(text string) map[int][]string { return blocksOf(text, "go") }
+
+func blocksOf(text, language string) map[int][]string {
 	blocks := make(map[int][]string)
 	at := 0
 	for i, line := range strings.Split(text, "\n") {
 		switch {
-		case at == 0 && line == "```go":
+		case at == 0 && line == "```"+language:
 			at = i + 2
 			blocks[at] = nil
 		case at != 0 && line == "```":

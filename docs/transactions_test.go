@@ -35,6 +35,15 @@ func BuyWithPgx(ctx context.Context, pool *pgxpool.Pool, db *postgres.DB, item s
 	})
 }
 
+func BuyInABatch(ctx context.Context, tx pgx.Tx, db *postgres.DB, item string, job jobs.Job) error {
+	b := &pgx.Batch{}
+	b.Queue(`INSERT INTO orders (item) VALUES ($1)`, item)
+	if _, err := db.EnqueueBatch(b, job); err != nil {
+		return err
+	}
+	return tx.SendBatch(ctx, b).Close() // jobs.ErrDuplicate among others
+}
+
 func BuyWithSQL(ctx context.Context, db *sqlite.DB, item string) error {
 	return db.InTx(ctx, func(tx *sql.Tx) error {
 		result, err := tx.ExecContext(ctx, `INSERT INTO orders (item) VALUES (?)`, item)
@@ -127,6 +136,20 @@ func TestAnOrderAndItsJobCommitTogetherInPostgreSQL(t *testing.T) {
 	if state := jobstest.RequireOneEnqueued(t, recorded, Invoice).State; state != jobs.RowDone {
 		t.Errorf("the row is %s", state)
 	}
+}
+
+func TestAnOrderAndItsJobTravelInOneBatch(t *testing.T) {
+	t.Parallel()
+	db, pool := openPostgres(t)
+	job := Invoice.With(InvoiceArgs{OrderID: 1}, jobs.UniqueKey("invoice:1"))
+	for _, want := range []error{nil, jobs.ErrDuplicate} {
+		if err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			return BuyInABatch(t.Context(), tx, db, "a coat", job)
+		}); !errors.Is(err, want) {
+			t.Errorf("want %v, got %v", want, err)
+		}
+	}
+	jobstest.RequireEnqueued(t, jobstest.FromSQL(pool.Query), Invoice, InvoiceArgs{OrderID: 1})
 }
 
 func TestAnOrderAndItsJobCommitTogetherInSQLite(t *testing.T) {

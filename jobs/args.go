@@ -22,7 +22,7 @@ const MaxArgsBytes = 1 << 20
 var ErrInvalidArgs = errors.New("invalid arguments")
 
 func encodeArgs[A any](args A) ([]byte, error) {
-	payload, err := json.Marshal(args, json.Deterministic(true))
+	payload, err := json.Marshal(&args, json.Deterministic(true)) // a pointer, or it would be copied to the heap twice
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidArgs, err)
 	}

@@ -86,13 +86,16 @@ func (d Def[A]) job(payload []byte, err error, opts []Option) Job {
 		sum := sha256.Sum256(payload)
 		j.uniqueKey = string(d.kind) + ":" + hex.EncodeToString(sum[:])
 	}
-	for _, opt := range opts {
-		opt(&j)
+	if len(opts) > 0 {
+		j = j.with(opts)
 	}
 	if err == nil {
 		err = d.Err()
 	}
 	if err == nil {
+		err = j.checkSize()
+	}
+	if err == nil && len(opts) > 0 { // without options it is as Define checked it
 		err = j.check()
 	}
 	if err != nil {

@@ -43,6 +43,8 @@ type Enqueuer struct {
 	keys        *signing.Keys
 	concurrency int
 	now         func() time.Time
+	far         asynq.Option      // the same for every task
+	noHeaders   map[string]string // empty, for asynq to clone; never written to
 }
 
 // NewEnqueuer needs an asynq client and the keys to sign with. The client stays the caller's to close.
@@ -56,7 +58,10 @@ func NewEnqueuer(c *asynq.Client, k *signing.Keys, cfg Config) (*Enqueuer, error
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Enqueuer{client: c, keys: k, concurrency: cfg.Concurrency, now: cfg.Now}, nil
+	return &Enqueuer{
+		client: c, keys: k, concurrency: cfg.Concurrency, now: cfg.Now,
+		far: asynq.Deadline(time.Unix(farDeadline, 0)), noHeaders: make(map[string]string),
+	}, nil
 }
 
 // Enqueue signs the job now and puts it into Redis. What Redis loses afterwards is lost; see Outbox for jobs
@@ -86,7 +91,7 @@ func (e *Enqueuer) Enqueue(ctx context.Context, j Job) (Receipt, error) {
 		Kind: string(j.kind), ID: id, Queue: j.queue, MaxRetry: j.retries + Headroom,
 		Headers: j.headers, Payload: j.payload,
 	}
-	return e.enqueue(ctx, task, signing.Validity{NotBefore: due, Expires: expires, Encrypt: j.policy.Encrypt})
+	return e.enqueue(ctx, task, signing.Validity{NotBefore: due, Expires: expires, Encrypt: j.policy.Encrypt}, now)
 }
 
 // EnqueueMany enqueues concurrently (asynq has no batch call) and returns a receipt for each job, in order. A
@@ -128,27 +133,15 @@ func (e *Enqueuer) EnqueueRow(ctx context.Context, r ClaimedRow, d Definition) (
 		Kind: string(r.Kind), ID: r.TaskID(), Queue: r.Queue, MaxRetry: r.Retries + Headroom,
 		Headers: headers, Payload: r.Payload,
 	}
-	return e.enqueue(ctx, task, signing.Validity{NotBefore: r.NotBefore, Expires: expires, Encrypt: p.Encrypt})
+	return e.enqueue(ctx, task, signing.Validity{NotBefore: r.NotBefore, Expires: expires, Encrypt: p.Encrypt}, now)
 }
 
-func (e *Enqueuer) enqueue(ctx context.Context, t signing.Task, v signing.Validity) (Receipt, error) {
+func (e *Enqueuer) enqueue(ctx context.Context, t signing.Task, v signing.Validity, now time.Time) (Receipt, error) {
 	sig, payload, err := e.keys.Sign(t, v)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("enqueue %s: %w", t.Kind, err)
 	}
-	headers := t.Headers
-	if headers == nil {
-		headers = make(map[string]string, 1)
-	}
-	headers = maps.Clone(headers)
-	headers[signing.SignatureHeader] = sig
-	opts := []asynq.Option{
-		asynq.TaskID(t.ID), asynq.Queue(t.Queue), asynq.MaxRetry(t.MaxRetry), asynq.Deadline(time.Unix(farDeadline, 0)),
-	}
-	if v.NotBefore.After(e.now()) {
-		opts = append(opts, asynq.ProcessAt(v.NotBefore))
-	}
-	if _, err := e.client.EnqueueContext(ctx, asynq.NewTaskWithHeaders(t.Kind, payload, headers), opts...); err != nil {
+	if _, err := e.client.EnqueueContext(ctx, e.task(t, v, sig, payload, now)); err != nil {
 		if errors.Is(err, asynq.ErrTaskIDConflict) {
 			err = fmt.Errorf("%w: %s", ErrAlreadyEnqueued, t.ID)
 		}
@@ -156,6 +149,23 @@ func (e *Enqueuer) enqueue(ctx context.Context, t signing.Task, v signing.Validi
 	}
 	kid, _ := signing.KIDOf(sig)
 	return Receipt{ID: t.ID, Queue: t.Queue, Kind: Kind(t.Kind), KID: kid.String(), ExpiresAt: v.Expires}, nil
+}
+
+// task is what asynq gets. It clones the headers that it is made with, so that the clone may take the signature; and it
+// copies the options that come with a call, so that all of them come with the task.
+func (e *Enqueuer) task(t signing.Task, v signing.Validity, sig string, payload []byte, now time.Time) *asynq.Task {
+	opts := make([]asynq.Option, 0, 5)
+	opts = append(opts, asynq.TaskID(t.ID), asynq.Queue(t.Queue), asynq.MaxRetry(t.MaxRetry), e.far)
+	if v.NotBefore.After(now) {
+		opts = append(opts, asynq.ProcessAt(v.NotBefore))
+	}
+	headers := t.Headers
+	if headers == nil {
+		headers = e.noHeaders
+	}
+	task := asynq.NewTaskWithHeaders(t.Kind, payload, headers, opts...)
+	task.Headers()[signing.SignatureHeader] = sig
+	return task
 }
 
 func latest(a, b time.Time) time.Time {

@@ -331,3 +331,30 @@ func TestNewEnqueuerNeedsItsParts(t *testing.T) {
 		t.Error("it works without keys")
 	}
 }
+
+func TestAnAsynqClientThatSharesTripsServesEnqueuerAndWrap(t *testing.T) {
+	t.Parallel()
+	e := newEnqueued(t)
+	client := jobs.NewAsynqClient(e.redis)
+	enqueuer, err := jobs.NewEnqueuer(client, e.keys, jobs.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	def := noteDef(jobs.Policy{})
+	var js []jobs.Job
+	for i := range 100 {
+		js = append(js, def.With(note{User: i}, jobs.ID(fmt.Sprint(i%99)))) // the last has the first one's ID
+	}
+	receipts, err := enqueuer.EnqueueMany(t.Context(), js)
+	if n := strings.Count(fmt.Sprint(err), jobs.ErrAlreadyEnqueued.Error()); n != 1 || !errors.Is(err, jobs.ErrAlreadyEnqueued) {
+		t.Errorf("%d of 100 were there already: %v", n, err)
+	}
+	for _, r := range receipts[1:99] {
+		e.verify(t, r)
+	}
+	info, err := jobs.Wrap(client, e.keys).EnqueueContext(t.Context(), asynq.NewTask("test:note", []byte("{}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.verify(t, jobs.Receipt{ID: info.ID, Queue: info.Queue})
+}

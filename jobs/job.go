@@ -79,6 +79,14 @@ func Header(name, value string) Option {
 	}
 }
 
+// with is apart from Def.With, so that only a job with options moves to the heap.
+func (j Job) with(opts []Option) Job {
+	for _, opt := range opts {
+		opt(&j)
+	}
+	return j
+}
+
 func (j Job) check() error {
 	if err := checkQueue(j.queue); err != nil {
 		return err
@@ -96,10 +104,14 @@ func (j Job) check() error {
 	if j.delay < 0 {
 		return fmt.Errorf("delay %v is negative", j.delay)
 	}
+	return errors.Join(checkRetries(j.retries), checkHeaders(j.headers))
+}
+
+func (j Job) checkSize() error {
 	if j.policy.Encrypt && len(j.payload) > MaxArgsBytes-encryptionOverhead {
 		return fmt.Errorf("%w: %d bytes are more than %d once encrypted", ErrInvalidArgs, len(j.payload), MaxArgsBytes)
 	}
-	return errors.Join(checkRetries(j.retries), checkHeaders(j.headers))
+	return nil
 }
 
 // encryptionOverhead is what AES-256-GCM adds to a payload: a nonce of 12 bytes and a tag of 16.

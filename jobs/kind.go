@@ -128,12 +128,20 @@ var ErrInvalidName = errors.New("invalid name")
 
 func checkKind(k Kind) error { return checkName("kind", string(k)) }
 
-// checkQueue refuses braces too: asynq puts the queue's name between them as Redis Cluster's hash tag.
 func checkQueue(q string) error {
-	if strings.ContainsAny(q, "{}") {
-		return fmt.Errorf("%w: queue %q must not contain braces", ErrInvalidName, q)
+	if err := checkBraces(q); err != nil {
+		return err
 	}
 	return checkName("queue", q)
+}
+
+// checkBraces refuses them in a queue's name: asynq puts it between braces as Redis Cluster's hash tag, and the keys of a queue
+// whose name ends the tag early would stand on several servers.
+func checkBraces(queue string) error {
+	if strings.ContainsAny(queue, "{}") {
+		return fmt.Errorf("%w: queue %q must not contain braces", ErrInvalidName, queue)
+	}
+	return nil
 }
 
 func checkName(what, name string) error {

@@ -78,6 +78,32 @@ type ClaimedRow struct {
 	LeaseToken string // proves the claim when the row is marked
 }
 
+// ReturnedRow is a claimed row that goes back into the outbox.
+type ReturnedRow struct {
+	ClaimedRow
+	Pause time.Duration // until it may be claimed again; zero: it keeps its place
+	Cause string        // what went wrong
+}
+
+// Claim says which rows a relay takes out of an outbox.
+type Claim struct {
+	Kinds      []Kind        // those that the relay can sign
+	SkipQueues []string      // whose rows stay in the outbox for now
+	Limit      int           // how many rows at most
+	Lease      time.Duration // for how long they are the relay's
+}
+
+// Backlog is what is unfinished of one kind, in one queue and one state.
+type Backlog struct {
+	Kind  Kind
+	Queue string
+	State RowState
+	Rows  int64
+	// Oldest is for how long the row that was to run first has been due, whatever happened to it since; zero where none is
+	// due yet.
+	Oldest time.Duration
+}
+
 // check refuses what no outbox would have recorded for the kind.
 func (r ClaimedRow) check(d Definition) error {
 	if r.Kind != d.Kind() {
@@ -126,6 +152,8 @@ type Refused struct {
 	RowKind       Kind   // only where Authentic: the task's kind as it was signed, which the row's must be
 	Attempt       int    // only where Authentic and the task is a row's: which attempt was refused
 	ReceivedAt    time.Time
+	ReleasedAt    time.Time // zero: it was not released
+	ReleasedAs    string    // the outbox row that a release made of it
 }
 
 // RowAttempt takes a row's task ID apart. ok is false for a task that is no outbox row's.
@@ -147,6 +175,9 @@ type Effect struct {
 	Kind Kind
 	ID   string
 	Keep time.Duration
+	// Direct says that the job came without an outbox: no row is looked for. Zero: the row of that ID, if there is one, is done
+	// with the effect.
+	Direct bool
 }
 
 // Due is one due time of a schedule, to be turned into a tick.

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -12,9 +13,9 @@ import (
 )
 
 // A resolver finds out what asynq makes of a task and its options. A task keeps the options it was made with
-// to itself, so the resolver lets a second asynq client enqueue the task into a Redis that is not there: a
-// hook answers every command, nothing touches a network, and what asynq would have written is asynq's own
-// resolution.
+// to itself, so the resolver lets a second asynq client enqueue the task into a Redis that is not there: every
+// command is answered here, nothing touches a network, and what asynq would have written is asynq's own
+// resolution. Most tasks need none of this: see plainOptions.
 type resolver struct {
 	redis  *redis.Client
 	client *asynq.Client
@@ -31,7 +32,8 @@ type resolved struct {
 func newResolver() *resolver {
 	c := redis.NewClient(&redis.Options{Addr: "resolver.invalid:0"})
 	c.AddHook(answering{})
-	return &resolver{redis: c, client: asynq.NewClientFromRedisClient(c)}
+	scripts := enqueued{UniversalClient: c, one: redis.NewCmdResult(int64(1), nil)}
+	return &resolver{redis: c, client: asynq.NewClientFromRedisClient(scripts)}
 }
 
 func (r *resolver) close() error { return r.redis.Close() } //nolint:wrapcheck // never connected: nothing to add
@@ -96,7 +98,21 @@ type written struct {
 	lock   time.Duration // how long the unique lock would have been held
 }
 
-// answering answers every command that asynq's client sends when it enqueues.
+// enqueued answers asynq's Lua scripts before go-redis makes a command of them, which was half of what resolving took.
+type enqueued struct {
+	redis.UniversalClient
+	one *redis.Cmd // 1 is "enqueued"; it is only read
+}
+
+// EvalSha answers that the task was enqueued.
+func (e enqueued) EvalSha(ctx context.Context, _ string, keys []string, args ...any) *redis.Cmd {
+	if w, ok := ctx.Value(writtenKey{}).(*written); ok {
+		w.lock, w.unique = uniqueLock(keys, args)
+	}
+	return e.one
+}
+
+// answering answers every other command that asynq's client sends when it enqueues, and keeps all from a network.
 type answering struct{}
 
 func (answering) DialHook(redis.DialHook) redis.DialHook {
@@ -106,35 +122,28 @@ func (answering) DialHook(redis.DialHook) redis.DialHook {
 }
 
 func (answering) ProcessHook(redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		switch cmd := cmd.(type) {
-		case *redis.Cmd: // a Lua script: 1 is "enqueued"
-			if w, ok := ctx.Value(writtenKey{}).(*written); ok {
-				w.lock, w.unique = uniqueLock(cmd.Args())
-			}
-			cmd.SetVal(int64(1))
-		case *redis.IntCmd: // SADD asynq:queues
-			cmd.SetVal(1)
+	return func(_ context.Context, cmd redis.Cmder) error {
+		if added, ok := cmd.(*redis.IntCmd); ok { // SADD asynq:queues
+			added.SetVal(1)
+			return nil
 		}
-		return nil
+		return fmt.Errorf("the resolver does not know asynq's command %s", cmd.Name())
 	}
 }
 
 func (answering) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(context.Context, []redis.Cmder) error { return nil }
+	return func(context.Context, []redis.Cmder) error {
+		return errors.New("the resolver does not know asynq's pipelines")
+	}
 }
 
 // uniqueLock reads the lock's time to live out of asynq's two unique scripts, which have three keys, the lock
-// first, and after them the task's ID and the seconds: EVALSHA sha 3 lock task list id seconds …
-func uniqueLock(args []any) (ttl time.Duration, unique bool) {
-	const keys, lock, seconds = 2, 3, 7
-	if len(args) <= seconds || args[keys] != 3 {
+// first, and as arguments the task's ID, the seconds, and more.
+func uniqueLock(keys []string, args []any) (ttl time.Duration, unique bool) {
+	const seconds = 1
+	if len(keys) != 3 || len(args) <= seconds || !strings.Contains(keys[0], "}:unique:") {
 		return 0, false
 	}
-	key, isName := args[lock].(string)
-	n, isNumber := args[seconds].(int)
-	if !isName || !isNumber || !strings.Contains(key, "}:unique:") {
-		return 0, false
-	}
-	return time.Duration(n) * time.Second, true
+	n, ok := args[seconds].(int)
+	return time.Duration(n) * time.Second, ok
 }

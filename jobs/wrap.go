@@ -28,15 +28,17 @@ type Client struct {
 	// max_lifetime allows, counted from now, since asynq's 25 default retries take about 20 days.
 	MaxAge time.Duration
 
-	client  *asynq.Client
-	resolve *resolver
-	keys    *signing.Keys
+	client    *asynq.Client
+	resolve   *resolver
+	options   plainOptions
+	keys      *signing.Keys
+	noHeaders map[string]string // empty, for asynq to clone; never written to
 }
 
 // Wrap makes an app's asynq client sign. Set MaxAge on the result, before its first use, to shorten how long a
 // task may wait.
 func Wrap(c *asynq.Client, k *signing.Keys) *Client {
-	return &Client{client: c, resolve: newResolver(), keys: k}
+	return &Client{client: c, resolve: newResolver(), options: newPlainOptions(), keys: k, noHeaders: make(map[string]string)}
 }
 
 // Enqueue is asynq's Enqueue with a signature.
@@ -46,42 +48,61 @@ func (c *Client) Enqueue(task *asynq.Task, opts ...asynq.Option) (*asynq.TaskInf
 
 // EnqueueContext is asynq's EnqueueContext with a signature. The task itself is not changed.
 func (c *Client) EnqueueContext(ctx context.Context, task *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error) {
-	r, err := c.resolve.resolve(ctx, task, opts)
+	s, ok := c.options.settle(task, opts)
+	if !ok {
+		r, err := c.resolve.resolve(ctx, task, opts)
+		if err != nil {
+			return nil, err
+		}
+		if r.info.Group != "" {
+			return nil, fmt.Errorf("enqueue %s: %w", r.info.Type, ErrGroup)
+		}
+		s = settled{id: r.info.ID, queue: r.info.Queue, maxRetry: r.info.MaxRetry, processAt: r.processAt, at: r.at, options: r.options()}
+	}
+	if err := checkBraces(s.queue); err != nil {
+		return nil, fmt.Errorf("enqueue %s: %w", task.Type(), err)
+	}
+	if s.maxRetry > math.MaxInt32 {
+		return nil, fmt.Errorf("enqueue %s: MaxRetry(%d) is more than %d, asynq would store a negative number", task.Type(), s.maxRetry, math.MaxInt32)
+	}
+	signed, err := c.sign(task, s)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("enqueue %s: %w", task.Type(), err)
 	}
-	info := r.info
-	if info.Group != "" {
-		return nil, fmt.Errorf("enqueue %s: %w", info.Type, ErrGroup)
+	return c.client.EnqueueContext(ctx, signed) //nolint:wrapcheck // asynq's own errors, for code written against asynq
+}
+
+// sign makes the task that is enqueued. asynq clones the headers that it is made with: the clone is ours to change.
+func (c *Client) sign(task *asynq.Task, s settled) (*asynq.Task, error) {
+	headers := task.Headers()
+	if headers == nil {
+		headers = c.noHeaders
 	}
-	if info.MaxRetry > math.MaxInt32 {
-		return nil, fmt.Errorf("enqueue %s: MaxRetry(%d) is more than %d, asynq would store a negative number", info.Type, info.MaxRetry, math.MaxInt32)
-	}
-	headers := make(map[string]string, len(task.Headers())+1)
-	for name, value := range task.Headers() {
-		if !strings.HasPrefix(name, reservedHeaders) {
-			headers[name] = value
+	signed := asynq.NewTaskWithHeaders(task.Type(), task.Payload(), headers, s.options...)
+	headers = signed.Headers()
+	for name := range headers {
+		if strings.HasPrefix(name, reservedHeaders) {
+			delete(headers, name)
 		}
 	}
 	sig, _, err := c.keys.Sign(signing.Task{
-		Kind: info.Type, ID: info.ID, Queue: info.Queue, MaxRetry: info.MaxRetry,
-		Headers: headers, Payload: task.Payload(),
-	}, c.validity(r))
+		Kind: task.Type(), ID: s.id, Queue: s.queue, MaxRetry: s.maxRetry, Headers: headers, Payload: task.Payload(),
+	}, c.validity(s))
 	if err != nil {
-		return nil, fmt.Errorf("enqueue %s: %w", info.Type, err)
+		return nil, err
 	}
 	headers[signing.SignatureHeader] = sig
-	return c.client.EnqueueContext(ctx, asynq.NewTaskWithHeaders(info.Type, task.Payload(), headers), r.options()...) //nolint:wrapcheck // asynq's own errors, for code written against asynq
+	return signed, nil
 }
 
-func (c *Client) validity(r resolved) signing.Validity {
+func (c *Client) validity(s settled) signing.Validity {
 	lifetime := c.keys.MaxLifetime()
 	if c.MaxAge == 0 {
-		return signing.Validity{NotBefore: r.processAt, Expires: r.at.Add(lifetime)}
+		return signing.Validity{NotBefore: s.processAt, Expires: s.at.Add(lifetime)}
 	}
 	return signing.Validity{
-		NotBefore: r.processAt,
-		Expires:   earliest(latest(r.processAt, r.at).Add(c.MaxAge), r.at.Add(lifetime)),
+		NotBefore: s.processAt,
+		Expires:   earliest(latest(s.processAt, s.at).Add(c.MaxAge), s.at.Add(lifetime)),
 	}
 }
 

@@ -54,6 +54,8 @@ func TestWrapRefusesWhatCannotBeSigned(t *testing.T) {
 		"due after the ring's end":    {asynq.NewTask("test:a", nil), []asynq.Option{asynq.ProcessIn(fixture.MaxLifetime + time.Hour)}, signing.ErrLifetimeExceeded},
 		"a payload over the limit":    {asynq.NewTask("test:a", make([]byte, signing.DefaultMaxPayload+1)), nil, signing.ErrMalformed},
 		"a header that is no text":    {asynq.NewTaskWithHeaders("test:a", nil, map[string]string{"x": "\xff"}), nil, nil},
+		"a queue with braces":         {asynq.NewTask("test:a", nil), []asynq.Option{asynq.Queue("{mail}")}, jobs.ErrInvalidName},
+		"the task's own, with braces": {asynq.NewTask("test:a", nil, asynq.Queue("}mail")), nil, jobs.ErrInvalidName},
 		"retries asynq cannot store":  {asynq.NewTask("test:a", nil), []asynq.Option{asynq.MaxRetry(math.MaxInt32 + 1)}, nil},
 		"a type that is not any text": {asynq.NewTask("test:\xff", nil), nil, nil},
 	}

@@ -113,7 +113,8 @@ func verifyStored(t *testing.T, r *rawtask.Reader, k *signing.Keys, queue, id st
 
 func TestWrapStoresWhatAsynqStores(t *testing.T) {
 	t.Parallel()
-	w := newWrapped(t)
+	ways := map[string]wrapped{"": newWrapped(t), ", by the resolver": newWrapped(t)}
+	jobs.ResolveAll(ways[", by the resolver"].client)
 	now := time.Now()
 	type options = []asynq.Option
 	tests := map[string]struct {
@@ -169,8 +170,19 @@ func TestWrapStoresWhatAsynqStores(t *testing.T) {
 		"retention of less than a second":              {enqueue: options{asynq.Retention(900 * time.Millisecond)}},
 		"negative retention":                           {enqueue: options{asynq.Retention(-time.Hour)}},
 		"headers":                                      {headers: map[string]string{"trace": "00-ab", "": "blank", "tenant": "ö"}},
+		"an option that is not asynq's":                {enqueue: options{foreignOption{asynq.Queue("low")}}},
+		"an option that is none":                       {enqueue: options{nil}},
 		"options of the task":                          {task: options{asynq.Queue("low"), asynq.MaxRetry(2), asynq.Timeout(time.Minute), asynq.Retention(time.Minute)}},
 		"options of the task, some changed on enqueue": {task: options{asynq.Queue("low"), asynq.MaxRetry(2), asynq.ProcessIn(time.Hour)}, enqueue: options{asynq.Queue("high"), asynq.ProcessIn(0)}},
+		"each option of the task that can be read": {task: options{
+			asynq.Queue("low"), asynq.MaxRetry(2), asynq.TaskID("order-of the task"), asynq.Timeout(time.Minute), asynq.Unique(time.Hour),
+			asynq.ProcessIn(time.Hour), asynq.Retention(time.Minute),
+		}, mixed: true},
+		"options of the task without an ID, and some of the call": {task: options{asynq.MaxRetry(2)}, enqueue: options{asynq.Queue("high")}},
+		"a deadline of the task":                                  {task: options{asynq.Deadline(now.Add(time.Hour)), asynq.Queue("low")}},
+		"a time of the task at which it is due":                   {task: options{asynq.ProcessAt(now.Add(time.Hour))}},
+		"an option of the task that is not asynq's":               {task: options{foreignOption{asynq.Queue("low")}}},
+		"an option of the task that is none":                      {task: options{nil}},
 		"everything": {
 			task:    options{asynq.Queue("low"), asynq.MaxRetry(2), asynq.Timeout(time.Hour), asynq.Unique(time.Hour), asynq.Retention(time.Hour)},
 			enqueue: options{asynq.TaskID("everything"), asynq.MaxRetry(9), asynq.Deadline(now.Add(9 * time.Hour)), asynq.ProcessAt(now.Add(5 * time.Hour))},
@@ -178,50 +190,76 @@ func TestWrapStoresWhatAsynqStores(t *testing.T) {
 		},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			payload := test.payload
-			if payload == nil && !test.none {
-				payload = []byte(`{"name":"` + name + `"}`)
-			}
-			task := asynq.NewTaskWithHeaders("test:"+name, payload, test.headers, test.task...)
-			wantInfo, err := w.plain.EnqueueContext(t.Context(), task, test.enqueue...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			gotInfo, err := w.client.EnqueueContext(t.Context(), task, test.enqueue...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := keptOf(t, w.plainRedis, wantInfo.Queue, wantInfo.ID)
-			got := keptOf(t, w.wrappedRedis, gotInfo.Queue, gotInfo.ID)
+		for how, w := range ways {
+			t.Run(name+how, func(t *testing.T) {
+				t.Parallel()
+				payload := test.payload
+				if payload == nil && !test.none {
+					payload = []byte(`{"name":"` + name + `"}`)
+				}
+				task := asynq.NewTaskWithHeaders("test:"+name, payload, test.headers, test.task...)
+				wantInfo, err := w.plain.EnqueueContext(t.Context(), task, test.enqueue...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				gotInfo, err := w.client.EnqueueContext(t.Context(), task, test.enqueue...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := keptOf(t, w.plainRedis, wantInfo.Queue, wantInfo.ID)
+				got := keptOf(t, w.wrappedRedis, gotInfo.Queue, gotInfo.ID)
 
-			claims := w.verify(t, gotInfo.Queue, gotInfo.ID)
-			if claims.Kind != "test:"+name || claims.ID != gotInfo.ID || claims.MaxRetry != gotInfo.MaxRetry {
-				t.Errorf("the signature is over %+v", claims)
-			}
-			if len(got.Headers[signing.SignatureHeader]) != 104 {
-				t.Errorf("signature %q", got.Headers[signing.SignatureHeader])
-			}
-			delete(got.Headers, signing.SignatureHeader)
-			if !strings.HasPrefix(wantInfo.ID, "order") && !strings.HasPrefix(wantInfo.ID, "every") { // asynq's choice
-				delete(want.Message, "id")
-				delete(got.Message, "id")
-			}
-			if late := got.Lock - want.Lock; late.Abs() > 1100*time.Millisecond {
-				t.Errorf("the unique lock is held for %v, asynq holds it for %v", got.Lock, want.Lock)
-			}
-			if late := got.Score - want.Score; late != 0 && (!test.mixed || late < 0 || late > 2) {
-				t.Errorf("due at %d, with asynq at %d", got.Score, want.Score)
-			}
-			want.Lock, want.Score, got.Lock, got.Score = 0, 0, 0, 0
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("asynq stores the first, Wrap the second:\n%s", diff)
-			}
-			if diff := cmp.Diff(wantInfo.State, gotInfo.State); diff != "" {
-				t.Error(diff)
-			}
-		})
+				claims := w.verify(t, gotInfo.Queue, gotInfo.ID)
+				if claims.Kind != "test:"+name || claims.ID != gotInfo.ID || claims.MaxRetry != gotInfo.MaxRetry {
+					t.Errorf("the signature is over %+v", claims)
+				}
+				if len(got.Headers[signing.SignatureHeader]) != 104 {
+					t.Errorf("signature %q", got.Headers[signing.SignatureHeader])
+				}
+				delete(got.Headers, signing.SignatureHeader)
+				if !strings.HasPrefix(wantInfo.ID, "order") && !strings.HasPrefix(wantInfo.ID, "every") { // asynq's choice
+					delete(want.Message, "id")
+					delete(got.Message, "id")
+				}
+				if late := got.Lock - want.Lock; late.Abs() > 1100*time.Millisecond {
+					t.Errorf("the unique lock is held for %v, asynq holds it for %v", got.Lock, want.Lock)
+				}
+				if late := got.Score - want.Score; late != 0 && (!test.mixed || late < 0 || late > 2) {
+					t.Errorf("due at %d, with asynq at %d", got.Score, want.Score)
+				}
+				want.Lock, want.Score, got.Lock, got.Score = 0, 0, 0, 0
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("asynq stores the first, Wrap the second:\n%s", diff)
+				}
+				if diff := cmp.Diff(wantInfo.State, gotInfo.State); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	}
+}
+
+// foreignOption says that it is one of asynq's, which asynq ignores: it goes by its own types.
+type foreignOption struct{ asynq.Option }
+
+// Fails when asynq builds its Task or options in another way. Then all is resolved, which is slower and as right.
+func TestWrapReadsTheOptionsOfATask(t *testing.T) {
+	t.Parallel()
+	if !jobs.ReadsOptions(newWrapped(t).client) {
+		t.Error("asynq.Task or its options are not what they were: look at them and mend plainOptions")
+	}
+}
+
+func TestWrapLeavesTheCallersOptionsAsTheyWere(t *testing.T) {
+	t.Parallel()
+	w := newWrapped(t)
+	backing := []asynq.Option{asynq.MaxRetry(1), asynq.Queue("of the caller")}
+	info, err := w.client.Enqueue(asynq.NewTask("test:slice", nil), backing[:1]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Queue != "default" || backing[1].Value() != "of the caller" {
+		t.Errorf("the call wrote behind its options: %v; queue %s", backing, info.Queue)
 	}
 }
 

@@ -31,6 +31,13 @@ type attack struct {
 
 func (a attack) verify(t *testing.T) (signing.Verified, error) {
 	t.Helper()
+	k, task, sig := a.make(t)
+	return k.VerifyWith(context.Background(), task, sig, a.rules)
+}
+
+// make makes the target, the task as it receives it, and its signature.
+func (a attack) make(t *testing.T) (*signing.Keys, signing.Task, string) {
+	t.Helper()
 	task, e := genuine()
 	if a.before != nil {
 		a.before(&task)
@@ -58,7 +65,7 @@ func (a attack) verify(t *testing.T) (signing.Verified, error) {
 	k := keyFields(kidA, "active", secretA)
 	maps.Copy(k, a.key)
 	ring := parse(t, ringFields(append([]fields{k}, a.others...)...))
-	return open(t, ring, t0.Add(now)).VerifyWith(context.Background(), task, sig, a.rules)
+	return open(t, ring, t0.Add(now)), task, sig
 }
 
 func at(d time.Duration) int64 { return t0.Add(d).UnixMilli() }

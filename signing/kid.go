@@ -29,7 +29,11 @@ func ParseKID(text string) (KID, error) {
 }
 
 // String returns the ID as 8 lower-case hexadecimal digits.
-func (k KID) String() string { return hex.EncodeToString(k[:]) }
+func (k KID) String() string {
+	var text [2 * len(k)]byte
+	hex.Encode(text[:], k[:])
+	return string(text[:])
+}
 
 // IsZero reports whether this is the zero KID, which stands for "none named".
 func (k KID) IsZero() bool { return k == KID{} }

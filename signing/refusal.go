@@ -84,6 +84,9 @@ func (r Reason) sentinel() error {
 	return nil
 }
 
+// Known reports whether it is one of the reasons.
+func (r Reason) Known() bool { return r.sentinel() != nil }
+
 // Authentic reports whether the reason belongs to a task whose signature was good.
 func (r Reason) Authentic() bool {
 	switch r {

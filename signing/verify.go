@@ -46,6 +46,10 @@ type KindRule struct {
 	MaxAge time.Duration
 	// MustEncrypt refuses a payload that travelled readable.
 	MustEncrypt bool
+	// EntersEffect says that whoever handles the kind enters the effect himself, which decides whether it was committed
+	// before. Rules.Done is then asked only before a refusal that comes after it in the order, so that an effect that is
+	// done ends as done all the same; a good task is verified without asking.
+	EntersEffect bool
 }
 
 // Verify is [Keys.VerifyWith] without rules. The error is always a [*Refusal].
@@ -60,42 +64,58 @@ func (k *Keys) VerifyWith(ctx context.Context, t Task, sig string, rules Rules) 
 	s := k.scratch.get()
 	defer k.scratch.put(s)
 
-	if r := k.readHeader(s, &t, sig); r != nil { // steps 1 to 3
+	ring, dk, r := k.authenticate(ctx, s, &t, sig) // steps 1 to 6
+	if r != nil {
 		return Verified{}, r
+	}
+	h, now := &s.header, k.opts.Now()
+	v := Verified{claims: h.claims(&t, s.effect), payload: t.Payload}
+	rule, r := v.checkRules(h, dk, rules, ring.ring.maxLifetime, now.Add(k.opts.Skew)) // steps 7 and 8
+	if r != nil {
+		return Verified{}, r
+	}
+	if !rule.EntersEffect {
+		if err := v.checkDone(ctx, rules); err != nil { // step 9
+			return Verified{}, err
+		}
+	}
+	if r = v.checkDue(h, now, k.opts.Skew); r == nil && h.encrypted() { // steps 10 and 11; decoding is the caller's
+		plaintext, err := dk.decryptPayload(&h.nonce, s.context, t.Payload)
+		if err != nil {
+			r = v.Refuse(ReasonBadPayload, "it does not decrypt")
+		}
+		v.payload = plaintext
+	}
+	switch {
+	case r == nil:
+		return v, nil
+	case rule.EntersEffect: // step 9, which comes first
+		if err := v.checkDone(ctx, rules); err != nil {
+			return Verified{}, err
+		}
+	}
+	return Verified{}, r
+}
+
+// authenticate is steps 1 to 6, which decide whether the task is genuine, whatever it asks for.
+func (k *Keys) authenticate(ctx context.Context, s *scratch, t *Task, sig string) (*derivedRing, *derivedKey, *Refusal) {
+	if r := k.readHeader(s, t, sig); r != nil { // steps 1 to 3
+		return nil, nil, r
 	}
 	h := &s.header
 	ring, dk, r := k.findKey(ctx, h) // step 4
 	if r != nil {
-		return Verified{}, r
+		return nil, nil, r
 	}
-	now := k.opts.Now()
 	if detail := dk.notValid(h, k.opts.Skew); detail != "" { // step 5
-		return Verified{}, &Refusal{Reason: ReasonKeyNotValid, KID: new(h.kid), detail: detail}
+		return nil, nil, &Refusal{Reason: ReasonKeyNotValid, KID: new(h.kid), detail: detail}
 	}
-	s.setContext(k.audience, &t)
+	s.setContext(k.audience, t)
 	s.setTag(dk.mac, t.Payload)
 	if !hmac.Equal(s.tag[:], s.raw[offsetTag:]) { // step 6
-		return Verified{}, &Refusal{Reason: ReasonBadSignature, KID: new(h.kid)}
+		return nil, nil, &Refusal{Reason: ReasonBadSignature, KID: new(h.kid)}
 	}
-
-	v := Verified{claims: h.claims(&t, s.effect), payload: t.Payload}
-	if r := v.checkRules(h, dk, rules, ring.ring.maxLifetime, now.Add(k.opts.Skew)); r != nil { // steps 7 and 8
-		return Verified{}, r
-	}
-	if err := v.checkDone(ctx, rules); err != nil { // step 9
-		return Verified{}, err
-	}
-	if r := v.checkDue(h, now, k.opts.Skew); r != nil { // step 10
-		return Verified{}, r
-	}
-	if h.encrypted() { // step 11; decoding is the caller's
-		plaintext, err := dk.decryptPayload(&h.nonce, s.context, t.Payload)
-		if err != nil {
-			return Verified{}, v.Refuse(ReasonBadPayload, "it does not decrypt")
-		}
-		v.payload = plaintext
-	}
-	return v, nil
+	return ring, dk, nil
 }
 
 // readHeader is steps 1 to 3.
@@ -158,17 +178,21 @@ func (d *derivedKey) notValid(h *header, skew time.Duration) string {
 }
 
 // checkRules is steps 7 and 8. latest is now, plus the skew.
-func (v Verified) checkRules(h *header, dk *derivedKey, rules Rules, maxLifetime time.Duration, latest time.Time) *Refusal {
+func (v Verified) checkRules(h *header, dk *derivedKey, rules Rules, maxLifetime time.Duration, latest time.Time) (KindRule, *Refusal) {
 	if rules.ServesQueue != nil && !rules.ServesQueue(v.claims.Queue) {
-		return v.Refuse(ReasonWrongQueue, "")
+		return KindRule{}, v.Refuse(ReasonWrongQueue, "")
 	}
 	var rule KindRule
 	if rules.Kind != nil {
 		var ok bool
 		if rule, ok = rules.Kind(v.claims.Kind); !ok {
-			return v.Refuse(ReasonKindNotAllowed, "it is not run here")
+			return KindRule{}, v.Refuse(ReasonKindNotAllowed, "it is not run here")
 		}
 	}
+	return rule, v.checkRule(h, dk, rule, maxLifetime, latest)
+}
+
+func (v Verified) checkRule(h *header, dk *derivedKey, rule KindRule, maxLifetime time.Duration, latest time.Time) *Refusal {
 	switch {
 	case !covers(dk.info.Kinds, v.claims.Kind):
 		return v.Refuse(ReasonKindNotAllowed, "the key may not sign it")

@@ -221,6 +221,58 @@ func TestVerifyReturnsTheLedgersOwnError(t *testing.T) {
 	}
 }
 
+// A kind that enters its effect itself is asked after only where it would be refused: the order of the reasons is the same.
+func TestAnEffectThatIsEnteredByItsHandlerIsAskedAfterOnlyBeforeARefusal(t *testing.T) {
+	t.Parallel()
+	down := errors.New("the database is down")
+	faults := map[signing.Reason]attack{
+		"":                           {},
+		signing.ReasonBadPayload:     {envelope: func(e *envelope) { e.flags = 1 }},
+		signing.ReasonNotYetDue:      {envelope: func(e *envelope) { e.iat, e.nbf, e.exp = at(0), at(time.Hour), at(2*time.Hour) }},
+		signing.ReasonExpired:        {envelope: func(e *envelope) { e.iat, e.nbf, e.exp = at(-time.Hour), at(-time.Hour), at(-time.Minute) }, key: fields{"sign_from": stamp(-time.Hour)}},
+		signing.ReasonIssuedInFuture: {envelope: func(e *envelope) { e.iat = at(time.Hour) }},
+	}
+	for reason, a := range faults {
+		later := reason != "" && reason != signing.ReasonIssuedInFuture
+		for name, answer := range map[string]struct {
+			done bool
+			err  error
+		}{"done": {true, nil}, "not done": {false, nil}, "not to be asked": {false, down}} {
+			t.Run(string(reason)+" and "+name, func(t *testing.T) {
+				t.Parallel()
+				asked := 0
+				a := a
+				a.rules.Kind = func(string) (signing.KindRule, bool) { return signing.KindRule{EntersEffect: true}, true }
+				a.rules.Done = func(context.Context, signing.Claims) (bool, error) { asked++; return answer.done, answer.err }
+				v, err := a.verify(t)
+				var refusal *signing.Refusal
+				switch {
+				case later && answer.done:
+					if !errors.Is(err, signing.ErrDone) {
+						t.Errorf("want done, got %v", err)
+					}
+				case later && answer.err != nil:
+					if !errors.Is(err, down) || errors.As(err, &refusal) {
+						t.Errorf("want the ledger's own error, got %v", err)
+					}
+				case reason != "":
+					if !errors.As(err, &refusal) || refusal.Reason != reason {
+						t.Errorf("want %s, got %v", reason, err)
+					}
+				case err != nil:
+					t.Errorf("a good task: %v", err)
+				}
+				if want := map[bool]int{true: 1}[later]; asked != want {
+					t.Errorf("asked %d times, not %d", asked, want)
+				}
+				if err != nil && v.Payload() != nil {
+					t.Error("a payload comes with the error")
+				}
+			})
+		}
+	}
+}
+
 func TestDoneSeesAuthenticClaimsOnly(t *testing.T) {
 	t.Parallel()
 	var seen []signing.Claims

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/store/postgres"
 	"github.com/sealq/sealq/store/sqlite"
 )
@@ -30,6 +31,8 @@ type DB interface {
 	QuarantineList(ctx context.Context, limit int) ([]jobs.Refused, error)
 	// QuarantineShow returns one entry with its payload, or jobs.ErrNoSuchEntry.
 	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
+	// QuarantineUsage says how full the quarantine is, and what found no room.
+	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
 	// OutboxDepth counts the unfinished rows by state, and says how long the queued row that has been due the longest
 	// has waited.
 	OutboxDepth(ctx context.Context) (unfinished map[jobs.RowState]int64, oldest time.Duration, err error)

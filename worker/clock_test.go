@@ -18,3 +18,9 @@ func (c *clock) now() time.Time {
 	defer c.mu.Unlock()
 	return c.at
 }
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}

@@ -117,9 +117,31 @@ func HandleTx[Tx, A any](h *Handlers, l Ledger[Tx], d jobs.Def[A], fn func(ctx c
 		if err != nil {
 			return err
 		}
-		_, err = l.Once(ctx, j.effect, func(ctx context.Context, tx Tx) error { return fn(ctx, tx, j) })
+		ran := false
+		done, err := l.Once(ctx, j.effect, func(ctx context.Context, tx Tx) error {
+			ran = true
+			t.tell(Passed)
+			return fn(ctx, tx, j)
+		})
+		switch {
+		case err != nil && !ran: // the ledger could not be asked: no try of the job's
+			return &unasked{err}
+		case err == nil && done:
+			t.tell(Duplicate)
+		}
 		return err
 	}})
+}
+
+// unasked says that the ledger could not be asked whether the effect is done.
+type unasked struct{ err error }
+
+func (e *unasked) Error() string { return e.err.Error() }
+func (e *unasked) Unwrap() error { return e.err }
+
+func isUnasked(err error) bool {
+	_, ok := errors.AsType[*unasked](err)
+	return ok
 }
 
 func decode[A any](ctx context.Context, d jobs.Def[A], t *delivery) (Job[A], error) {
@@ -132,7 +154,8 @@ func decode[A any](ctx context.Context, d jobs.Def[A], t *delivery) (Job[A], err
 	retried, _ := asynq.GetRetryCount(ctx)
 	return Job[A]{
 		Args: args, ID: claims.ID, Queue: claims.Queue, Try: max(retried, 0) + 1, IssuedAt: claims.IssuedAt, ExpiresAt: claims.Expires,
-		effect: jobs.Effect{Kind: d.Kind(), ID: jobs.EffectOf(claims), Keep: t.keep},
+		// An outbox row's task is named after the row and the attempt, never as the row alone.
+		effect: jobs.Effect{Kind: d.Kind(), ID: jobs.EffectOf(claims), Keep: t.keep, Direct: jobs.EffectOf(claims) == claims.ID},
 	}, nil
 }
 
@@ -178,7 +201,7 @@ func (h *Handlers) Check(catalog *jobs.Catalog) error {
 
 func (h *Handlers) rule(kind string) (signing.KindRule, bool) {
 	r, ok := h.handlers[kind]
-	return signing.KindRule{MaxAge: r.policy.MaxAge, MustEncrypt: r.policy.Encrypt}, ok
+	return signing.KindRule{MaxAge: r.policy.MaxAge, MustEncrypt: r.policy.Encrypt, EntersEffect: r.entered}, ok
 }
 
 func (h *Handlers) needsLedger(kind string) bool { return !h.handlers[kind].policy.NoLedger }
@@ -289,6 +312,10 @@ func (h *Handlers) settle(ctx context.Context, r handler, c signing.Claims, err 
 		}
 		return &ending{action: later, until: until, cause: err}
 	}
+	if isUnasked(err) {
+		h.logger.ErrorContext(ctx, "effect cannot be entered into the ledger, task put off", slog.String("kind", c.Kind), slog.Any("error", err))
+		return &ending{action: later, until: h.now().Add(effectsRetry), cause: err}
+	}
 	_, permanent := errors.AsType[*permanentError](err)
 	permanent = permanent || errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)
 	failures, gone, countErr := h.count(ctx, r, c, err)
@@ -350,3 +377,14 @@ var ErrRunning = errors.New("a run of this job is under way")
 type undecodable struct{ refusal *signing.Refusal }
 
 func (e *undecodable) Error() string { return e.refusal.Error() }
+
+// undecodableOf is the refusal of a run whose arguments did not decode, or nil.
+func undecodableOf(end *ending) *signing.Refusal {
+	if end == nil {
+		return nil
+	}
+	if u, ok := errors.AsType[*undecodable](end.cause); ok {
+		return u.refusal
+	}
+	return nil
+}

@@ -10,9 +10,10 @@ import (
 // Ledger lets an effect happen once. Drivers implement it: store/postgres for pgx.Tx, store/sqlite for *sql.Tx.
 type Ledger[Tx any] interface {
 	// Once runs fn in a transaction whose first statement enters the effect, and commits both together with the
-	// outbox row that the effect names (state done), if there is one. Where the effect was entered before, fn is
-	// not called, the row is completed all the same, and done is true. An error of fn rolls everything back and
-	// is returned as it is.
+	// outbox row that the effect names (state done), if there is one and the effect is not Direct. Where the effect was
+	// entered before, fn is not called, the row is completed all the same, and done is true. So it is where that row is done
+	// already, though no ledger has its effect: then what fn did, if it was called, is rolled back. An error of fn rolls
+	// everything back and is returned as it is.
 	Once(ctx context.Context, e jobs.Effect, fn func(ctx context.Context, tx Tx) error) (done bool, err error)
 }
 
@@ -40,6 +41,8 @@ type Outbox interface {
 type Quarantine interface {
 	// Keep stores the refused task. Where the refusal is authentic and names an attempt of an outbox row
 	// (RowID, RowKind, Attempt > 0) that is of that kind, still the row's attempt and unfinished, the row's state becomes refused in
-	// the same transaction. Keeping one entry ID twice keeps it once.
+	// the same transaction. Keeping one entry ID twice keeps it once. quarantine.ErrCounted means that there was no room for
+	// a task that is not authentic, and that it was counted: the refusal stands. With any other error the task stays in
+	// the queue.
 	Keep(ctx context.Context, r jobs.Refused) error
 }

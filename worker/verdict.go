@@ -14,7 +14,7 @@ const (
 	Unsigned  Outcome = "unsigned"  // not signed, handed on while observing
 	Duplicate Outcome = "duplicate" // its effect was committed before: ended as a success
 	Deferred  Outcome = "deferred"  // looked at again later; no attempt used up
-	Refused   Outcome = "refused"   // in quarantine
+	Refused   Outcome = "refused"   // in quarantine, or Counted
 )
 
 // Verdict tells of one task. It carries nothing that an unverified task says of itself, so that every field may
@@ -24,4 +24,5 @@ type Verdict struct {
 	Reason  signing.Reason // where Unsigned, Deferred or Refused
 	Kind    jobs.Kind      // where Passed or Duplicate
 	KID     string         // of a key in the ring, where known
+	Counted bool           // where Refused: the quarantine was full, the forged task was counted and not kept
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/signing"
 )
 
@@ -39,6 +40,8 @@ type Config struct {
 	Quarantine Quarantine
 	// QuarantineDir is the folder used where Quarantine is nil. Zero: "sealq-quarantine" in the working folder.
 	QuarantineDir string
+	// QuarantineBudgets bound what that folder keeps. Zero: quarantine.DefaultBudgets. A Quarantine has budgets of its own.
+	QuarantineBudgets quarantine.Budgets
 	// Archive moves refused tasks to asynq's archive instead of a quarantine. asynq keeps at most 10,000 of
 	// them for 90 days: a flood evicts evidence. Zero: false.
 	Archive bool
@@ -87,7 +90,7 @@ func New(k *signing.Keys, c Config) (*Verifier, error) {
 	}
 	v := &Verifier{keys: k, cfg: c, quarantine: c.Quarantine, alarm: keyAlarm{now: c.Now}}
 	if v.quarantine == nil && !c.Archive {
-		dir, err := OpenDir(c.QuarantineDir)
+		dir, err := OpenDirWith(c.QuarantineDir, DirConfig{Budgets: c.QuarantineBudgets, Now: c.Now})
 		if err != nil {
 			return nil, fmt.Errorf("new verifier: %w", err)
 		}
@@ -175,19 +178,59 @@ func (h *verifying) process(ctx context.Context, task *asynq.Task) *ending {
 		return nil
 	}
 	if err != nil { // Effects could not be asked
-		h.cfg.Logger.ErrorContext(ctx, "ledger cannot be read, task put off", slog.Any("error", err))
-		return h.putOff(effectsRetry, err)
+		return h.unread(ctx, err)
 	}
 	claims := verified.Claims()
 	h.verified(ctx, claims)
-	h.tell(ctx, Verdict{Outcome: Passed, Kind: jobs.Kind(t.Kind), KID: claims.KID.String()})
-	end := h.dispatch(ctx, task, verified)
-	if end != nil {
-		if u, ok := errors.AsType[*undecodable](end.cause); ok {
-			return h.refuse(ctx, t, u.refusal)
-		}
+	d := &delivery{Verified: verified, keep: h.keys.MaxLifetime() + ledgerSlack, done: h.rules.Done, say: func(o Outcome) {
+		h.tell(ctx, Verdict{Outcome: o, Kind: jobs.Kind(t.Kind), KID: claims.KID.String()})
+	}}
+	if h.entersEffect(t.Kind) {
+		return h.entering(ctx, task, t, d)
+	}
+	d.tell(Passed)
+	end := h.dispatch(ctx, task, d)
+	if refusal := undecodableOf(end); refusal != nil {
+		return h.refuse(ctx, t, refusal)
 	}
 	return end
+}
+
+// entering runs a handler that enters the effect itself: whether the task passed or its effect was done before is known
+// when it has.
+func (h *verifying) entering(ctx context.Context, task *asynq.Task, t signing.Task, d *delivery) *ending {
+	end := h.dispatch(ctx, task, d)
+	refusal := undecodableOf(end)
+	if refusal != nil && d.done != nil { // that the effect is done comes before, and nobody has asked
+		done, err := d.done(ctx, d.Claims())
+		switch {
+		case err != nil:
+			return h.unread(ctx, err)
+		case done:
+			d.tell(Duplicate)
+			return nil
+		}
+	}
+	if end == nil || !isUnasked(end.cause) {
+		d.tell(Passed)
+	}
+	if refusal != nil {
+		return h.refuse(ctx, t, refusal)
+	}
+	return end
+}
+
+func (h *verifying) unread(ctx context.Context, err error) *ending {
+	h.cfg.Logger.ErrorContext(ctx, "ledger cannot be read, task put off", slog.Any("error", err))
+	return h.putOff(effectsRetry, err)
+}
+
+func (h *verifying) entersEffect(kind string) bool {
+	if h.rules.Kind == nil {
+		return false
+	}
+	rule, _ := h.rules.Kind(kind)
+	return rule.EntersEffect
 }
 
 // judge decides what becomes of a task that did not verify.
@@ -230,20 +273,20 @@ func (h *verifying) observe(ctx context.Context, task *asynq.Task) *ending {
 }
 
 // dispatch gives a verified task to the handler.
-func (h *verifying) dispatch(ctx context.Context, task *asynq.Task, v signing.Verified) *ending {
-	ctx = context.WithValue(ctx, verifiedKey{}, &delivery{Verified: v, keep: h.keys.MaxLifetime() + ledgerSlack, done: h.rules.Done})
+func (h *verifying) dispatch(ctx context.Context, task *asynq.Task, d *delivery) *ending {
+	ctx = context.WithValue(ctx, verifiedKey{}, d)
 	if h.typed {
 		return h.run(ctx, task)
 	}
 	// asynq retries a task whose context has ended though its handler goes on: two runs would be under way at once.
-	claims := v.Claims()
+	claims := d.Claims()
 	job := claims.Kind + " " + jobs.EffectOf(claims)
 	if _, running := h.running.LoadOrStore(job, true); running {
 		return h.putOff(runningRetry, ErrRunning)
 	}
 	defer h.running.Delete(job)
 	if claims.Encrypted {
-		return h.run(ctx, asynq.NewTaskWithHeaders(task.Type(), v.Payload(), task.Headers()))
+		return h.run(ctx, asynq.NewTaskWithHeaders(task.Type(), d.Payload(), task.Headers()))
 	}
 	// asynq retries and archives from the memory that the handler is given: what a handler writes there would
 	// break the signature. It gets asynq's own task all the same, for its ResultWriter.
@@ -286,16 +329,18 @@ func (h *verifying) run(ctx context.Context, task *asynq.Task) (end *ending) {
 // refuse takes a task out of the queue: into quarantine, or into asynq's archive.
 func (h *verifying) refuse(ctx context.Context, t signing.Task, refusal *signing.Refusal) *ending {
 	entry := refused(t, refusal, h.cfg.Now())
+	counted := false
 	if h.quarantine != nil {
-		if err := h.quarantine.Keep(ctx, entry); err != nil {
+		err := h.quarantine.Keep(ctx, entry)
+		if counted = errors.Is(err, quarantine.ErrCounted) && quarantine.ClassOf(entry).Counted(); err != nil && !counted {
 			h.cfg.Logger.ErrorContext(ctx, "quarantine not writable, refused task stays in the queue",
 				slog.String("reason", string(refusal.Reason)), slog.Any("error", err))
 			return h.putOff(quarantineRetry, fmt.Errorf("quarantine: %w", err))
 		}
 	}
-	h.tell(ctx, Verdict{Outcome: Refused, Reason: refusal.Reason, KID: entry.KID})
+	h.tell(ctx, Verdict{Outcome: Refused, Reason: refusal.Reason, KID: entry.KID, Counted: counted})
 	h.cfg.Logger.WarnContext(ctx, "task refused", slog.String("reason", string(refusal.Reason)),
-		slog.String("quarantine_id", entry.ID), slog.String("kid", entry.KID), slog.Int64("size", entry.Size))
+		slog.String("quarantine_id", entry.ID), slog.String("kid", entry.KID), slog.Int64("size", entry.Size), slog.Bool("kept", !counted))
 	if h.quarantine == nil {
 		return &ending{action: archive, cause: refusal}
 	}
@@ -363,4 +408,14 @@ type delivery struct {
 	signing.Verified
 	keep time.Duration
 	done func(context.Context, signing.Claims) (bool, error) // nil: nobody to ask
+	say  func(Outcome)
+	told bool
+}
+
+// tell says what became of the task, once.
+func (d *delivery) tell(o Outcome) {
+	if !d.told {
+		d.told = true
+		d.say(o)
+	}
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -94,9 +92,9 @@ func (r *keyRing) drill(ctx context.Context, audience string, f drillFlags) (err
 	if err != nil {
 		return err
 	}
-	s.announce(d.Plan(), c, server.where, judge)
-	if !f.yes && !onLoopback(server.where) {
-		return wrongly("nothing was fired: Redis at %s (--redis-url) is not on this machine; add --yes if that system may be attacked", server.where)
+	s.announce(d.Plan(), c, server.Where, judge)
+	if !f.yes && !server.Local {
+		return wrongly("nothing was fired: Redis at %s (--redis-url) is not on this machine; add --yes if that system may be attacked", server.Where)
 	}
 	client, err := server.reach(ctx)
 	if err != nil {
@@ -249,17 +247,4 @@ func drillFailure(r drill.Report) error {
 		return fmt.Errorf("%s not judged: give --database-url or --quarantine-dir", areCases(r.NotJudged))
 	}
 	return nil
-}
-
-// onLoopback tells whether a server's address is this machine's own.
-func onLoopback(where string) bool {
-	if strings.HasPrefix(where, "/") { // a socket
-		return true
-	}
-	host, _, err := net.SplitHostPort(where)
-	if err != nil {
-		return false
-	}
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }

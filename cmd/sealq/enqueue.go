@@ -83,6 +83,9 @@ func (f enqueueFlags) job(kind string) (jobs.Job, error) {
 	if f.maxRetry >= 0 {
 		opts = append(opts, jobs.MaxRetry(f.maxRetry))
 	}
+	if f.maxRetry < -1 {
+		return jobs.Job{}, wrongly("--max-retry must be 0 or more")
+	}
 	if f.outbox && f.id != "" {
 		return jobs.Job{}, wrongly("--id cannot be given with --outbox, which chooses the ID")
 	}
@@ -146,7 +149,7 @@ func (s *session) printReceipt(r jobs.Receipt) error {
 	return s.printJSON(receipt{ID: r.ID, Queue: r.Queue, Kind: r.Kind, KID: &r.KID, ExpiresAt: r.ExpiresAt.UTC()})
 }
 
-// enqueueOutbox records the job. The database fixes when it ends; what is printed goes by this machine's clock.
+// enqueueOutbox records the job. Its ID is the row's: a task has it with the number of the attempt.
 func (s *session) enqueueOutbox(ctx context.Context, job jobs.Job) (err error) {
 	d, err := s.database()
 	if err != nil {
@@ -157,17 +160,13 @@ func (s *session) enqueueOutbox(ctx context.Context, job jobs.Job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	row, err := job.Row(s.now())
-	if err != nil {
-		return err
-	}
 	id, err := db.Enqueue(ctx, job)
 	if err != nil {
 		return err
 	}
-	due := row.NotBefore
-	if due.IsZero() {
-		due = s.now()
+	row, err := db.RowInfo(ctx, id) // its end goes by the database's clock
+	if err != nil {
+		return err
 	}
-	return s.printJSON(receipt{ID: id, Queue: row.Queue, Kind: row.Kind, ExpiresAt: due.Add(row.Life).UTC().Truncate(time.Millisecond)})
+	return s.printJSON(receipt{ID: row.ID, Queue: row.Queue, Kind: row.Kind, ExpiresAt: row.ExpiresAt})
 }

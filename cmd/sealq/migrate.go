@@ -13,7 +13,7 @@ func (p *program) migrate() *cobra.Command {
 	return group(&cobra.Command{
 		Use: "migrate", Short: "Bring the database's tables up to date",
 		Example: "  sealq migrate up --database-url sqlite:sealq.db",
-	}, p.migrateUp(), p.migrateStatus())
+	}, p.migrateUp(), p.migrateStatus(), p.migrateGrants())
 }
 
 func (p *program) migrateUp() *cobra.Command {

@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,6 +18,7 @@ import (
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
 )
@@ -40,6 +44,9 @@ type wholeEntry struct {
 	Detail    string            `json:"detail"`
 	Authentic bool              `json:"authentic"`
 	Payload   []byte            `json:"payload_base64"`
+	// Both null: it was not released.
+	ReleasedAt *time.Time `json:"released_at"`
+	ReleasedAs *string    `json:"released_as"`
 }
 
 func newEntry(r jobs.Refused) entry {
@@ -51,9 +58,9 @@ func newEntry(r jobs.Refused) entry {
 
 func (p *program) quarantine() *cobra.Command {
 	return group(&cobra.Command{
-		Use: "quarantine", Short: "Look at the tasks that workers refused",
+		Use: "quarantine", Short: "Look at the tasks that workers refused, release or purge them",
 		Example: "  sealq quarantine list\n  sealq quarantine list --dir sealq-quarantine",
-	}, p.quarantineList(), p.quarantineShow())
+	}, p.quarantineList(), p.quarantineShow(), p.quarantineRelease(), p.quarantinePurge())
 }
 
 const dirUsage = "a `folder` that is the quarantine of workers without a database"
@@ -101,20 +108,54 @@ func (p *program) quarantineList() *cobra.Command {
 			for _, r := range refused {
 				entries = append(entries, newEntry(r))
 			}
-			if s.json {
+			usage, err := q.QuarantineUsage(ctx)
+			if err != nil {
+				return err
+			}
+			if s.json { // an array and nothing beside it, whatever was not kept
+				printOverflow(s.stderr, usage)
 				return s.printJSON(entries)
 			}
-			w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tRECEIVED\tREASON\tKIND\tQUEUE\tTASK\tKID\tSIZE")
-			for _, e := range entries {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", e.ID, moment(&e.ReceivedAt), e.Reason, e.Kind, e.Queue, e.TaskID, orDash(e.KID), e.Size)
+			if err := printEntries(s.stdout, entries); err != nil {
+				return err
 			}
-			return flush(w)
+			printOverflow(s.stdout, usage)
+			return nil
 		}),
 	}, "database-url")
 	c.Flags().IntVar(&limit, "limit", 1000, "how many at most")
 	c.Flags().StringVar(&dir, "dir", "", dirUsage)
 	return c
+}
+
+// printEntries writes entries for people. What a task chose is escaped and cut: a stranger's names must not lay out the table.
+func printEntries(out io.Writer, entries []entry) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tRECEIVED\tREASON\tKIND\tQUEUE\tTASK\tKID\tSIZE")
+	for _, e := range entries {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n",
+			e.ID, moment(&e.ReceivedAt), e.Reason, cell(e.Kind, 32), cell(e.Queue, 24), cell(e.TaskID, 48), orDash(e.KID), e.Size)
+	}
+	return flush(w)
+}
+
+// cell is a name in ASCII, without spaces, and cut.
+func cell(name string, width int) string {
+	quoted := strconv.QuoteToASCII(name)
+	name = strings.ReplaceAll(quoted[1:len(quoted)-1], " ", `\x20`)
+	if len(name) > width {
+		name = name[:width-3] + "..."
+	}
+	return orDash(name)
+}
+
+// printOverflow tells what was refused and counted only.
+func printOverflow(out io.Writer, u quarantine.Usage) {
+	for _, reason := range slices.Sorted(maps.Keys(u.Overflow)) {
+		o := u.Overflow[reason]
+		fmt.Fprintf(out, "not kept, because the quarantine was full: %s refused as %s (%s), from %s to %s\n",
+			plural(int(o.Entries), "task"), cell(string(reason), 32), plural(int(o.Bytes), "byte"), moment(&o.FirstAt), moment(&o.LastAt))
+	}
 }
 
 func (p *program) quarantineShow() *cobra.Command {
@@ -135,6 +176,9 @@ func (p *program) quarantineShow() *cobra.Command {
 			whole := wholeEntry{
 				entry: newEntry(r), Headers: r.Headers, MaxRetry: r.MaxRetry, Detail: r.Detail, Authentic: r.Authentic, Payload: r.Payload,
 			}
+			if !r.ReleasedAt.IsZero() {
+				whole.ReleasedAt, whole.ReleasedAs = &r.ReleasedAt, &r.ReleasedAs
+			}
 			if s.json {
 				return s.printJSON(whole)
 			}
@@ -149,6 +193,10 @@ func (p *program) quarantineShow() *cobra.Command {
 // and its payload is a hex dump: a terminal must not obey it.
 func (s *session) printEntry(e wholeEntry) error {
 	w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
+	released := "-"
+	if e.ReleasedAs != nil {
+		released = moment(e.ReleasedAt) + " as " + *e.ReleasedAs
+	}
 	for _, line := range [][2]string{
 		{"id", e.ID},
 		{"task", e.TaskID},
@@ -158,6 +206,7 @@ func (s *session) printEntry(e wholeEntry) error {
 		{"reason", string(e.Reason)},
 		{"detail", e.Detail},
 		{"authentic", fmt.Sprint(e.Authentic)},
+		{"released", released},
 		{"kid", orDash(e.KID)},
 		{"max retry", fmt.Sprint(e.MaxRetry)},
 		{"size", plural(int(e.Size), "byte")},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +64,7 @@ func readRunbook(t *testing.T, name string) []block {
 // plain takes out of what is printed whatever differs from run to run.
 func plain(text string) string {
 	for _, r := range []struct{ pattern, with string }{
+		{`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`, "ID"},
 		{`\b[0-9a-f]{32}\b`, "CHECK"},
 		{`\b[0-9a-f]{8}\b`, "KID"},
 		{`\b20[0-9]{2}-[0-9-]+T[0-9:]+Z`, "TIME"},
@@ -81,7 +84,9 @@ type night struct {
 	dir    string
 	env    []string
 	db     app.Database
+	queue  *testservers.RedisServer
 	mails  *catcher.Catcher
+	denied atomic.Bool // the mail server takes nothing
 	stdin  io.Writer
 	stdout *bufio.Reader
 }
@@ -90,12 +95,18 @@ func newNight(t *testing.T) *night {
 	t.Helper()
 	n := &night{T: t, dir: t.TempDir()}
 	var err error
-	n.mails, err = catcher.Start("127.0.0.1:0")
+	n.mails, err = catcher.StartWith("127.0.0.1:0", catcher.Options{Hook: func(_ context.Context, s catcher.Step) error {
+		if s.Stage == catcher.StageRcpt && n.denied.Load() {
+			return catcher.Answer(550, "relaying denied")
+		}
+		return nil
+	}})
 	n.check(err)
 	t.Cleanup(func() { n.check(n.mails.Close()) })
+	n.queue = testservers.Redis(t)
 	database := "sqlite:" + filepath.Join(n.dir, "sealq.db")
 	n.env = append(os.Environ(),
-		"SEALQ_REDIS_URL="+testservers.Redis(t).URL(), "SEALQ_DATABASE_URL="+database, "SEALQ_SMTP_URL="+n.mails.URL(),
+		"SEALQ_REDIS_URL="+n.queue.URL(), "SEALQ_DATABASE_URL="+database, "SEALQ_SMTP_URL="+n.mails.URL(),
 		"SEALQ_AUDIENCE=prod-eu", "SEALQ_MAIL_FROM=no-reply@example.com", "SEALQ_KEYS=file:keys.json", "SEALQ_OVERDUE=1s")
 	n.sealq("", "keys", "init")
 	n.sealq("", "migrate", "up")
@@ -355,4 +366,16 @@ func TestRunbookLostRing(t *testing.T) {
 		},
 		"6. See that it worked": func() { n.reported(2) },
 	})
+}
+
+func TestRunbookStuckTask(t *testing.T) {
+	t.Parallel()
+	n := newNight(t)
+	n.denied.Store(true)
+	n.sealq("correct horse battery staple\n", "accounts", "register", "--email", ada)
+	n.eventually("the job to be dead", func() bool {
+		return strings.Contains(n.sealq("", "tasks", "list", "mail", "--json"), `"archived"`)
+	})
+	n.follow("stuck-task.md", map[string]func(){"4. Have it done anew": func() { n.denied.Store(false) }})
+	n.sealq("", "accounts", "activate", n.key(ada, 1))
 }

@@ -30,11 +30,19 @@ func TestMain(m *testing.M) {
 //	readyz NAME CODE       ask /readyz until it answers with the code; its answer is the standard output
 //	redis [stop|start]     a Redis of the script's own at $SEALQ_REDIS_URL
 //	postgres               an empty PostgreSQL database at $SEALQ_DATABASE_URL
+//	role NAME [SQL]        make a role of that PostgreSQL, with those attributes (LOGIN); $NAME is its name
+//	sql ROLE STATEMENT     run SQL as the role; what it returns, or its SQLSTATE, is the standard output
 //	smtp [stalling]        a mail server that keeps what it gets, or never answers to it, at $SEALQ_SMTP_URL
 //	stalled                wait until the mail server has a mail that it does not answer to
 //	mail ADDRESS           wait for a mail to the address; $KEY is the key in its link
 //	forge KIND             put an unsigned task straight into Redis, with the payload "forged"
+//	poke COMMAND …         send the script's Redis a command; an argument in double quotes is a Go string
+//	sql STATEMENT          ask or change the script's SQLite database, sealq.db; rows of one value are the standard output
+//	id                     $ID is the ID in what was just printed as JSON
 //	entry                  $ENTRY is the first ID of the list of the quarantine that was just printed
+//	refused NAME TASK REASON [unsigned] [altered] [ago=DURATION] [kind=K] [queue=Q] [effect=ID] [payload=JSON]
+//	                       put a task, signed under keys.json, into the database's quarantine; $NAME is the entry's ID
+//	value NAME PATTERN     $NAME is what the pattern's group matches in the standard output
 //	empty-redis            require that the script's Redis holds no key
 //	taken                  take a port; $TAKEN is its address
 //	kid STATE [stdout]     $KID is the newest key of that state, in keys.json or in the list that was just printed as JSON
@@ -55,11 +63,13 @@ func TestScripts(t *testing.T) {
 			"start": inWorld((*world).start), "finish": inWorld((*world).finish),
 			"terminate": inWorld((*world).terminate), "killed": inWorld((*world).killed), "stalled": inWorld((*world).stalled),
 			"hangup": inWorld((*world).hangup), "logs": inWorld((*world).waitLog), "age": inWorld((*world).age), "process": inWorld((*world).process),
-			"postgres": inWorld((*world).usePostgres),
-			"redis":    inWorld((*world).useRedis), "smtp": inWorld((*world).useMail), "mail": inWorld((*world).waitMail),
+			"postgres": inWorld((*world).usePostgres), "role": inWorld((*world).makeRole), "sql-as": inWorld((*world).runSQL),
+			"redis": inWorld((*world).useRedis), "smtp": inWorld((*world).useMail), "mail": inWorld((*world).waitMail),
 			"forge": inWorld((*world).forge), "taken": inWorld((*world).takePort), "closed": inWorld((*world).closedPort),
 			"kid": inWorld((*world).kid), "entry": inWorld((*world).entry),
+			"refused": inWorld((*world).refused), "value": value,
 			"empty-redis": inWorld((*world).emptyRedis),
+			"poke":        inWorld((*world).poke), "sql": inWorld((*world).sql), "id": inWorld((*world).id),
 		},
 	})
 }
@@ -104,6 +114,19 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	poll(ts, "the answer to match "+args[0], func() bool {
 		return ts.Exec(args[1], args[2:]...) == nil && pattern.MatchString(ts.ReadFile("stdout"))
 	})
+}
+
+func value(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: value NAME PATTERN")
+	}
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	found := pattern.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("%q does not match %s with one group", ts.ReadFile("stdout"), args[1])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 func readyz(ts *testscript.TestScript, neg bool, args []string) {

@@ -14,7 +14,7 @@ import (
 func workerOptions() []string {
 	return []string{
 		"redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "base-url", "product", "queues", "concurrency", "fetchers",
-		"overdue", "listen", "shutdown-timeout", "log-level", "log-format",
+		"overdue", "quarantine-budget", "quarantine-reserve", "listen", "shutdown-timeout", "log-level", "log-format",
 	}
 }
 
@@ -143,7 +143,7 @@ func (s *session) rotation() (*signing.RotationPolicy, error) {
 
 func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p := &workerPlan{config: app.WorkerConfig{Shutdown: shutdown, Logger: s.logger}}
-	var errs [8]error
+	var errs [10]error
 	p.redis, errs[0] = s.redis()
 	p.mail, errs[1] = s.mailServer()
 	p.config.BaseURL, errs[2] = s.Page("base-url")
@@ -151,7 +151,10 @@ func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p.config.Queues, errs[4] = s.Weights("queues")
 	p.config.Concurrency, errs[5] = s.Count("concurrency", 10_000)
 	p.config.Relay.Overdue, errs[6] = s.Duration("overdue")
-	p.config.Fetchers, errs[7] = s.Count("fetchers", 64)
+	budgets := &p.config.Budgets
+	budgets.Unverified.Bytes, budgets.Unverified.Entries, errs[7] = s.Budget("quarantine-budget")
+	budgets.Authentic.Bytes, budgets.Authentic.Entries, errs[8] = s.Budget("quarantine-reserve")
+	p.config.Fetchers, errs[9] = s.Count("fetchers", 64)
 	for _, err := range errs {
 		if err != nil {
 			return nil, err // one at a time: one sentence

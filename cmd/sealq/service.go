@@ -93,6 +93,11 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 		}
 		return nil
 	}})
+	linker, err := app.NewAuditLinker(db, app.AuditLinkerConfig{Logger: s.logger})
+	if err != nil {
+		return err
+	}
+	sv.parts = append(sv.parts, part{"audit linker", linker.Run})
 	var keys *signing.Keys
 	if p.keys != nil {
 		if keys, err = s.openRings(ctx, p, db, sv); err != nil {
@@ -124,9 +129,7 @@ func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database
 	if err != nil {
 		return err
 	}
-	sv.checks = append(sv.checks, health.Check{
-		Name: "worker", Probe: func(context.Context) error { return worker.Ready() }, Detail: worker.Detail,
-	})
+	sv.checks = append(sv.checks, health.Check{Name: "worker", Probe: func(context.Context) error { return worker.Ready() }, Detail: worker.Detail})
 	sv.parts = append(sv.parts, part{"worker", worker.Run})
 	return nil
 }

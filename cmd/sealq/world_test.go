@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,20 +16,24 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
 	"github.com/sealq/sealq/internal/testservers"
 	"github.com/sealq/sealq/internal/testservers/instance"
+	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/mail/catcher"
 	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/worker"
 )
 
 // world is what stands around one script.
@@ -105,6 +111,41 @@ func (w *world) forge(ts *testscript.TestScript, args []string) {
 	client := asynq.NewClientFromRedisClient(w.redis.Client(w.t))
 	_, err := client.EnqueueContext(w.t.Context(), asynq.NewTask(args[0], []byte("forged")), asynq.Queue("critical"))
 	ts.Check(err)
+}
+
+// poke sends Redis one command. What begins with a double quote is a Go string.
+func (w *world) poke(ts *testscript.TestScript, args []string) {
+	command := make([]any, len(args))
+	for i, arg := range args {
+		command[i] = arg
+		if text, err := strconv.Unquote(arg); err == nil && strings.HasPrefix(arg, `"`) {
+			command[i] = text
+		}
+	}
+	ts.Check(w.redis.Client(w.t).Do(w.t.Context(), command...).Err())
+}
+
+// sql asks the script's SQLite database, or changes it as nobody but a test does.
+func (w *world) sql(ts *testscript.TestScript, args []string) {
+	db, err := sql.Open("sqlite", ts.MkAbs("sealq.db"))
+	ts.Check(err)
+	defer db.Close()
+	rows, err := db.QueryContext(w.t.Context(), args[0])
+	ts.Check(err)
+	defer rows.Close()
+	for rows.Next() {
+		var value string
+		ts.Check(rows.Scan(&value))
+		fmt.Fprintln(ts.Stdout(), value)
+	}
+	ts.Check(rows.Err())
+}
+
+// id takes the ID out of what was just printed as JSON.
+func (w *world) id(ts *testscript.TestScript, _ []string) {
+	var printed struct{ ID string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &printed))
+	ts.Setenv("ID", printed.ID)
 }
 
 func (w *world) takePort(ts *testscript.TestScript, _ []string) {
@@ -208,6 +249,58 @@ func (w *world) entry(ts *testscript.TestScript, _ []string) {
 		ts.Fatalf("the quarantine is empty")
 	}
 	ts.Setenv("ENTRY", entries[0].ID)
+}
+
+// refused puts a task that the ring in keys.json signed into the database's quarantine, as a worker keeps it.
+func (w *world) refused(ts *testscript.TestScript, args []string) {
+	name, task, reason := args[0], signing.Task{Kind: "lockouts:reset", ID: args[1], Queue: "critical", MaxRetry: 103, Payload: []byte(`{"tick":"","limit":1}`)}, signing.Reason(args[2])
+	ago, unsigned, altered := time.Duration(0), false, false
+	task.Headers = make(map[string]string)
+	for _, option := range args[3:] {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "unsigned":
+			unsigned = true
+		case "altered":
+			altered = true
+		case "ago":
+			var err error
+			ago, err = time.ParseDuration(value)
+			ts.Check(err)
+		case "effect":
+			task.Headers[signing.EffectHeader] = value
+		case "kind":
+			task.Kind = value
+		case "queue":
+			task.Queue = value
+		case "payload":
+			task.Payload = []byte(value)
+		default:
+			ts.Fatalf("refused does not know %s", option)
+		}
+	}
+	signed := time.Now().Add(-ago)
+	keys, err := signing.OpenWith(w.t.Context(), signing.NewFile(ts.MkAbs("keys.json")), ts.Getenv("SEALQ_AUDIENCE"), signing.Options{Now: func() time.Time { return signed }})
+	ts.Check(err)
+	defer keys.Close()
+	if !unsigned {
+		sig, _, err := keys.Sign(task, signing.Validity{Expires: signed.Add(time.Hour)})
+		ts.Check(err)
+		task.Headers[signing.SignatureHeader] = sig
+	}
+	if altered {
+		task.Payload = append(task.Payload, ' ')
+	}
+	db, err := app.Open(w.t.Context(), strings.Replace(ts.Getenv("SEALQ_DATABASE_URL"), "sqlite:", "sqlite:"+ts.MkAbs(".")+"/", 1))
+	ts.Check(err)
+	defer func() { ts.Check(db.Close()) }()
+	entry := jobs.Refused{
+		ID: uuid.NewString(), TaskID: task.ID, Queue: task.Queue, Kind: task.Kind, Headers: task.Headers, MaxRetry: task.MaxRetry,
+		Payload: task.Payload, Size: int64(len(task.Payload)), PayloadSHA256: sha256.Sum256(task.Payload), Reason: reason,
+		Detail: "of the test", Authentic: reason.Authentic(), ReceivedAt: signed.Truncate(time.Second),
+	}
+	ts.Check(db.(worker.Quarantine).Keep(w.t.Context(), entry))
+	ts.Setenv(name, entry.ID)
 }
 
 // emptyRedis requires that nothing was written into Redis.

@@ -187,6 +187,12 @@ func (r *leasedRedis) Start(ctx context.Context) error {
 // Kill cuts every connection.
 func (r *leasedRedis) Kill() error { return r.Cut() }
 
+// Freeze cuts every connection.
+func (r *leasedRedis) Freeze() error { return r.Cut() }
+
+// Thaw lets connections pass again.
+func (r *leasedRedis) Thaw() error { return r.Restore(context.Background()) }
+
 // sharedRedis leases t a database of the Redis that url names.
 func sharedRedis(t testing.TB, url string) *RedisServer {
 	t.Helper()

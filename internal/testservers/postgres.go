@@ -76,11 +76,14 @@ type postgresBackend interface {
 //
 // Where PostgreSQL's binaries are not to be found it is a fresh database on the
 // server that SEALQ_TEST_POSTGRES_URL names, and stopping cuts its connections.
-func PostgresServer(t testing.TB) *PostgresInstance {
+//
+// settings, such as fsync=on for a benchmark, are the private server's. Another
+// one keeps its own.
+func PostgresServer(t testing.TB, settings ...string) *PostgresInstance {
 	t.Helper()
 	bin, err := fromEnv(PostgresBinEnv, instance.FindPostgres)
 	if err == nil {
-		return privatePostgres(t, bin)
+		return privatePostgres(t, bin, settings)
 	}
 	shared := os.Getenv(PostgresURLEnv)
 	if shared == "" {
@@ -89,10 +92,11 @@ func PostgresServer(t testing.TB) *PostgresInstance {
 	return proxiedPostgres(t, shared)
 }
 
-func privatePostgres(t testing.TB, bin string) *PostgresInstance {
+func privatePostgres(t testing.TB, bin string, settings []string) *PostgresInstance {
 	t.Helper()
 	server, err := instance.NewPostgres(t.Context(), bin)
 	must(t, err)
+	server.Settings = settings
 	cleanup(t, func(context.Context) error { return server.Close() })
 	must(t, server.Start(t.Context()))
 	return &PostgresInstance{url: server.URL(), server: server}

@@ -100,6 +100,17 @@ func TestPrivatePostgresServer(t *testing.T) {
 	postgresServer(t, testservers.PostgresServer(t))
 }
 
+func TestAPostgresServerHasTheSettingsThatItsTestWants(t *testing.T) {
+	t.Parallel()
+	server := testservers.PostgresServer(t, "fsync=on", "work_mem=5MB")
+	for setting, want := range map[string]string{"fsync": "on", "work_mem": "5MB", "full_page_writes": "off"} {
+		var got string
+		if err := connect(t, server.URL()).QueryRow(t.Context(), "SHOW "+setting).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q, want %q: %v", setting, got, want, err)
+		}
+	}
+}
+
 func TestProxiedPostgresServer(t *testing.T) {
 	t.Parallel()
 	// The server behind the proxy is one that nobody stops.

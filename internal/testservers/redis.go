@@ -21,6 +21,8 @@ type RedisServer struct {
 type redisBackend interface {
 	Start(ctx context.Context) error
 	Kill() error
+	Freeze() error
+	Thaw() error
 }
 
 // Redis gives t an empty Redis of its own until t ends: a private redis-server
@@ -79,6 +81,19 @@ func (s *RedisServer) Stop(t testing.TB) {
 func (s *RedisServer) Start(t testing.TB) {
 	t.Helper()
 	must(t, s.server.Start(t.Context()))
+}
+
+// Freeze lets the server answer nothing until Thaw; it keeps what it holds. Of a shared server the connections are cut
+// instead.
+func (s *RedisServer) Freeze(t testing.TB) {
+	t.Helper()
+	must(t, s.server.Freeze())
+}
+
+// Thaw brings a frozen server back with what it held.
+func (s *RedisServer) Thaw(t testing.TB) {
+	t.Helper()
+	must(t, s.server.Thaw())
 }
 
 // Flush empties the test's database, as FLUSHALL by somebody else would.

@@ -57,6 +57,19 @@ func redisServer(t *testing.T) {
 	empty("after Start")
 	set(client)
 
+	server.Freeze(t)
+	hasty := server.Options(t)
+	hasty.MaxRetries, hasty.DialerRetries, hasty.ReadTimeout, hasty.DialTimeout = -1, 1, 50*time.Millisecond, 50*time.Millisecond
+	impatient := redis.NewClient(hasty)
+	defer impatient.Close()
+	if err := impatient.Ping(t.Context()).Err(); err == nil {
+		t.Error("a frozen server answers")
+	}
+	server.Thaw(t)
+	if value, err := client.Get(t.Context(), "key").Result(); value != "value" || err != nil {
+		t.Errorf("after Thaw the server has %q, error %v; want what it held", value, err)
+	}
+
 	if value, err := otherClient.Get(t.Context(), "key").Result(); value != "value" || err != nil {
 		t.Errorf("the other test's server has %q, error %v; want it untouched", value, err)
 	}

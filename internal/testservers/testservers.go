@@ -29,9 +29,10 @@ const (
 )
 
 const (
-	noRedis    = "this test needs a real Redis: run `make test`, or install redis-server, or set " + RedisURLEnv
-	noPostgres = "this test needs a real PostgreSQL: run `make test`, or set " + PostgresURLEnv
-	noServer   = "this test needs a PostgreSQL server to stop and start: run `make test`, or install PostgreSQL's server, or set " + PostgresURLEnv
+	noRedis       = "this test needs a real Redis: run `make test`, or install redis-server, or set " + RedisURLEnv
+	noRedisServer = "this test starts Redis servers of its own: run `make test`, or install redis-server, or set " + RedisServerEnv
+	noPostgres    = "this test needs a real PostgreSQL: run `make test`, or set " + PostgresURLEnv
+	noServer      = "this test needs a PostgreSQL server to stop and start: run `make test`, or install PostgreSQL's server, or set " + PostgresURLEnv
 )
 
 // must ends the test when err says that a server did not do as it was told.

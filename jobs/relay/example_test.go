@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/jobs"
@@ -51,13 +50,8 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(client), keys, jobs.Config{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
 	rows := newOutbox()
-	r, err := relay.New(rows, enqueuer, catalog, keys, client, relay.Config{})
+	r, err := relay.New(rows, catalog, keys, client, relay.Config{})
 	if err != nil {
 		fmt.Println(err)
 		return

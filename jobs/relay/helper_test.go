@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -65,16 +67,17 @@ func (b *bench) relay(t *testing.T) *relay.Relay {
 
 func (b *bench) relayOf(t *testing.T, defs ...jobs.Definition) *relay.Relay {
 	t.Helper()
+	return b.relayBy(t, b.server.Client(t), defs...)
+}
+
+// relayBy makes a relay with a Redis client of the test's own.
+func (b *bench) relayBy(t *testing.T, c redis.UniversalClient, defs ...jobs.Definition) *relay.Relay {
+	t.Helper()
 	catalog, err := jobs.NewCatalog(defs...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := b.server.Client(t)
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(client), b.keys, jobs.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := relay.New(b.outbox, enqueuer, catalog, b.keys, client, b.cfg)
+	r, err := relay.New(b.outbox, catalog, b.keys, c, b.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,10 +183,33 @@ func (l *log) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-func (l *log) has(text string) bool {
+func (l *log) has(text string) bool { return strings.Contains(l.String(), text) }
+
+func (l *log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return bytes.Contains(l.buf.Bytes(), []byte(text))
+	return l.buf.String()
+}
+
+// direct enqueues without an outbox.
+func (b *bench) direct(t *testing.T) *jobs.Enqueuer {
+	t.Helper()
+	e, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(b.redis), b.keys, jobs.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// pending lists the tasks of a queue in the order in which workers fetch them.
+func (b *bench) pending(t *testing.T, queue string) []string {
+	t.Helper()
+	ids, err := b.redis.LRange(t.Context(), "asynq:{"+queue+"}:pending", 0, -1).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(ids)
+	return ids
 }
 
 var errDatabase = errors.New("the database is away")

@@ -20,6 +20,7 @@ type outbox struct {
 	mu       sync.Mutex
 	rows     map[string]*row
 	claims   int
+	returns  int
 	looks    []time.Time // for overdue rows
 	restored []restoration
 	err      error // what every call answers
@@ -106,6 +107,18 @@ func (o *outbox) looksSoFar() []time.Time {
 	return slices.Clone(o.looks)
 }
 
+func (o *outbox) claimsSoFar() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.claims
+}
+
+func (o *outbox) returnsSoFar() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.returns
+}
+
 // fail makes every call fail, or none.
 func (o *outbox) fail(err error) {
 	o.mu.Lock()
@@ -120,7 +133,7 @@ func (o *outbox) ordered() []*row {
 	return slices.SortedFunc(maps.Values(o.rows), func(a, b *row) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-func (o *outbox) ClaimRows(ctx context.Context, limit int, lease time.Duration) ([]jobs.ClaimedRow, error) {
+func (o *outbox) ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := o.away(ctx); err != nil {
@@ -129,15 +142,29 @@ func (o *outbox) ClaimRows(ctx context.Context, limit int, lease time.Duration) 
 	now := time.Now()
 	o.claims++
 	token := strconv.Itoa(o.claims)
-	var claimed []jobs.ClaimedRow
+	type lane struct {
+		kind  jobs.Kind
+		queue string
+	}
+	var waiting []*row
+	place, inLane := make(map[*row]int), make(map[lane]int)
 	for _, r := range o.ordered() {
 		due := r.state == jobs.RowQueued && !r.nextAt.After(now) || r.state == jobs.RowClaimed && r.lease.Before(now)
-		if len(claimed) == limit || !due || !r.ExpiresAt.After(now) {
+		if !due || !r.ExpiresAt.After(now) || !slices.Contains(c.Kinds, r.Kind) || slices.Contains(c.SkipQueues, r.Queue) {
 			continue
 		}
-		r.state, r.lease, r.LeaseToken = jobs.RowClaimed, now.Add(lease), token
+		in := lane{r.Kind, r.Queue}
+		place[r] = inLane[in]
+		inLane[in]++
+		waiting = append(waiting, r)
+	}
+	slices.SortStableFunc(waiting, func(a, b *row) int { return cmp.Compare(place[a], place[b]) }) // lanes take turns
+	var claimed []jobs.ClaimedRow
+	for _, r := range waiting[:min(len(waiting), c.Limit)] {
+		r.state, r.lease, r.LeaseToken = jobs.RowClaimed, now.Add(c.Lease), token
 		claimed = append(claimed, r.ClaimedRow)
 	}
+	slices.SortFunc(claimed, func(a, b jobs.ClaimedRow) int { return cmp.Compare(a.ID, b.ID) })
 	return claimed, nil
 }
 
@@ -166,8 +193,17 @@ func (o *outbox) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error
 	})
 }
 
-func (o *outbox) ReturnRows(ctx context.Context, rows []jobs.ClaimedRow, pause time.Duration, cause string) error {
-	return o.held(ctx, rows, func(r *row) { r.state, r.nextAt, r.cause = jobs.RowQueued, time.Now().Add(pause), cause })
+func (o *outbox) ReturnRows(ctx context.Context, rows []jobs.ReturnedRow) error {
+	var trouble []error
+	for _, returned := range rows {
+		trouble = append(trouble, o.held(ctx, []jobs.ClaimedRow{returned.ClaimedRow}, func(r *row) {
+			r.state, r.nextAt, r.cause = jobs.RowQueued, time.Now().Add(returned.Pause), returned.Cause
+		}))
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.returns++
+	return errors.Join(trouble...)
 }
 
 func (o *outbox) RefuseRow(ctx context.Context, refused jobs.ClaimedRow, cause string) error {
@@ -221,4 +257,30 @@ func (o *outbox) RestoreRow(ctx context.Context, lost jobs.ClaimedRow, pause tim
 	r.state, r.Attempt, r.nextAt = jobs.RowQueued, r.Attempt+1, time.Now().Add(pause)
 	o.restored = append(o.restored, restoration{attempt: r.Attempt, pause: pause})
 	return true, nil
+}
+
+func (o *outbox) OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.away(ctx); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var backlog []jobs.Backlog
+	for _, r := range o.rows {
+		if r.state != jobs.RowQueued && r.state != jobs.RowClaimed && r.state != jobs.RowEnqueued {
+			continue
+		}
+		i := slices.IndexFunc(backlog, func(b jobs.Backlog) bool { return b.Kind == r.Kind && b.Queue == r.Queue && b.State == r.state })
+		if i < 0 {
+			i = len(backlog)
+			backlog = append(backlog, jobs.Backlog{Kind: r.Kind, Queue: r.Queue, State: r.state})
+		}
+		backlog[i].Rows++
+		backlog[i].Oldest = max(backlog[i].Oldest, now.Sub(r.NotBefore))
+	}
+	slices.SortFunc(backlog, func(a, b jobs.Backlog) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.State, b.State))
+	})
+	return backlog, nil
 }

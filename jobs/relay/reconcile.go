@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/jobs"
@@ -16,12 +18,16 @@ import (
 
 const (
 	reconcileBatch = 500
+	// parallel bounds the look-ups under way at once: more gain nothing on two cores.
+	parallel = 16
 	// calmRestorations is how often a row is restored at once. After that somebody is at work in Redis: the
 	// row waits longer each time, and it is an alarm.
 	calmRestorations = 3
 	longestRestore   = 10 * time.Minute
-	// longestDeferral is longer than anything that puts a task off without using up a try: a mail's lease is 16 minutes.
-	longestDeferral = time.Hour
+	// longestLease is more than asynq's lease of an active task, 30 s, by as much as clocks may differ.
+	longestLease = 2 * time.Minute
+	// scheduledSlack is how far a scheduled task's score may lie past the row's due time, which it should be.
+	scheduledSlack = time.Minute
 )
 
 func (r *Relay) reconcileLoop(ctx context.Context) {
@@ -47,6 +53,7 @@ func (r *Relay) reconcile(ctx context.Context) error {
 			return fmt.Errorf("expire outbox rows: %w", err)
 		}
 		if n > 0 {
+			r.counts.expired.Add(uint64(n))
 			r.cfg.Logger.WarnContext(ctx, "outbox rows expired before they were done", slog.Int("rows", n))
 		}
 	}
@@ -74,6 +81,29 @@ func (r *Relay) reconcile(ctx context.Context) error {
 
 // restoreLost restores those of the rows whose task is not in Redis, and says how many.
 func (r *Relay) restoreLost(ctx context.Context, rows []jobs.ClaimedRow) (int, error) {
+	missing, trouble := r.missing(ctx, rows)
+	if err := r.freeNames(ctx, missing); err != nil {
+		return 0, err
+	}
+	lost := 0
+	for _, row := range missing {
+		restored, err := r.restore(ctx, row)
+		if err != nil {
+			return lost, err
+		}
+		if restored {
+			lost++
+		}
+	}
+	r.counts.restored.Add(uint64(lost))
+	if lost > 0 {
+		r.Nudge()
+	}
+	return lost, trouble
+}
+
+// missing lists those of the rows that are not present. One that cannot be looked up holds up no other; it is looked up again.
+func (r *Relay) missing(ctx context.Context, rows []jobs.ClaimedRow) ([]jobs.ClaimedRow, error) {
 	present := make([]bool, len(rows))
 	errs := make([]error, len(rows))
 	var g errgroup.Group
@@ -81,39 +111,54 @@ func (r *Relay) restoreLost(ctx context.Context, rows []jobs.ClaimedRow) (int, e
 	for i, row := range rows {
 		g.Go(func() error {
 			present[i], errs[i] = r.present(ctx, row)
-			present[i] = present[i] || errs[i] != nil // one that cannot be looked up holds up no other; it is looked up again
 			return nil
 		})
 	}
 	_ = g.Wait() // the functions return nil
-	lost := 0
-	announced := make(map[string]bool)
+	var missing []jobs.ClaimedRow
 	for i, row := range rows {
-		if present[i] {
-			continue
+		if !present[i] && errs[i] == nil {
+			missing = append(missing, row)
 		}
-		restored, err := r.restore(ctx, row)
-		if err != nil {
-			return lost, err
-		}
-		if !restored {
-			continue
-		}
-		lost++
-		if announced[row.Queue] {
-			continue
-		}
-		// A flushed Redis has forgotten its queues, and asynq's client believes that it has announced them. Only
-		// people's views need it: what goes wrong here must keep no row from being restored.
-		if err := r.redis.SAdd(ctx, "asynq:queues", row.Queue).Err(); err != nil {
-			r.cfg.Logger.ErrorContext(ctx, "queue not announced, dashboards will not list it", slog.String("queue", row.Queue), slog.Any("error", err))
-		}
-		announced[row.Queue] = true
 	}
-	if lost > 0 {
-		r.Nudge()
+	return missing, errors.Join(errs...)
+}
+
+// freeNames deletes whatever stands under the names of the next attempts of rows, unless it is that attempt: another relay may
+// have restored and enqueued the row since it was listed. Otherwise somebody has seen the row's ID and squats on the names,
+// who would cost the row an attempt each.
+func (r *Relay) freeNames(ctx context.Context, rows []jobs.ClaimedRow) error {
+	if len(rows) == 0 {
+		return nil
 	}
-	return lost, errors.Join(errs...)
+	key := func(row jobs.ClaimedRow) string { return "asynq:{" + row.Queue + "}:t:" + row.TaskID() }
+	next, exist := slices.Clone(rows), make([]*redis.IntCmd, len(rows))
+	pipe := r.redis.Pipeline()
+	for i := range next {
+		next[i].Attempt++
+		exist[i] = pipe.Exists(ctx, key(next[i]))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("look for the names of lost tasks: %w", err)
+	}
+	var taken []jobs.ClaimedRow // a free name stays alone: another relay may take it any moment
+	for i, row := range next {
+		if exist[i].Val() > 0 {
+			taken = append(taken, row)
+		}
+	}
+	squatted, trouble := r.missing(ctx, taken)
+	if len(squatted) == 0 || trouble != nil {
+		return trouble
+	}
+	pipe = r.redis.Pipeline()
+	for _, row := range squatted {
+		pipe.Unlink(ctx, key(row))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("free the names of lost tasks: %w", err)
+	}
+	return nil
 }
 
 // present says whether Redis holds this attempt of the row where a worker will find it: its bytes verify as
@@ -126,7 +171,7 @@ func (r *Relay) present(ctx context.Context, row jobs.ClaimedRow) (bool, error) 
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("reconcile row %s: %w", row.ID, err)
-	case !task.Placed, task.State == "archived", task.State == "completed", task.When.After(r.latestReturn(row)):
+	case !task.Placed, task.State == "archived", task.State == "completed", task.When.After(r.latestReturn(row, task.State)):
 		return false, nil
 	}
 	_, err = r.keys.VerifyWith(ctx, signing.Task{
@@ -146,13 +191,19 @@ func (r *Relay) present(ctx context.Context, row jobs.ClaimedRow) (bool, error) 
 // latestReturn is the last moment at which an honest task of the row comes back to a worker: by its own due time, the
 // longest pause of its kind, or a lease. A later score was put there to keep the job away; its row is restored, and should
 // the task come back after all, its effect is in the ledger.
-func (r *Relay) latestReturn(row jobs.ClaimedRow) time.Time {
-	pause := longestDeferral
+func (r *Relay) latestReturn(row jobs.ClaimedRow, state string) time.Time {
+	pause := r.cfg.Deferral
 	if d, err := r.catalog.Lookup(row.Kind); err == nil {
 		p := d.Policy()
 		pause = max(pause, 2*p.Backoff(max(p.Retries, 1)))
 	}
-	now := time.Now() //nolint:forbidigo // compared with asynq's scores, which are by that clock
+	now := r.cfg.Now()
+	switch state {
+	case "active":
+		return now.Add(longestLease)
+	case "scheduled": // by the relay, for when the row is due
+		return row.NotBefore.Add(scheduledSlack)
+	}
 	if row.NotBefore.After(now) {
 		now = row.NotBefore
 	}

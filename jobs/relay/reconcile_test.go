@@ -96,6 +96,18 @@ func TestReconcileRestoresWhatIsLost(t *testing.T) {
 			msg := b.redis.HGet(t.Context(), fixture.TaskKey("default", other+".1"), "msg").Val()
 			b.redis.HSet(t.Context(), fixture.TaskKey("default", id+".1"), "msg", msg)
 		},
+		"scheduled for an hour after it was due": move("scheduled"),
+		"put off for longer than any handler does": func(t *testing.T, b *bench, id string) {
+			t.Helper()
+			move("retry")(t, b, id)
+			b.redis.ZAdd(t.Context(), prefix+"retry", redis.Z{Score: float64(time.Now().Add(61 * time.Minute).Unix()), Member: id + ".1"})
+		},
+		"its lease made long": func(t *testing.T, b *bench, id string) {
+			t.Helper()
+			b.redis.LMove(t.Context(), prefix+"pending", prefix+"active", "RIGHT", "LEFT")
+			b.redis.HSet(t.Context(), fixture.TaskKey("default", id+".1"), "state", "active")
+			b.redis.ZAdd(t.Context(), prefix+"lease", redis.Z{Score: float64(time.Now().Add(3 * time.Minute).Unix()), Member: id + ".1"})
+		},
 		"archived":  move("archived"),
 		"completed": move("completed"),
 		"active without a lease": func(t *testing.T, b *bench, id string) {
@@ -143,20 +155,20 @@ func TestReconcileLeavesAloneWhatIsThere(t *testing.T) {
 			to(t, b, id+".1")
 		}
 	}
-	in := func(set string) func(t *testing.T, b *bench, taskID string) {
+	in := func(set string, ahead time.Duration) func(t *testing.T, b *bench, taskID string) {
 		return func(t *testing.T, b *bench, taskID string) {
 			t.Helper()
-			b.redis.ZAdd(t.Context(), prefix+set, redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: taskID})
+			b.redis.ZAdd(t.Context(), prefix+set, redis.Z{Score: float64(time.Now().Add(ahead).Unix()), Member: taskID})
 		}
 	}
 	tests := map[string]func(t *testing.T, b *bench, id string){
 		"pending":   at("pending", func(t *testing.T, _ *bench, _ string) { t.Helper() }),
-		"scheduled": at("scheduled", in("scheduled")),
-		"retry":     at("retry", in("retry")),
+		"scheduled": at("scheduled", in("scheduled", time.Second)),
+		"retry":     at("retry", in("retry", 59*time.Minute)),
 		"active": at("active", func(t *testing.T, b *bench, taskID string) {
 			t.Helper()
 			b.redis.LPush(t.Context(), prefix+"active", taskID)
-			in("lease")(t, b, taskID)
+			in("lease", 30*time.Second)(t, b, taskID)
 		}),
 	}
 	for name, place := range tests {
@@ -194,6 +206,43 @@ func TestReconcileRestoresARowWhoseEarlierAttemptStandsInItsPlace(t *testing.T) 
 	b.redis.HSet(t.Context(), fixture.TaskKey("default", id+".2"), "msg", first)
 	run(t, b.relay(t))
 	b.attempt(t, id, 3)
+}
+
+// Whoever has seen a task knows the names of all further attempts.
+func TestReconcileIsNotHeldUpByWhatStandsUnderTheNextNames(t *testing.T) {
+	t.Parallel()
+	for name, squat := range map[string]func(t *testing.T, b *bench, taskID string){
+		"a text": func(t *testing.T, b *bench, taskID string) {
+			t.Helper()
+			b.redis.Set(t.Context(), fixture.TaskKey("default", taskID), "squatted", 0)
+		},
+		"a hash": func(t *testing.T, b *bench, taskID string) {
+			t.Helper()
+			b.redis.HSet(t.Context(), fixture.TaskKey("default", taskID), "msg", "noise", "state", "archived")
+		},
+		"a forged task": func(t *testing.T, b *bench, taskID string) {
+			t.Helper()
+			b.forge(t, "default", taskID)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.cfg.Overdue = 300 * time.Millisecond
+			stop := run(t, b.relay(t))
+			id := b.enqueued(t)
+			stop()
+			for attempt := 2; attempt < 50; attempt++ {
+				squat(t, b, fmt.Sprintf("%s.%d", id, attempt))
+			}
+			b.redis.Del(t.Context(), fixture.TaskKey("default", id+".1"))
+			run(t, b.relay(t))
+			b.state(t, id, jobs.RowEnqueued)
+			eventually(t, "the row is at its second attempt", func() bool { return b.see(id).Attempt == 2 })
+			b.attempt(t, id, 2)
+			b.state(t, id, jobs.RowEnqueued)
+		})
+	}
 }
 
 // A relay's asynq client announces a queue once, and a flushed Redis forgets it.

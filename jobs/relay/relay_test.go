@@ -1,9 +1,12 @@
 package relay_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/internal/fixture"
@@ -13,7 +16,7 @@ import (
 
 func TestNewNeedsItsParts(t *testing.T) {
 	t.Parallel()
-	if _, err := relay.New(nil, nil, nil, nil, nil, relay.Config{}); err == nil {
+	if _, err := relay.New(nil, nil, nil, nil, relay.Config{}); err == nil {
 		t.Error("a relay of nothing")
 	}
 }
@@ -99,12 +102,31 @@ func TestOneQueueThatTakesNoTasksStopsNoOther(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.redis.Set(t.Context(), "asynq:{down}:pending", "squatted", 0)
-	for range 250 { // more than a batch
-		b.add(t, noteDef().With(note{}, jobs.Queue("down")))
+	b.cfg.Overdue = time.Hour    // nothing is restored
+	down := make([]string, 1200) // more than two batches
+	for i := range down {
+		down[i] = b.add(t, noteDef().With(note{}, jobs.Queue("down")))
 	}
 	id := b.add(t, noteDef().With(note{}, jobs.Queue("up")))
-	run(t, b.relay(t))
+	r := b.relay(t)
+	run(t, r)
 	b.state(t, id, jobs.RowEnqueued)
+	eventually(t, "the queue is tried again", func() bool { return r.Stats().Returned > 500 })
+	if held := r.Stats().Held; len(held) != 1 || held[0].Queue != "down" || held[0].Full || !strings.Contains(held[0].Cause, "WRONGTYPE") {
+		t.Errorf("held: %+v", held)
+	}
+	if n := strings.Count(b.log.String(), "a queue takes no tasks"); n != 1 {
+		t.Errorf("it is told of %d times: %s", n, b.log)
+	}
+	b.redis.Del(t.Context(), "asynq:{down}:pending")
+	eventually(t, "its rows are enqueued", func() bool { return b.count(jobs.RowEnqueued) == 1201 })
+	if held := r.Stats().Held; len(held) != 0 || !b.log.has("queue takes tasks again") {
+		t.Errorf("held: %+v", held)
+	}
+	// What asynq's script had written when it failed does not pass for the task.
+	if diff := cmp.Diff(taskIDs(down), b.pending(t, "down")); diff != "" {
+		t.Errorf("pending (-want +got):\n%s", diff)
+	}
 }
 
 func TestRelayLeavesToOthersWhatItCannotSign(t *testing.T) {
@@ -113,10 +135,6 @@ func TestRelayLeavesToOthersWhatItCannotSign(t *testing.T) {
 		make func(t *testing.T, b *bench) string
 		want string
 	}{
-		"an unknown kind": {func(t *testing.T, b *bench) string {
-			t.Helper()
-			return b.add(t, jobs.Define[note]("test:other", jobs.Policy{}).With(note{}))
-		}, "unknown kind"},
 		"arguments that this process does not know, of a newer app perhaps": {func(t *testing.T, b *bench) string {
 			t.Helper()
 			return b.raw(`{"user":7,"admin":true}`)
@@ -143,12 +161,69 @@ func TestRelayLeavesToOthersWhatItCannotSign(t *testing.T) {
 			if r.state != jobs.RowQueued || r.Attempt != 1 || !strings.Contains(r.cause, test.want) {
 				t.Errorf("the row is %s, attempt %d: %s", r.state, r.Attempt, r.cause)
 			}
-			if wait := time.Until(r.nextAt); test.want != "unknown kind" && wait < 5*time.Second {
+			if wait := time.Until(r.nextAt); wait < 5*time.Second {
 				t.Errorf("it is left to others for %v only", wait)
 			}
 			b.enqueued(t) // nothing else is held up
 			if b.log.has("outage") {
 				t.Error("it counts as an outage")
+			}
+		})
+	}
+}
+
+// Whoever may enqueue one kind in SQL can make as many rows of it as he likes that nobody can sign.
+func TestRowsThatNobodyCanSignKeepNoOtherKindWaiting(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Batch = 100
+	const flood = 3000
+	old := time.Now().Add(-time.Hour)
+	var bad string
+	for i := range flood {
+		bad = fmt.Sprintf("0198c0de-0000-7000-8000-%012d", i)
+		b.insert(jobs.Row{ID: bad, Kind: "test:note", Queue: "default", Payload: []byte(fmt.Sprintf(`{"u%d":1}`, i)), NotBefore: old, Life: 24 * time.Hour})
+	}
+	other := jobs.Define[note]("test:second", jobs.Policy{})
+	id := b.add(t, other.With(note{User: 7})) // the newest row of all
+	r := b.relayOf(t, noteDef(), other)
+	stop := run(t, r)
+	b.state(t, id, jobs.RowEnqueued)
+	if token := b.see(id).LeaseToken; token != "1" {
+		t.Errorf("it was claimed by claim %s, want the first", token)
+	}
+	eventually(t, "all others are left", func() bool { return r.Stats().Left == flood })
+	stop()
+	if got, want := b.returnsSoFar(), flood/100+1; got > want {
+		t.Errorf("they are returned in %d statements, want %d at most", got, want)
+	}
+	if got, want := strings.Count(b.log.String(), "cannot be signed here"), flood/100+1; got > want {
+		t.Errorf("%d lines tell of them, want %d at most", got, want)
+	}
+	if pause := time.Until(b.see(bad).nextAt); pause < 9*time.Minute || pause > 10*time.Minute {
+		t.Errorf("a row that has waited for an hour is left for %v, want 10 minutes", pause)
+	}
+}
+
+func TestARowIsLeftToOthersForAsLongAsItHasWaited(t *testing.T) {
+	t.Parallel()
+	for waited, want := range map[time.Duration]time.Duration{
+		-30 * time.Second: 10 * time.Second, 0: 10 * time.Second, 2 * time.Minute: 2 * time.Minute, 48 * time.Hour: 10 * time.Minute,
+	} {
+		t.Run(waited.String(), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.insert(jobs.Row{
+				ID: "0198c0de-0000-7000-8000-000000000009", Kind: "test:note", Queue: "default", Payload: []byte("{"),
+				NotBefore: time.Now().Add(-waited), Life: 72 * time.Hour,
+			})
+			r := b.relay(t)
+			stop := run(t, r)
+			eventually(t, "the row is left", func() bool { return r.Stats().Left > 0 })
+			stop()
+			got := time.Until(b.see("0198c0de-0000-7000-8000-000000000009").nextAt)
+			if got > want+30*time.Second || got < want-30*time.Second {
+				t.Errorf("it is left for %v, want %v", got, want)
 			}
 		})
 	}
@@ -204,7 +279,7 @@ func TestNudgeEndsThePause(t *testing.T) {
 	b.cfg.Poll = time.Hour
 	r := b.relay(t)
 	run(t, r)
-	eventually(t, "the relay has looked", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.claims > 0 })
+	eventually(t, "the relay has looked", func() bool { return b.claimsSoFar() > 0 })
 	id := b.add(t, noteDef().With(note{}))
 	for range 3 {
 		r.Nudge() // never blocks
@@ -256,6 +331,6 @@ func TestRunEndsAtOnceWithItsContext(t *testing.T) {
 	b := newBench(t)
 	b.cfg.Poll, b.cfg.Reconcile = time.Hour, time.Hour
 	stop := run(t, b.relay(t))
-	eventually(t, "the relay has looked", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.claims > 0 })
+	eventually(t, "the relay has looked", func() bool { return b.claimsSoFar() > 0 })
 	stop() // fails the test after 20 s, well before the pauses end
 }

@@ -9,14 +9,16 @@ import (
 
 // Claims hands out rows to enqueue.
 type Claims interface {
-	// ClaimRows claims up to limit rows that are queued and due to be enqueued, or whose claim has lapsed, for the
-	// length of lease: those that have waited longest, in the order of their IDs. Rows past their end are not claimed.
-	ClaimRows(ctx context.Context, limit int, lease time.Duration) ([]jobs.ClaimedRow, error)
+	// ClaimRows claims up to c.Limit rows that are queued and due to be enqueued, or whose claim has lapsed, for the
+	// length of c.Lease: those that have waited longest in their kind and queue, in the order of their IDs. Kinds and queues
+	// take turns, so that however many rows of one are due, a claim has rows of the others, as many as it has room for. Rows past their end are not claimed,
+	// nor those of kinds other than c.Kinds, nor those in c.SkipQueues; however many there are of these, they cost nothing.
+	ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow, error)
 	// RowsEnqueued marks claimed rows as enqueued, those alone whose claim still carries the same lease token.
 	RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error
-	// ReturnRows puts claimed rows back into the queue, to be claimed again after pause, with what went wrong;
+	// ReturnRows puts claimed rows back into the queue, to be claimed again after their pauses, with what went wrong;
 	// those alone whose claim still carries the same lease token.
-	ReturnRows(ctx context.Context, rows []jobs.ClaimedRow, pause time.Duration, cause string) error
+	ReturnRows(ctx context.Context, rows []jobs.ReturnedRow) error
 }
 
 // Endings are the terminal states that a relay sets.
@@ -37,9 +39,17 @@ type Overdue interface {
 	RestoreRow(ctx context.Context, row jobs.ClaimedRow, pause time.Duration) (restored bool, err error)
 }
 
+// Backlog tells what waits.
+type Backlog interface {
+	// OutboxBacklog counts the unfinished rows by kind, queue and state, in that order of their bytes. What there is none of
+	// has no entry.
+	OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error)
+}
+
 // Rows is the outbox as a relay needs it.
 type Rows interface {
 	Claims
 	Endings
 	Overdue
+	Backlog
 }

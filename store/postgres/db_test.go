@@ -104,7 +104,7 @@ func TestATransactionWhoseContextEndsIsRolledBack(t *testing.T) {
 func TestWithoutMigrationMethodsSaySo(t *testing.T) {
 	t.Parallel()
 	db, _ := openUnmigrated(t)
-	_, claim := db.ClaimRows(t.Context(), 1, 0)
+	_, claim := db.ClaimRows(t.Context(), jobs.Claim{Limit: 1})
 	_, list := db.QuarantineList(t.Context(), 1)
 	_, _, states := db.ScheduleStates(t.Context())
 	enqueue := db.InTx(t.Context(), func(tx pgx.Tx) error {

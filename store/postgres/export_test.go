@@ -13,6 +13,7 @@ func (db *DB) MigrateFrom(ctx context.Context, folder fs.FS) ([]string, error) {
 // Statements that run often, whatever else is in their tables.
 const (
 	ClaimRowsSQL      = claimRowsSQL
+	RowsEnqueuedSQL   = rowsEnqueuedSQL
 	OverdueRowsSQL    = overdueRowsSQL
 	ExpireRowsSQL     = expireRowsSQL
 	ExpirePendingSQL  = expirePendingSQL

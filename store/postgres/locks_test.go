@@ -14,8 +14,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/store/postgres"
 )
 
@@ -313,7 +315,7 @@ func TestClaimsPassOverLockedRows(t *testing.T) {
 		if _, err := tx.Exec(t.Context(), "SELECT FROM outbox WHERE id = $1 FOR UPDATE", ids[1]); err != nil {
 			return err
 		}
-		rows, err := db.ClaimRows(t.Context(), 10, time.Minute)
+		rows, err := db.ClaimRows(t.Context(), jobs.Claim{Kinds: []jobs.Kind{"test:note"}, Limit: 10, Lease: time.Minute})
 		if err != nil {
 			return err
 		}
@@ -322,4 +324,43 @@ func TestClaimsPassOverLockedRows(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// The release enters the effect and leaves the row as it ended: a row that is reissued after the wait would run its job twice.
+func TestAReissueWaitsForTheReleaseOfItsRowAndFindsItsEffectDone(t *testing.T) {
+	t.Parallel()
+	db, raw := open(t)
+	commit(t, db, func(tx pgx.Tx) error {
+		_, err := db.EnqueueTx(t.Context(), tx, note())
+		return err
+	})
+	rows, err := db.ClaimRows(t.Context(), jobs.Claim{Kinds: []jobs.Kind{"test:note"}, Limit: 1, Lease: time.Minute})
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("claimed %v: %v", rows, err)
+	}
+	row := jobs.RowRef{ID: rows[0].ID, Kind: "test:note", Attempt: rows[0].Attempt}
+	if err := db.Keep(t.Context(), jobs.Refused{
+		ID: uuid.NewString(), Kind: "test:note", Reason: signing.ReasonBadPayload, Authentic: true, RowID: row.ID, RowKind: row.Kind, Attempt: row.Attempt,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	second := make(chan error, 1)
+	commit(t, db, func(tx pgx.Tx) error {
+		err := db.EnterReleased(t.Context(), tx, jobs.Effect{Kind: row.Kind, ID: row.ID, Keep: time.Hour}, uuid.NewString())
+		if err != nil {
+			return err
+		}
+		go func() {
+			second <- db.ReissueRow(t.Context(), row, audit.Entry{Actor: "cli:alice", Action: "tasks.reissue", Subject: row.ID})
+		}()
+		waitUntilBlocked(t.Context(), t, raw)
+		return nil
+	})
+	if err := <-second; !errors.Is(err, jobs.ErrRowDone) {
+		t.Errorf("reissue: want %v, got %v", jobs.ErrRowDone, err)
+	}
+	info, err := db.RowInfo(t.Context(), row.ID)
+	if err != nil || info.State != jobs.RowRefused {
+		t.Errorf("row: want it refused as before, got %s, %v", info.State, err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sealq/sealq/jobs"
 )
@@ -15,18 +16,24 @@ import (
 // that is active then, and still in time for asynq's forwarder (every 5 s).
 const insertRowSQL = `
 INSERT INTO outbox (id, kind, queue, payload, headers, retries, unique_key, not_before, next_at, expires_at)
-SELECT $1::uuid, $2, $3, $4, $5, $6, $7, t.due, greatest(statement_timestamp(), t.due - interval '1 minute'),
-       coalesce($9::timestamptz, t.due + $10::interval)
-FROM (SELECT coalesce($8::timestamptz, statement_timestamp()) AS due) AS t
-ON CONFLICT (unique_key) DO NOTHING`
+VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, coalesce($8::timestamptz, statement_timestamp()),
+        greatest(statement_timestamp(), $8::timestamptz - interval '1 minute'),
+        coalesce($9::timestamptz, coalesce($8::timestamptz, statement_timestamp()) + $10::interval))
+ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING`
+
+// insertDueRowSQL records what most jobs are: due now, until their life is over, any number of them. An application waits
+// for it, and pays for every conflict that is looked for, every expression and every parameter.
+const insertDueRowSQL = `
+INSERT INTO outbox (id, kind, queue, payload, headers, retries, not_before, next_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, statement_timestamp(), statement_timestamp(), statement_timestamp() + $7::interval)`
 
 // completeRowSQL sets done, whatever state the row has: the effect is committed. An effect of a job that came from
 // elsewhere may have a row's ID, but not its kind too.
 const completeRowSQL = `
 UPDATE outbox SET state = 'done', ` + endRow + ` WHERE id = $1::uuid AND kind = $2 AND state <> 'done'`
 
-// endRow belongs to every step into a terminal state.
-const endRow = `unique_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = statement_timestamp()`
+// endRow belongs to every step into a terminal state. The unique key is free for others, and remembered for ReissueRow.
+const endRow = `ended_key = unique_key, unique_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = statement_timestamp()`
 
 // unfinished is spelt out as in the partial indexes: PostgreSQL uses them only where it can prove that it may.
 const unfinished = `state IN ('queued', 'claimed', 'enqueued')`
@@ -43,16 +50,47 @@ func (db *DB) EnqueueTx(ctx context.Context, tx pgx.Tx, j jobs.Job) (id string, 
 	return row.ID, nil
 }
 
-func insertRow(ctx context.Context, tx pgx.Tx, row jobs.Row) error {
-	headers, err := encodeHeaders(row.Headers)
+// EnqueueBatch queues the job's row on a batch that the caller sends in a transaction, where it costs no round trip of its
+// own: it travels with the caller's statements. The job exists if and only if that transaction commits. The batch's Close
+// returns jobs.ErrDuplicate, leaving the transaction usable, where an unfinished row has the same unique key.
+func (db *DB) EnqueueBatch(b *pgx.Batch, j jobs.Job) (id string, err error) {
+	row, err := j.Row(db.now())
 	if err != nil {
-		return fmt.Errorf("record %s: %w", row.Kind, err)
+		return "", err
 	}
-	tag, err := tx.Exec(ctx, insertRowSQL, row.ID, name(string(row.Kind)), name(row.Queue), blob(row.Payload), headers, row.Retries,
-		nameOrNull(row.UniqueKey), timeOrNull(row.NotBefore), timeOrNull(row.ExpiresAt), row.Life)
+	sql, args, err := insertRowStatement(row)
+	if err != nil {
+		return "", err
+	}
+	b.Queue(sql, args...).Exec(func(tag pgconn.CommandTag) error { return recorded(row, tag) })
+	return row.ID, nil
+}
+
+func insertRow(ctx context.Context, tx pgx.Tx, row jobs.Row) error {
+	sql, args, err := insertRowStatement(row)
+	if err != nil {
+		return err
+	}
+	tag, err := tx.Exec(ctx, sql, args...)
 	if err != nil {
 		return wrap("record "+string(row.Kind), err)
 	}
+	return recorded(row, tag)
+}
+
+func insertRowStatement(row jobs.Row) (sql string, args []any, err error) {
+	headers, err := encodeHeaders(row.Headers)
+	if err != nil {
+		return "", nil, fmt.Errorf("record %s: %w", row.Kind, err)
+	}
+	args = []any{row.ID, name(string(row.Kind)), name(row.Queue), blob(row.Payload), headers, row.Retries}
+	if row.UniqueKey == "" && row.NotBefore.IsZero() && row.ExpiresAt.IsZero() {
+		return insertDueRowSQL, append(args, row.Life), nil
+	}
+	return insertRowSQL, append(args, nameOrNull(row.UniqueKey), timeOrNull(row.NotBefore), timeOrNull(row.ExpiresAt), row.Life), nil
+}
+
+func recorded(row jobs.Row, tag pgconn.CommandTag) error {
 	if tag.RowsAffected() == 0 {
 		return fmt.Errorf("record %s: %w", row.Kind, jobs.ErrDuplicate)
 	}
@@ -100,6 +138,24 @@ func (db *DB) RowDead(ctx context.Context, r jobs.RowRef, cause string) error {
 		return wrap("end row "+r.ID, err)
 	}
 	return nil
+}
+
+// OutboxBacklog counts the unfinished rows by kind, queue and state. It reads the unfinished rows only.
+func (db *DB) OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error) {
+	rows, err := db.pool.Query(ctx, `
+		SELECT kind, queue, state, count(*), greatest(statement_timestamp() - min(not_before), '0')
+		FROM outbox WHERE `+unfinished+` GROUP BY kind, queue, state ORDER BY kind COLLATE "C", queue COLLATE "C", state COLLATE "C"`)
+	if err != nil {
+		return nil, wrap("count the outbox", err)
+	}
+	backlog, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (b jobs.Backlog, err error) {
+		err = row.Scan(&b.Kind, &b.Queue, &b.State, &b.Rows, &b.Oldest)
+		return b, err //nolint:wrapcheck // wrapped below
+	})
+	if err != nil {
+		return nil, wrap("count the outbox", err)
+	}
+	return backlog, nil
 }
 
 // OutboxDepth counts the unfinished rows by state, and tells how long the queued row that has been due the longest has

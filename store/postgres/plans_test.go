@@ -30,7 +30,9 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		exec(t, raw, fill)
 	}
 	for _, test := range []struct{ name, sql, args, index, table string }{
-		{"claim", postgres.ClaimRowsSQL, "(20, '30 s', 'token')", "outbox_waiting", "outbox"},
+		{"claim", postgres.ClaimRowsSQL, "(20, '30 s', 'token', '{k,l}', '{full}')", "outbox_lanes", "outbox"},
+		{"claim, the rows", postgres.ClaimRowsSQL, "(20, '30 s', 'token', '{k,l}', '{full}')", "outbox_pkey", "outbox"},
+		{"mark as enqueued", postgres.RowsEnqueuedSQL, "('{00000000-0000-0000-0000-000000000000}', '{token}')", "outbox_pkey", "outbox"},
 		{"overdue", postgres.OverdueRowsSQL, "('2 min', 20)", "outbox_enqueued", "outbox"},
 		{"expire rows", postgres.ExpireRowsSQL, "('2 min', 20)", "outbox_unfinished", "outbox"},
 		{"expire registrations", postgres.ExpirePendingSQL, "(20)", "pending_users_expiry", "pending_users"},

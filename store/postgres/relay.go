@@ -13,46 +13,76 @@ import (
 const rowColumns = `o.id::text, o.kind, o.queue, o.payload, o.headers, o.retries, coalesce(o.unique_key, ''),
 	o.not_before, o.expires_at, o.attempts, coalesce(o.lease_token, '')`
 
-// Rows are picked by when they became due, which an index hands out however many wait for later, and returned in the
-// order of their IDs. A claimed row is due again when its lease ends; the expression is that of an index. The condition
-// is not repeated outside, where it would only mislead the planner: what is locked stays as it was found.
+// A lane is a kind in a queue. Those that have rows waiting are found by skipping through an index from one to the next;
+// few kinds of a relay are in many queues. In each lane rows are picked by when they became due, which the same index hands
+// out however many wait for later or in other lanes. A claimed row is due again when its lease ends; the expression is that
+// of the index. The rows to claim are an array, because the planner takes what comes out of lanes for so many that it would
+// rather read the whole table. Lanes take turns: however many rows of one are due, those of the others are among the claimed.
 const claimRowsSQL = `
-WITH due AS (
-	SELECT id FROM outbox
-	WHERE state IN ('queued', 'claimed') AND coalesce(lease_until, next_at) <= statement_timestamp() AND expires_at > statement_timestamp()
-	ORDER BY coalesce(lease_until, next_at), id LIMIT $1 FOR UPDATE SKIP LOCKED
+WITH RECURSIVE lane (kind, queue) AS (
+	SELECT k.kind, (SELECT min(w.queue) FROM outbox w WHERE w.kind = k.kind AND w.state IN ('queued', 'claimed'))
+	FROM (SELECT DISTINCT unnest($4::text[])) AS k (kind)
+	UNION ALL
+	SELECT kind, (SELECT min(w.queue) FROM outbox w WHERE w.kind = lane.kind AND w.queue > lane.queue AND w.state IN ('queued', 'claimed'))
+	FROM lane WHERE queue IS NOT NULL
+), due AS (
+	SELECT d.id FROM lane CROSS JOIN LATERAL (
+		SELECT w.id, coalesce(w.lease_until, w.next_at) AS since FROM outbox w
+		WHERE w.kind = lane.kind AND w.queue = lane.queue AND w.state IN ('queued', 'claimed')
+		  AND coalesce(w.lease_until, w.next_at) <= statement_timestamp() AND w.expires_at > statement_timestamp()
+		ORDER BY coalesce(w.lease_until, w.next_at), w.id LIMIT $1 FOR UPDATE SKIP LOCKED
+	) AS d
+	WHERE lane.queue <> ALL ($5::text[])
+	ORDER BY row_number() OVER (PARTITION BY lane.kind, lane.queue ORDER BY d.since, d.id), d.since, d.id LIMIT $1
 ), o AS (
 	UPDATE outbox SET state = 'claimed', lease_token = $3, lease_until = statement_timestamp() + $2::interval
-	FROM due WHERE outbox.id = due.id RETURNING outbox.*
+	WHERE id = ANY (ARRAY(SELECT id FROM due)) RETURNING *
 )
 SELECT ` + rowColumns + ` FROM o ORDER BY o.id`
 
 // ClaimRows claims rows for a relay, under one fresh lease token.
-func (db *DB) ClaimRows(ctx context.Context, limit int, lease time.Duration) ([]jobs.ClaimedRow, error) {
-	return db.claimedRows(ctx, "claim rows", claimRowsSQL, limit, lease, rand.Text())
+func (db *DB) ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow, error) {
+	kinds, skip := make([]string, len(c.Kinds)), make([]string, len(c.SkipQueues))
+	for i, kind := range c.Kinds {
+		kinds[i] = name(string(kind))
+	}
+	for i, queue := range c.SkipQueues {
+		skip[i] = name(queue)
+	}
+	return db.claimedRows(ctx, "claim rows", claimRowsSQL, c.Limit, c.Lease, rand.Text(), kinds, skip)
 }
 
 // stillClaimed joins the rows that are told of with those whose claim has not passed on to another.
 const stillClaimed = ` FROM unnest($1::text[]::uuid[], $2::text[]) AS told (id, token)
 	WHERE outbox.id = told.id AND state = 'claimed' AND lease_token = told.token`
 
+const returnRowsSQL = `UPDATE outbox SET state = 'queued', lease_token = NULL, lease_until = NULL, cause = told.cause,
+	next_at = CASE WHEN told.pause > '0' THEN statement_timestamp() + told.pause ELSE next_at END
+	FROM unnest($1::text[]::uuid[], $2::text[], $3::interval[], $4::text[]) AS told (id, token, pause, cause)
+	WHERE outbox.id = told.id AND state = 'claimed' AND lease_token = told.token`
+
+const rowsEnqueuedSQL = `UPDATE outbox SET state = 'enqueued', lease_token = NULL, lease_until = NULL, cause = '',
+	next_at = greatest(not_before, statement_timestamp())` + stillClaimed
+
 // RowsEnqueued marks claimed rows as enqueued. Their tasks may be missed from their due time on.
 func (db *DB) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {
 	ids, tokens := claims(rows)
-	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'enqueued', lease_token = NULL, lease_until = NULL, cause = '',
-		next_at = greatest(not_before, statement_timestamp())`+stillClaimed, ids, tokens)
+	_, err := db.pool.Exec(ctx, rowsEnqueuedSQL, ids, tokens)
 	if err != nil {
 		return wrap("mark rows as enqueued", err)
 	}
 	return nil
 }
 
-// ReturnRows queues claimed rows again, to be claimed after pause. Without one they are due since when they were, so that
-// the outbox's depth tells how long they have waited.
-func (db *DB) ReturnRows(ctx context.Context, rows []jobs.ClaimedRow, pause time.Duration, cause string) error {
-	ids, tokens := claims(rows)
-	_, err := db.pool.Exec(ctx, `UPDATE outbox SET state = 'queued', lease_token = NULL, lease_until = NULL, cause = $4,
-		next_at = CASE WHEN $3::interval > '0' THEN statement_timestamp() + $3::interval ELSE next_at END`+stillClaimed, ids, tokens, pause, prose(cause))
+// ReturnRows queues claimed rows again, each to be claimed after its pause. Without one it is due since when it was, so that
+// the outbox's depth tells how long it has waited.
+func (db *DB) ReturnRows(ctx context.Context, rows []jobs.ReturnedRow) error {
+	ids, tokens, causes := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
+	pauses := make([]time.Duration, len(rows))
+	for i, row := range rows {
+		ids[i], tokens[i], pauses[i], causes[i] = row.ID, row.LeaseToken, row.Pause, prose(row.Cause)
+	}
+	_, err := db.pool.Exec(ctx, returnRowsSQL, ids, tokens, pauses, causes)
 	if err != nil {
 		return wrap("return rows", err)
 	}

@@ -26,6 +26,17 @@ func TestConformance(t *testing.T) {
 				t.Helper()
 				execRaw(t, conn, statement)
 			},
+			Unguard: func(t testing.TB) {
+				t.Helper()
+				for _, trigger := range []string{"inserted", "updated", "deleted"} {
+					execRaw(t, conn, "DROP TRIGGER audit_log_"+trigger)
+				}
+			},
+			Try: func(t testing.TB, statement string) error {
+				t.Helper()
+				_, err := conn.ExecContext(t.Context(), statement)
+				return err
+			},
 			Scalar: func(t testing.TB, query string) string {
 				t.Helper()
 				return scalar(t, conn, query)

@@ -183,7 +183,7 @@ func TestACallersOwnConnectionMayCarryTheTransaction(t *testing.T) {
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := db.ClaimRows(t.Context(), 10, time.Minute)
+	rows, err := db.ClaimRows(t.Context(), jobs.Claim{Kinds: []jobs.Kind{"test:greet"}, Limit: 10, Lease: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,6 @@ func ExampleDB_EnqueueTx() {
 	unfinished, _, err := db.OutboxDepth(ctx)
 	fmt.Println("waiting:", unfinished[jobs.RowQueued], err)
 	// Output:
-	// migrated: [0001_accounts 0002_jobs 0003_schedules 0004_rings]
+	// migrated: [0001_accounts 0002_jobs 0003_schedules 0004_rings 0005_audit 0006_quarantine 0007_reissue 0008_relay]
 	// waiting: 1 <nil>
 }

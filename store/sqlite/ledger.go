@@ -13,11 +13,12 @@ func (db *DB) Once(ctx context.Context, e jobs.Effect, fn func(ctx context.Conte
 	done := false
 	var fnErr error
 	err := db.InTx(ctx, func(tx *sql.Tx) error {
-		// The first statement of the transaction decides.
+		// The first statement of the transaction decides, unless the row that the effect names is done.
 		entered, err := execute(ctx, tx, `
-			INSERT INTO ledger (kind, effect_id, done_at, keep_until) VALUES (?, ?, `+nowSQL+`, `+nowSQL+` + ?)
+			INSERT INTO ledger (kind, effect_id, done_at, keep_until) SELECT ?1, ?2, `+nowSQL+`, `+nowSQL+` + ?3
+			WHERE ?4 OR NOT EXISTS (SELECT 1 FROM outbox WHERE id = ?2 AND kind = ?1 AND state = 'done')
 			ON CONFLICT DO NOTHING`,
-			string(e.Kind), e.ID, e.Keep.Microseconds())
+			string(e.Kind), e.ID, e.Keep.Microseconds(), e.Direct)
 		if err != nil {
 			return err
 		}
@@ -25,6 +26,9 @@ func (db *DB) Once(ctx context.Context, e jobs.Effect, fn func(ctx context.Conte
 			if fnErr = fn(ctx, tx); fnErr != nil {
 				return fnErr
 			}
+		}
+		if e.Direct {
+			return nil
 		}
 		return completeEffect(ctx, tx, e.Kind, e.ID)
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/store/sqlite"
 )
 
@@ -50,7 +51,7 @@ func TestAMigrationThatFailsLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"0001_accounts", "0002_jobs", "0003_schedules", "0004_rings"}
+	want := []string{"0001_accounts", "0002_jobs", "0003_schedules", "0004_rings", "0005_audit", "0006_quarantine", "0007_reissue", "0008_relay"}
 	if diff := cmp.Diff(want, pending); diff != "" || len(applied) > 0 {
 		t.Errorf("applied %v, pending (-want +got):\n%s", applied, diff)
 	}
@@ -71,7 +72,7 @@ func TestADatabaseWithoutTablesSaysWhatToRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	if _, err := db.ClaimRows(t.Context(), 1, 1); !errors.Is(err, sqlite.ErrNotMigrated) {
+	if _, err := db.ClaimRows(t.Context(), jobs.Claim{Limit: 1}); !errors.Is(err, sqlite.ErrNotMigrated) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -55,8 +55,8 @@ func (db *DB) insertRow(ctx context.Context, tx *sql.Tx, j jobs.Job, instant int
 	return row.ID, nil
 }
 
-// endRow are the columns of a row that has ended. Its unique key is free again.
-const endRow = ` unique_key = NULL, lease_until = NULL, lease_token = NULL, ended_at = `
+// endRow are the columns of a row that has ended. Its unique key is free for others, and remembered for ReissueRow.
+const endRow = ` ended_key = unique_key, unique_key = NULL, lease_until = NULL, lease_token = NULL, ended_at = `
 
 // complete sets done whatever the row's state: the effect is committed.
 const complete = `UPDATE outbox SET state = 'done', cause = '',` + endRow + nowSQL + ` WHERE state <> 'done' AND id = ?`
@@ -115,6 +115,26 @@ func endAttempt(ctx context.Context, q querier, r jobs.RowRef, state jobs.RowSta
 	_, err := execute(ctx, q, `UPDATE outbox SET state = ?, cause = ?,`+endRow+nowSQL+thisAttempt,
 		string(state), prose(cause), r.ID, string(r.Kind), r.Attempt)
 	return err
+}
+
+// OutboxBacklog counts the unfinished rows by kind, queue and state.
+func (db *DB) OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error) {
+	rows, err := db.read.QueryContext(ctx, `
+		SELECT kind, queue, state, count(*), max(0, `+nowSQL+` - min(not_before))
+		FROM outbox WHERE ended_at IS NULL GROUP BY kind, queue, state ORDER BY kind, queue, state`)
+	if err != nil {
+		return nil, db.wrap("count outbox rows", err)
+	}
+	backlog, err := collect(rows, func(rows *sql.Rows) (b jobs.Backlog, err error) {
+		var waited int64
+		err = rows.Scan(&b.Kind, &b.Queue, &b.State, &b.Rows, &waited)
+		b.Oldest = time.Duration(waited) * time.Microsecond
+		return b, err //nolint:wrapcheck // wrapped below
+	})
+	if err != nil {
+		return nil, db.wrap("count outbox rows", err)
+	}
+	return backlog, nil
 }
 
 // OutboxDepth counts the unfinished rows by state, and says how long the row that has been due the longest has waited to

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/store/sqlite"
 )
 
@@ -90,7 +91,7 @@ func TestWhatWasCommittedSurvivesAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	rows, err := db.ClaimRows(t.Context(), 2*len(printed)+1000, time.Minute)
+	rows, err := db.ClaimRows(t.Context(), jobs.Claim{Kinds: []jobs.Kind{"test:greet"}, Limit: 2*len(printed) + 1000, Lease: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

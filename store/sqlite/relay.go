@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -15,25 +16,59 @@ import (
 // rowColumns are what scanRow reads.
 const rowColumns = ` id, kind, queue, payload, retries, headers, coalesce(unique_key, ''), not_before, expires_at, attempts, coalesce(lease_token, '') `
 
-// ClaimRows hands out rows to enqueue: see relay.Claims. One call's rows share a lease token. Those that have been due
-// the longest are picked, which an index hands out however many wait for later.
-func (db *DB) ClaimRows(ctx context.Context, limit int, lease time.Duration) ([]jobs.ClaimedRow, error) {
+// A lane is a kind in a queue. Those that have rows waiting are found by skipping through an index from one to the next.
+// Parameters: kinds and queues to skip, as JSON.
+const lanesSQL = `
+WITH RECURSIVE each_lane (kind, queue) AS (
+	SELECT value, (SELECT min(queue) FROM outbox WHERE kind = value AND claimable_at IS NOT NULL) FROM json_each(?)
+	UNION
+	SELECT kind, (SELECT min(queue) FROM outbox o WHERE o.kind = each_lane.kind AND o.queue > each_lane.queue AND claimable_at IS NOT NULL)
+	FROM each_lane WHERE queue IS NOT NULL
+), lane AS MATERIALIZED (
+	SELECT kind, queue FROM each_lane WHERE queue IS NOT NULL AND queue NOT IN (SELECT value FROM json_each(?))
+)`
+
+// In each lane those that have been due the longest are picked, which the same index hands out however many wait for later or
+// in other lanes. Lanes take turns, by the places in their arrays: however many rows of one are due, those of the others are
+// among the claimed. That json_each may refer to the table before it is what other databases call LATERAL.
+const claimRowsSQL = lanesSQL + `
+UPDATE outbox SET state = 'claimed', lease_token = ?, lease_until = ?
+WHERE id IN (
+	SELECT picked.value ->> 1 FROM lane, json_each((
+		SELECT json_group_array(json_array(since, id) ORDER BY since, id) FROM (
+			SELECT claimable_at AS since, id FROM outbox
+			WHERE kind = lane.kind AND queue = lane.queue AND claimable_at <= ? AND expires_at > ? ORDER BY claimable_at, id LIMIT ?
+		))) AS picked
+	ORDER BY picked.key, picked.value ->> 0, picked.value ->> 1 LIMIT ?
+)
+RETURNING` + rowColumns
+
+// anyRowSQL looks without a lock.
+const anyRowSQL = lanesSQL + `
+SELECT EXISTS (SELECT 1 FROM lane CROSS JOIN outbox o
+	WHERE o.kind = lane.kind AND o.queue = lane.queue AND claimable_at <= ` + nowSQL + ` AND expires_at > ` + nowSQL + `)`
+
+// ClaimRows hands out rows to enqueue: see relay.Claims. One call's rows share a lease token.
+func (db *DB) ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow, error) {
+	kinds, err := json.Marshal(append([]jobs.Kind{}, c.Kinds...))
+	if err != nil {
+		return nil, fmt.Errorf("claim outbox rows: %w", err)
+	}
+	skip, err := json.Marshal(append([]string{}, c.SkipQueues...))
+	if err != nil {
+		return nil, fmt.Errorf("claim outbox rows: %w", err)
+	}
 	// A relay looks every few milliseconds and mostly finds nothing: that must not cost the others their turn to write.
 	var waiting bool
-	err := db.read.QueryRowContext(ctx, `SELECT EXISTS (
-		SELECT 1 FROM outbox WHERE claimable_at <= `+nowSQL+` AND expires_at > `+nowSQL+`)`).Scan(&waiting)
-	if err != nil {
+	if err := db.read.QueryRowContext(ctx, anyRowSQL, string(kinds), string(skip)).Scan(&waiting); err != nil {
 		return nil, db.wrap("claim outbox rows", err)
 	}
 	if !waiting {
 		return nil, nil
 	}
 	return db.rowsInTx(ctx, "claim outbox rows", func(tx *sql.Tx, instant int64) (*sql.Rows, error) {
-		return tx.QueryContext(ctx, `
-			UPDATE outbox SET state = 'claimed', lease_token = ?, lease_until = ?
-			WHERE id IN (SELECT id FROM outbox WHERE claimable_at <= ? AND expires_at > ? ORDER BY claimable_at, id LIMIT ?)
-			RETURNING`+rowColumns,
-			rand.Text(), instant+lease.Microseconds(), instant, instant, limit)
+		return tx.QueryContext(ctx, claimRowsSQL, string(kinds), string(skip), rand.Text(), instant+c.Lease.Microseconds(),
+			instant, instant, c.Limit, c.Limit)
 	})
 }
 
@@ -104,29 +139,33 @@ func scanRow(rows *sql.Rows) (jobs.ClaimedRow, error) {
 func (db *DB) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {
 	return db.eachClaimed(ctx, "mark outbox rows as enqueued", rows,
 		`state = 'enqueued', next_at = max(not_before, ?), cause = '', lease_until = NULL, lease_token = NULL`,
-		func(instant int64) []any { return []any{instant} })
+		func(_ int, instant int64) []any { return []any{instant} })
 }
 
-// ReturnRows puts claimed rows back: see relay.Claims. Without a pause they stay due since when they were, so that the
-// outbox's depth tells how long they have waited.
-func (db *DB) ReturnRows(ctx context.Context, rows []jobs.ClaimedRow, pause time.Duration, cause string) error {
-	const queued = `state = 'queued', lease_until = NULL, lease_token = NULL, cause = ?`
-	if pause <= 0 {
-		return db.eachClaimed(ctx, "return outbox rows", rows, queued, func(int64) []any { return []any{prose(cause)} })
+// ReturnRows puts claimed rows back: see relay.Claims. Without a pause a row stays due since when it was, so that the
+// outbox's depth tells how long it has waited.
+func (db *DB) ReturnRows(ctx context.Context, rows []jobs.ReturnedRow) error {
+	claimed := make([]jobs.ClaimedRow, len(rows))
+	for i, row := range rows {
+		claimed[i] = row.ClaimedRow
 	}
-	return db.eachClaimed(ctx, "return outbox rows", rows, queued+`, next_at = ?`,
-		func(instant int64) []any { return []any{prose(cause), instant + pause.Microseconds()} })
+	return db.eachClaimed(ctx, "return outbox rows", claimed,
+		`state = 'queued', lease_until = NULL, lease_token = NULL, cause = ?, next_at = coalesce(?, next_at)`,
+		func(i int, instant int64) []any {
+			due := sql.NullInt64{Int64: instant + rows[i].Pause.Microseconds(), Valid: rows[i].Pause > 0}
+			return []any{prose(rows[i].Cause), due}
+		})
 }
 
 // RefuseRow ends a claimed row that cannot be signed: see relay.Endings.
 func (db *DB) RefuseRow(ctx context.Context, row jobs.ClaimedRow, cause string) error {
 	return db.eachClaimed(ctx, "refuse outbox row", []jobs.ClaimedRow{row},
 		`state = 'refused', cause = ?,`+endRow+`?`,
-		func(instant int64) []any { return []any{prose(cause), instant} })
+		func(_ int, instant int64) []any { return []any{prose(cause), instant} })
 }
 
 // eachClaimed changes those of rows that are still under the claim they came with.
-func (db *DB) eachClaimed(ctx context.Context, operation string, rows []jobs.ClaimedRow, set string, args func(instant int64) []any) error {
+func (db *DB) eachClaimed(ctx context.Context, operation string, rows []jobs.ClaimedRow, set string, args func(i int, instant int64) []any) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -140,8 +179,8 @@ func (db *DB) eachClaimed(ctx context.Context, operation string, rows []jobs.Cla
 			return err //nolint:wrapcheck // wrapped below
 		}
 		defer func() { _ = update.Close() }() // the transaction closes it as well
-		for _, row := range rows {
-			if _, err := update.ExecContext(ctx, append(args(instant), row.ID, row.LeaseToken)...); err != nil {
+		for i, row := range rows {
+			if _, err := update.ExecContext(ctx, append(args(i, instant), row.ID, row.LeaseToken)...); err != nil {
 				return err //nolint:wrapcheck // wrapped below
 			}
 		}

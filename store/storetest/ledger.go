@@ -60,6 +60,40 @@ func ledgerTests[Tx any]() []test[Tx] {
 				must(s, s.DB.RowDone(s.Context(), ref(row.ID, 1)))
 			}
 		}},
+		{"the effect of a row that is done does not happen, though no ledger has it, and that of any other state does", func(s suite[Tx]) {
+			states := append(ends(), jobs.RowEnqueued, jobs.RowClaimed, jobs.RowQueued)
+			var rows []jobs.ClaimedRow
+			for _, state := range states {
+				rows = append(rows, s.in(state))
+			}
+			recorded := len(rows)
+			for i, state := range states {
+				done, err := s.once(s.Context(), effect(rows[i].ID))
+				must(s, err)
+				equal(s, "done before, of a row that is "+string(state), state == jobs.RowDone, done)
+				if !done {
+					recorded++ // by the effect
+				}
+				s.wantRows(recorded)
+				s.wantState(rows[i].ID, jobs.RowDone)
+			}
+		}},
+		{"a direct job's effect happens once too, and leaves alone a row that has its ID", func(s suite[Tx]) {
+			row := s.enqueued(note())
+			direct := effect(row.ID)
+			direct.Direct = true
+			for _, want := range []bool{false, true} {
+				done, err := s.once(s.Context(), direct)
+				must(s, err)
+				equal(s, "done before", want, done)
+				s.wantState(row.ID, jobs.RowEnqueued)
+			}
+			done, err := s.once(s.Context(), effect(row.ID)) // the row's own task ends as done
+			must(s, err)
+			equal(s, "done before", true, done)
+			s.wantState(row.ID, jobs.RowDone)
+			s.wantRows(2)
+		}},
 		{"an effect is another one under another kind, and completes no row of that", func(s suite[Tx]) {
 			row := s.enqueued(note())
 			other := effect(row.ID)

@@ -77,10 +77,43 @@ func operationsTests[Tx any]() []test[Tx] {
 				s.Errorf("age of the row that is due: want 20 s and the test's own time, got %v", oldest)
 			}
 		}},
+		{"the backlog counts unfinished rows by kind, queue and state, and says for how long the oldest has been due", func(s suite[Tx]) {
+			backlog := func() []jobs.Backlog {
+				s.Helper()
+				got, err := s.DB.OutboxBacklog(s.Context())
+				must(s, err)
+				for i := range got { // but for the test's own time
+					got[i].Oldest = got[i].Oldest.Truncate(10 * time.Second)
+				}
+				return got
+			}
+			equal(s, "entries for an empty outbox", 0, len(backlog()))
+			for _, state := range ends() {
+				s.in(state)
+			}
+			lost := s.in(jobs.RowEnqueued)
+			s.in(jobs.RowClaimed, jobs.Queue("critical"))
+			s.backdate(time.Minute + tick)
+			other := jobs.Define[noteArgs]("test:Other", jobs.Policy{Queue: "mail", MaxAge: time.Hour})
+			s.enqueue(other.With(noteArgs{}, jobs.In(time.Hour)))
+			s.in(jobs.RowQueued, jobs.In(30*time.Second))
+			s.backdate(2*time.Minute + tick)
+			s.in(jobs.RowQueued)
+			_, err := s.DB.RestoreRow(s.Context(), lost, time.Minute) // it does not look younger for that
+			must(s, err)
+			want := []jobs.Backlog{
+				{Kind: "test:Other", Queue: "mail", State: jobs.RowQueued, Rows: 1},
+				{Kind: "test:note", Queue: "critical", State: jobs.RowClaimed, Rows: 1, Oldest: 3 * time.Minute},
+				{Kind: "test:note", Queue: "mail", State: jobs.RowQueued, Rows: 3, Oldest: 3 * time.Minute},
+			}
+			if diff := cmp.Diff(want, backlog()); diff != "" {
+				s.Errorf("backlog (-want +got):\n%s", diff)
+			}
+		}},
 		{"a row that is returned without a pause has waited since it was due first", func(s suite[Tx]) {
 			row := s.claimed(note())
 			s.backdate(20 * time.Second)
-			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{row}, 0, "Redis is away"))
+			must(s, s.giveBack(0, "Redis is away", row))
 			_, oldest, err := s.DB.OutboxDepth(s.Context())
 			must(s, err)
 			equal(s, "age of 20 s at least", true, oldest >= 20*time.Second-tick)

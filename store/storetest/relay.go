@@ -20,7 +20,7 @@ func claimTests[Tx any]() []test[Tx] {
 		{"an empty outbox has nothing to claim", func(s suite[Tx]) {
 			equal(s, "rows", 0, len(s.claim(10)))
 			must(s, s.DB.RowsEnqueued(s.Context(), nil))
-			must(s, s.DB.ReturnRows(s.Context(), nil, 0, "nothing"))
+			must(s, s.giveBack(0, "nothing"))
 		}},
 		{"rows are claimed in the order of their IDs, as many as asked for", func(s suite[Tx]) {
 			var made []string
@@ -48,7 +48,7 @@ func claimTests[Tx any]() []test[Tx] {
 			equal(s, "attempt", 1, second.Attempt)
 			equal(s, "rows claimed under the second lease", 0, len(s.claim(10)))
 			must(s, s.DB.RowsEnqueued(s.Context(), []jobs.ClaimedRow{first}))
-			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{first}, 0, "late"))
+			must(s, s.giveBack(0, "late", first))
 			must(s, s.DB.RefuseRow(s.Context(), first, "late"))
 			s.wantState(first.ID, jobs.RowClaimed)
 			must(s, s.DB.RowsEnqueued(s.Context(), []jobs.ClaimedRow{second}))
@@ -64,6 +64,69 @@ func claimTests[Tx any]() []test[Tx] {
 				s.Fatalf("rows 55 s before (-want +got):\n%s", diff)
 			}
 			equal(s, "due in the future", true, rows[0].NotBefore.After(s.now()))
+		}},
+		{"a relay claims rows of the kinds it names alone, and none where it names none", func(s suite[Tx]) {
+			other := jobs.Define[noteArgs]("test:other", jobs.Policy{Queue: "mail", MaxAge: time.Hour})
+			foreign := s.enqueue(other.With(noteArgs{}))
+			mine := s.enqueue(note())
+			equal(s, "rows of no kind", 0, len(s.claimOf(10, nil)))
+			equal(s, "rows of a kind that is not there", 0, len(s.claimOf(10, []jobs.Kind{"test", "test:not", "test:note\x00", "test:notes"})))
+			if diff := cmp.Diff([]string{mine}, ids(s.claim(10))); diff != "" {
+				s.Errorf("rows of one kind (-want +got):\n%s", diff)
+			}
+			s.wantState(foreign, jobs.RowQueued)
+			s.backdate(time.Minute) // the claim lapses
+			both := []jobs.Kind{"test:note", "test:other", "test:note"}
+			if diff := cmp.Diff([]string{foreign, mine}, ids(s.claimOf(10, both))); diff != "" {
+				s.Errorf("rows of both kinds (-want +got):\n%s", diff)
+			}
+		}},
+		{"rows in queues that a relay skips stay where they are, and keep no others", func(s suite[Tx]) {
+			var full, others []string
+			for range 3 {
+				full = append(full, s.enqueue(note(jobs.Queue("full"))))
+			}
+			for _, queue := range []string{"critical", "mail", "maintenance"} { // before and after it
+				others = append(others, s.enqueue(note(jobs.Queue(queue))))
+			}
+			if diff := cmp.Diff(others, ids(s.claim(3, "full", "not there"))); diff != "" {
+				s.Errorf("rows of other queues (-want +got):\n%s", diff)
+			}
+			equal(s, "rows of no queue", 0, len(s.claim(10, "full")))
+			if diff := cmp.Diff(full, ids(s.claim(10))); diff != "" {
+				s.Errorf("rows of the queue (-want +got):\n%s", diff)
+			}
+		}},
+		{"over all queues those that have waited longest are claimed, a claim that lapsed counts from its end", func(s suite[Tx]) {
+			var made []string
+			for _, queue := range []string{"mail", "critical", "mail", "default"} {
+				made = append(made, s.enqueue(note(jobs.Queue(queue))))
+				s.backdate(time.Second)
+			}
+			if diff := cmp.Diff(made[:1], ids(s.claim(1))); diff != "" {
+				s.Errorf("first claim (-want +got):\n%s", diff)
+			}
+			s.backdate(time.Minute)
+			for _, want := range [][]string{made[1:3], {made[0], made[3]}, {}} {
+				if diff := cmp.Diff(want, ids(s.claim(2))); diff != "" {
+					s.Errorf("next claim (-want +got):\n%s", diff)
+				}
+			}
+		}},
+		{"however many rows of one kind are due, a claim has rows of the others, and of each queue", func(s suite[Tx]) {
+			other := jobs.Define[noteArgs]("test:other", jobs.Policy{Queue: "mail", MaxAge: time.Hour})
+			var flood []string
+			for range 6 {
+				flood = append(flood, s.enqueue(note(jobs.Queue("mail"))))
+			}
+			s.backdate(10 * time.Second)
+			quiet := []string{s.enqueue(other.With(noteArgs{})), s.enqueue(note(jobs.Queue("low")))}
+			both := []jobs.Kind{"test:note", "test:other"}
+			for i, want := range [][]string{{flood[0], quiet[0], quiet[1]}, flood[1:4], flood[4:]} {
+				if diff := cmp.Diff(want, ids(s.claimOf(3, both))); diff != "" {
+					s.Errorf("claim %d (-want +got):\n%s", i+1, diff)
+				}
+			}
 		}},
 		{"a row past its end is not claimed, nor one whose claim has lapsed", func(s suite[Tx]) {
 			s.claimed(note())
@@ -92,7 +155,7 @@ func claimTests[Tx any]() []test[Tx] {
 			var total atomic.Int64
 			for _, err := range race(8, func(i int) error {
 				for range 1000 { // an empty claim may mean that others have locked what is left
-					batch, err := s.DB.ClaimRows(s.Context(), 7, time.Hour)
+					batch, err := s.DB.ClaimRows(s.Context(), jobs.Claim{Kinds: []jobs.Kind{"test:note"}, Limit: 7, Lease: time.Hour})
 					if err != nil {
 						return err
 					}
@@ -128,7 +191,7 @@ func endingTests[Tx any]() []test[Tx] {
 		}},
 		{"returned rows are claimed again after the pause, as the same attempt", func(s suite[Tx]) {
 			row := s.claimed(note())
-			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{row}, time.Minute, "Redis is away\x00\xff"))
+			must(s, s.giveBack(time.Minute, "Redis is away\x00\xff", row))
 			s.wantState(row.ID, jobs.RowQueued)
 			equal(s, "a cause", "1", s.scalar("SELECT count(*) FROM outbox WHERE cause <> ''"))
 			equal(s, "rows before the pause is over", 0, len(s.claim(10)))
@@ -139,8 +202,26 @@ func endingTests[Tx any]() []test[Tx] {
 			}
 			equal(s, "task ID", row.TaskID(), again[0].TaskID())
 		}},
+		{"rows are returned together, each with its own pause and cause", func(s suite[Tx]) {
+			for range 3 {
+				s.enqueue(note())
+			}
+			rows := s.claim(10)
+			must(s, s.DB.ReturnRows(s.Context(), []jobs.ReturnedRow{
+				{ClaimedRow: rows[0], Pause: 40 * time.Second, Cause: "a"}, {ClaimedRow: rows[1], Cause: "b"}, {ClaimedRow: rows[2], Pause: 10 * time.Second, Cause: "c"},
+			}))
+			for i, cause := range []string{"a", "b", "c"} {
+				equal(s, "rows with that cause", "1", s.scalar("SELECT count(*) FROM outbox WHERE cause = '"+cause+"' AND id = '"+rows[i].ID+"'"))
+			}
+			for _, want := range []int{1, 2, 0} {
+				if diff := cmp.Diff([]string{rows[want].ID}, ids(s.claim(10))); diff != "" {
+					s.Errorf("next claim (-want +got):\n%s", diff)
+				}
+				s.backdate(25 * time.Second)
+			}
+		}},
 		{"rows returned without a pause are claimed at once", func(s suite[Tx]) {
-			must(s, s.DB.ReturnRows(s.Context(), []jobs.ClaimedRow{s.claimed(note())}, 0, ""))
+			must(s, s.giveBack(0, "", s.claimed(note())))
 			equal(s, "rows", 1, len(s.claim(10)))
 		}},
 		{"a claimed row is refused with the cause", func(s suite[Tx]) {

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/scheduler"
 	"github.com/sealq/sealq/signing"
@@ -28,12 +30,17 @@ type Store[Tx any] interface {
 	worker.Effects
 	worker.Outbox
 	worker.Quarantine
+	quarantine.Store
+	quarantine.Releases[Tx]
+	quarantine.Purges[Tx]
 	authworker.ConfirmationMails
 	authworker.MailOutcomes[Tx]
 	authworker.Sweeps
 	scheduler.Ticks
 	Rings
 	Leases
+	Audit[Tx]
+	Rows
 	Operations
 	// InTx runs fn in a transaction and commits it. An error of fn rolls back and is returned as it is; a panic rolls back.
 	InTx(ctx context.Context, fn func(tx Tx) error) error
@@ -61,6 +68,17 @@ type Leases interface {
 	TakeLease(ctx context.Context, name, holder string, length time.Duration) (bool, error)
 }
 
+// Audit is the record of who changed what.
+type Audit[Tx any] interface {
+	audit.Log[Tx]
+	audit.Chain
+	// ChainAudit links up to limit committed entries that are not linked yet, in the order of their IDs, and returns how many.
+	// It is safe to be called at once by any number, of whom some may link nothing.
+	ChainAudit(ctx context.Context, limit int) (linked int, err error)
+	// AuditHead returns the head of the chain, the zero one where nothing is linked.
+	AuditHead(ctx context.Context) (audit.Head, error)
+}
+
 // Operations are what the command line asks of a driver.
 type Operations interface {
 	// Ping says whether the database answers.
@@ -74,6 +92,10 @@ type Operations interface {
 	QuarantineList(ctx context.Context, limit int) ([]jobs.Refused, error)
 	// QuarantineShow returns one entry with its payload, or jobs.ErrNoSuchEntry.
 	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
+	// QuarantineUsage says how much there is of each class, and what was counted by CountOverflow.
+	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
+	// MatchRefused counts what PurgeRefused would delete, and deletes nothing.
+	MatchRefused(ctx context.Context, f quarantine.Filter) (quarantine.Purged, error)
 	// OutboxDepth counts the unfinished rows by state; every unfinished state has an entry. oldest is how long the
 	// queued row that has been due the longest has waited, 0 where none is due.
 	OutboxDepth(ctx context.Context) (unfinished map[jobs.RowState]int64, oldest time.Duration, err error)
@@ -85,12 +107,17 @@ type Operations interface {
 //
 // The SQL that the suite passes to Exec and Scalar is portable: names of DESIGN's tables and columns, text literals,
 // TRUE and FALSE. Columns that it relies on beyond the interfaces: users.created_at and users.disabled_at,
-// schedules.anchor and paused, outbox.state, cause and ended_at, mails.smtp_code, smtp_reply and cause, ledger.keep_until,
-// signing_keys.written_at, ring_reports.process and check_values.
+// schedules.anchor and paused, outbox.state, cause, failures, unique_key and ended_at, mails.smtp_code, smtp_reply and cause,
+// ledger.keep_until, signing_keys.written_at, ring_reports.process and check_values, audit_log's but for at,
+// quarantine's, quarantine_totals.entries and authentic.
 type Harness[Tx any] struct {
 	DB Store[Tx]
-	// Backdate moves every timestamp of every table into the past by d.
+	// Backdate moves every timestamp of every table into the past by d, but for the audit log's, which never changes.
 	Backdate func(t testing.TB, d time.Duration)
+	// Unguard takes away what keeps audit_log append-only, as whoever owns the database can.
+	Unguard func(t testing.TB)
+	// Try runs a portable statement, which may be refused.
+	Try func(t testing.TB, statement string) error
 	// Exec runs a portable statement and commits it.
 	Exec func(t testing.TB, statement string)
 	// Scalar runs a portable query and returns its single value as text, "" for NULL or no row.
@@ -114,6 +141,9 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"reconcile", reconcileTests[Tx]()},
 		{"ledger", ledgerTests[Tx]()},
 		{"quarantine", quarantineTests[Tx]()},
+		{"budgets", budgetTests[Tx]()},
+		{"releases", releaseTests[Tx]()},
+		{"purges", purgeTests[Tx]()},
 		{"mails", mailTests[Tx]()},
 		{"sweeps", sweepTests[Tx]()},
 		{"schedules", scheduleTests[Tx]()},
@@ -121,16 +151,36 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"ring reports", reportTests[Tx]()},
 		{"leases", leaseTests[Tx]()},
 		{"renewals", renewalTests[Tx]()},
+		{"audit", auditTests[Tx]()},
+		{"single rows", rowTests[Tx]()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			t.Parallel()
 			for _, test := range group.tests {
 				t.Run(test.name, func(t *testing.T) {
 					t.Parallel()
-					test.run(suite[Tx]{TB: t, Harness: open(t)})
+					s := suite[Tx]{TB: t, Harness: open(t)}
+					test.run(s)
+					s.soundOutbox()
 				})
 			}
 		})
+	}
+}
+
+// soundOutbox asks for what every row of the outbox is, whatever was done: not every database holds it to that itself.
+func (s suite[Tx]) soundOutbox() {
+	s.Helper()
+	for _, rule := range []string{
+		"retries >= 0 AND attempts >= 1 AND failures >= 0",
+		"kind <> '' AND coalesce(unique_key, 'none') <> ''",
+		"state IN ('queued', 'claimed', 'enqueued', 'done', 'refused', 'dead', 'expired')",
+		"(state = 'claimed') = (lease_token IS NOT NULL)",
+		"(state = 'claimed') = (lease_until IS NOT NULL)",
+		"(state IN ('queued', 'claimed', 'enqueued')) = (ended_at IS NULL)",
+		"(unique_key IS NULL OR ended_at IS NULL)",
+	} {
+		equal(s, "rows that break the rule "+rule, "0", s.scalar("SELECT count(*) FROM outbox WHERE NOT ("+rule+")"))
 	}
 }
 

@@ -87,10 +87,25 @@ func (s suite[Tx]) enqueue(j jobs.Job) (id string) {
 	return id
 }
 
-// claim claims up to limit rows for a minute.
-func (s suite[Tx]) claim(limit int) []jobs.ClaimedRow {
+// claim claims up to limit rows of the suite's own kind for a minute.
+func (s suite[Tx]) claim(limit int, skip ...string) []jobs.ClaimedRow {
 	s.Helper()
-	rows, err := s.DB.ClaimRows(s.Context(), limit, time.Minute)
+	return s.claimOf(limit, []jobs.Kind{"test:note"}, skip...)
+}
+
+// giveBack returns claimed rows to the outbox.
+func (s suite[Tx]) giveBack(pause time.Duration, cause string, rows ...jobs.ClaimedRow) error {
+	returned := make([]jobs.ReturnedRow, len(rows))
+	for i, row := range rows {
+		returned[i] = jobs.ReturnedRow{ClaimedRow: row, Pause: pause, Cause: cause}
+	}
+	return s.DB.ReturnRows(s.Context(), returned)
+}
+
+// claimOf claims up to limit rows of these kinds for a minute, but for those in queues to skip.
+func (s suite[Tx]) claimOf(limit int, kinds []jobs.Kind, skip ...string) []jobs.ClaimedRow {
+	s.Helper()
+	rows, err := s.DB.ClaimRows(s.Context(), jobs.Claim{Kinds: kinds, SkipQueues: skip, Limit: limit, Lease: time.Minute})
 	must(s, err)
 	return rows
 }

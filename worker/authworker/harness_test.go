@@ -102,9 +102,7 @@ func (s *system) serve(t *testing.T, store backend) {
 	catalog, err := jobs.NewCatalog(authjobs.Definitions()...)
 	check(t, err)
 	check(t, handlers.Check(catalog))
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(s.redis), s.keys, jobs.Config{})
-	check(t, err)
-	s.relay, err = relay.New(s.db, enqueuer, catalog, s.keys, s.redis, relay.Config{Poll: 5 * time.Millisecond})
+	s.relay, err = relay.New(s.db, catalog, s.keys, s.redis, relay.Config{Poll: 5 * time.Millisecond})
 	check(t, err)
 	srv := asynq.NewServerFromRedisClient(s.redis, verifier.Config(asynq.Config{
 		Queues: map[string]int{"critical": 1, "mail": 1, "maintenance": 1}, Concurrency: 4,

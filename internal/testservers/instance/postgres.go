@@ -20,6 +20,10 @@ import (
 // off: it survives its own crash, not the machine's. Its methods are not for
 // concurrent use.
 type Postgres struct {
+	// Settings are NAME=VALUE, for the next Start, and go before those that
+	// tests have. Zero: none.
+	Settings []string
+
 	bin      string
 	dir      string
 	account  account
@@ -98,7 +102,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 		return errors.New("start postgres: it runs already")
 	}
 	// The server outlives the call: Stop and Kill end it, not ctx.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(p.bin, "postgres"),
+	args := []string{
 		"-D", p.data(),
 		"-p", strconv.Itoa(p.port.Number()),
 		"-c", "listen_addresses=127.0.0.1",
@@ -108,7 +112,11 @@ func (p *Postgres) Start(ctx context.Context) error {
 		// that none is lost when a test kills the server.
 		"-c", "fsync=off",
 		"-c", "full_page_writes=off",
-	)
+	}
+	for _, setting := range p.Settings { // of two the later counts
+		args = append(args, "-c", setting)
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(p.bin, "postgres"), args...)
 	cmd.Dir = p.dir
 	p.account.apply(cmd)
 	// SIGQUIT, unlike SIGKILL, makes the server take its children along.

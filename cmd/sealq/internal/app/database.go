@@ -9,8 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/scheduler"
 	"github.com/sealq/sealq/store"
@@ -34,7 +36,13 @@ type backend[Tx any] interface {
 	accounts.Store[Tx]
 	scheduler.Ticks
 	QuarantineReader
+	quarantine.Store
+	Rows
+	quarantine.Releases[Tx]
+	quarantine.Purges[Tx]
+	MatchRefused(ctx context.Context, f quarantine.Filter) (quarantine.Purged, error)
 	Rings
+	Audit
 }
 
 // QuarantineReader shows refused tasks to people.
@@ -43,14 +51,29 @@ type QuarantineReader interface {
 	QuarantineList(ctx context.Context, limit int) ([]jobs.Refused, error)
 	// QuarantineShow reads one entry whole, or jobs.ErrNoSuchEntry.
 	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
+	// QuarantineUsage says how full it is, and what found no room.
+	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
+}
+
+// Rows shows single rows of the outbox to people, and queues one anew.
+type Rows interface {
+	// EffectCommitted says whether the effect is done, and changes nothing.
+	EffectCommitted(ctx context.Context, kind jobs.Kind, effect string) (bool, error)
+	// RowInfo says where a row stands, or jobs.ErrNoSuchRow.
+	RowInfo(ctx context.Context, id string) (jobs.RowInfo, error)
+	// ReissueRow queues the row as its next attempt and enters e, or says why not.
+	ReissueRow(ctx context.Context, r jobs.RowRef, e audit.Entry) error
 }
 
 // Database is a database of either driver.
 type Database interface {
 	store.DB
 	QuarantineReader
+	Rows
 	scheduler.Ticks
 	Rings
+	Audit
+	Quarantine
 	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.
 	RenewKeys(ctx context.Context, kid string) (int, error)
 	// Enqueue records a job in the outbox.
@@ -59,6 +82,10 @@ type Database interface {
 	Accounts(c accounts.Config) (Accounts, error)
 	// Worker makes a worker, with its relay, on this database.
 	Worker(c WorkerConfig) (*Worker, error)
+	// RecordKinds tells a PostgreSQL database of the auth kinds, for jobs that are enqueued in SQL. Migrate does so too.
+	RecordKinds(ctx context.Context) error
+	// Postgres is the driver, for what it alone has. ok is false for SQLite.
+	Postgres() (db *postgres.DB, ok bool)
 }
 
 // Accounts is accounts.Accounts with a transaction of its own for each call.
@@ -86,6 +113,32 @@ func Open(ctx context.Context, url string) (Database, error) {
 }
 
 type database[Tx any] struct{ backend[Tx] }
+
+// Migrate brings the schema up to date, and the auth kinds in it.
+func (d database[Tx]) Migrate(ctx context.Context) ([]string, error) {
+	ran, err := d.backend.Migrate(ctx)
+	if err != nil {
+		return ran, err
+	}
+	return ran, d.RecordKinds(ctx)
+}
+
+func (d database[Tx]) RecordKinds(ctx context.Context) error {
+	db, ok := d.Postgres()
+	if !ok {
+		return nil
+	}
+	catalog, err := jobs.NewCatalog(authjobs.Definitions()...)
+	if err != nil {
+		return err
+	}
+	return db.RecordKinds(ctx, catalog)
+}
+
+func (d database[Tx]) Postgres() (*postgres.DB, bool) {
+	db, ok := any(d.backend).(*postgres.DB)
+	return db, ok
+}
 
 func (d database[Tx]) Enqueue(ctx context.Context, j jobs.Job) (string, error) {
 	var id string

@@ -3,19 +3,23 @@ package app
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/mail"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
 	"github.com/sealq/sealq/worker/authworker"
+	"github.com/sealq/sealq/worker/janitor"
 )
 
 // WorkerConfig of a Worker.
@@ -41,6 +45,8 @@ type WorkerConfig struct {
 	ForwardPoll time.Duration
 	// Shutdown is how long running tasks may take to finish when the worker stops. Zero: 20 s.
 	Shutdown time.Duration
+	// Budgets of the quarantine. Zero: quarantine.DefaultBudgets.
+	Budgets quarantine.Budgets
 	// Relay of the outbox. Its Logger is the worker's where nil.
 	Relay relay.Config
 	// OnVerdict is told of every task. Zero: nobody is.
@@ -53,11 +59,13 @@ func DefaultQueues() map[string]int {
 	return map[string]int{jobs.QueueCritical: 6, jobs.QueueMail: 3, jobs.QueueDefault: 2, jobs.QueueMaintenance: 1}
 }
 
-// Worker runs tasks, and relays the outbox into the queue.
+// Worker runs tasks, relays the outbox into the queue, and keeps the queue in order.
 type Worker struct {
 	server   *worker.Server
 	handlers *worker.Handlers
 	relay    *relay.Relay
+	keeper   *quarantine.Keeper
+	janitor  *janitor.Janitor
 	shutdown time.Duration
 	logger   *slog.Logger
 }
@@ -88,22 +96,24 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err := handlers.Check(catalog); err != nil {
 		return nil, err
 	}
+	keeper, err := quarantine.NewKeeper(d.backend, quarantine.Config{Budgets: c.Budgets, Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
 	verifier, err := worker.New(c.Keys, worker.Config{
-		Quarantine: d.backend, Effects: d.backend, OnVerdict: c.OnVerdict, Logger: c.Logger,
+		Quarantine: keeper, Effects: d.backend, OnVerdict: c.OnVerdict, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(c.Redis), c.Keys, jobs.Config{})
+	r, err := relay.New(d.backend, catalog, c.Keys, c.Redis, c.Relay)
 	if err != nil {
 		return nil, err
 	}
-	r, err := relay.New(d.backend, enqueuer, catalog, c.Keys, c.Redis, c.Relay)
+	c.Queues = orDefaultQueues(c.Queues)
+	tidy, err := janitor.New(c.Redis, keeper, janitor.Config{Queues: slices.Sorted(maps.Keys(c.Queues)), Logger: c.Logger})
 	if err != nil {
 		return nil, err
-	}
-	if len(c.Queues) == 0 {
-		c.Queues = DefaultQueues()
 	}
 	if c.Shutdown <= 0 {
 		c.Shutdown = worker.DefaultShutdown
@@ -115,23 +125,46 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{server: server, handlers: handlers, relay: r, shutdown: c.Shutdown, logger: c.Logger}, nil
+	return &Worker{server: server, handlers: handlers, relay: r, keeper: keeper, janitor: tidy, shutdown: c.Shutdown, logger: c.Logger}, nil
+}
+
+func orDefaultQueues(queues map[string]int) map[string]int {
+	if len(queues) == 0 {
+		return DefaultQueues()
+	}
+	return queues
+}
+
+func orDefault[T int | time.Duration](v, zero T) T {
+	if v <= 0 {
+		return zero
+	}
+	return v
 }
 
 // Ready says why the worker should not be called ready, nil if nothing speaks against it.
 func (w *Worker) Ready() error { return w.server.Ready() }
 
-// Detail says which outside systems' jobs wait, "" if none do.
-func (w *Worker) Detail() string { return w.server.Detail() }
+// Detail is what the relay has to say, and which outside systems' jobs wait.
+func (w *Worker) Detail() string {
+	return strings.Join(slices.DeleteFunc([]string{w.relay.Stats().String(), w.server.Detail()}, func(s string) bool { return s == "" }), "; ")
+}
 
 // Nudge tells the relay that a job was just recorded by this process.
 func (w *Worker) Nudge() { w.relay.Nudge() }
 
-// Run works until ctx ends, then lets running tasks finish and stops the relay.
+// Overflow is what this worker has refused and counted since it began, because the quarantine was full.
+func (w *Worker) Overflow() map[signing.Reason]quarantine.Overflow { return w.keeper.Overflow() }
+
+// Run works until ctx ends, then lets running tasks finish and stops the relay and the janitor.
 func (w *Worker) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	refusing, stopKeeper := context.WithCancel(context.WithoutCancel(ctx)) // as long as tasks may be refused
+	g.Go(func() error { return w.keeper.Run(refusing) })
 	g.Go(func() error { return w.relay.Run(ctx) })
+	g.Go(func() error { return w.janitor.Run(ctx) })
 	g.Go(func() error {
+		defer stopKeeper()
 		err := w.server.Run(ctx)
 		// Runs that asynq has given up are still to be recorded: the database must not be closed under them.
 		finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.shutdown)
@@ -142,11 +175,4 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	})
 	return g.Wait() //nolint:wrapcheck // the parts' own
-}
-
-func orDefault[T int | time.Duration](v, zero T) T {
-	if v <= 0 {
-		return zero
-	}
-	return v
 }

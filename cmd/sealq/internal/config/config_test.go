@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
 	"github.com/sealq/sealq/cmd/sealq/internal/config"
+	"github.com/sealq/sealq/jobs/quarantine"
 )
 
 // given is what the layers say.
@@ -109,6 +110,7 @@ func TestValuesAreCheckedWhenTheyAreAskedFor(t *testing.T) {
 	t.Parallel()
 	settings, err := load(t, given{flags: []string{
 		"--overdue=soon", "--concurrency=0", "--queues=a=0", "--listen=x", "--base-url=x", "--log-level=x", "--log-format=x", "--reset-lockouts-cron=x",
+		"--quarantine-budget=64MB,1",
 	}})
 	if err != nil {
 		t.Fatalf("names and shape are right: %v", err)
@@ -122,6 +124,7 @@ func TestValuesAreCheckedWhenTheyAreAskedFor(t *testing.T) {
 		"--log-level":           second(settings.LogLevel()),
 		"--log-format":          second(settings.LogJSON()),
 		"--reset-lockouts-cron": second(settings.Cron("reset-lockouts-cron")),
+		"--quarantine-budget":   third(settings.Budget("quarantine-budget")),
 		"--audience":            second(settings.Required("audience", "give one")),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), flag) {
@@ -132,6 +135,29 @@ func TestValuesAreCheckedWhenTheyAreAskedFor(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+func third[T any](_, _ T, err error) error { return err }
+
+func TestABudgetIsBytesAndANumber(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][2]int64{
+		"64MiB,100000": {64 << 20, 100_000}, "1,1": {1, 1}, "8 KiB, 2": {8 << 10, 2}, "3GiB,7": {3 << 30, 7},
+		"": {}, "64MiB": {}, ",": {}, "0,1": {}, "1,0": {}, "-1,1": {}, "1,-1": {}, "1.5GiB,1": {}, "64,MiB": {}, "1,2,3": {}, "MiB,1": {},
+		"9223372036854775807GiB,1": {}, "1KiBMiB,1": {},
+	} {
+		settings, err := load(t, given{env: []string{"SEALQ_QUARANTINE_RESERVE=" + text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text == "" {
+			want = [2]int64{16 << 20, 10_000} // an empty variable is none
+		}
+		bytes, entries, err := settings.Budget("quarantine-reserve")
+		if (err == nil) != (want != [2]int64{}) || bytes != want[0] || entries != want[1] {
+			t.Errorf("%q: want %v, got %d, %d, %v", text, want, bytes, entries, err)
+		}
+	}
+}
+
 func TestTheDefaultsAreThoseOfTheParts(t *testing.T) {
 	t.Parallel()
 	settings, err := load(t, given{})
@@ -141,6 +167,13 @@ func TestTheDefaultsAreThoseOfTheParts(t *testing.T) {
 	queues, err := settings.Weights("queues")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for name, want := range map[string]quarantine.Budget{
+		"quarantine-budget": quarantine.DefaultBudgets().Unverified, "quarantine-reserve": quarantine.DefaultBudgets().Authentic,
+	} {
+		if bytes, entries, err := settings.Budget(name); err != nil || bytes != want.Bytes || entries != want.Entries {
+			t.Errorf("%s: got %d, %d, %v, want %v", name, bytes, entries, err, want)
+		}
 	}
 	if diff := cmp.Diff(app.DefaultQueues(), queues); diff != "" {
 		t.Errorf("queues (-want +got):\n%s", diff)

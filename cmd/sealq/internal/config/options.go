@@ -53,6 +53,8 @@ func Options() []Option {
 		{Name: "concurrency", Default: "16", Usage: "how many tasks run at once"},
 		{Name: "fetchers", Default: "1", Usage: "how many fetch loops share the concurrency; more help above some hundred tasks at once"},
 		{Name: "overdue", Default: "2m", Usage: "how long an enqueued job may be overdue before it is looked for in Redis, and restored"},
+		{Name: "quarantine-budget", Default: "64MiB,100000", Usage: "bytes and number of forged tasks that are kept; what is over that is counted"},
+		{Name: "quarantine-reserve", Default: "16MiB,10000", Usage: "the same for refused tasks that were signed; what its signer caused waits in the queue when it is over that, the rest is counted"},
 		{Name: "shutdown-timeout", Default: "20s", Usage: "how long running tasks may take to finish at the end"},
 		{Name: "pending-ttl", Default: "24h", Usage: "how long a registration can be confirmed"},
 		{Name: "lockout-limit", Default: "5", Usage: "failed logins in a row that lock an account"},

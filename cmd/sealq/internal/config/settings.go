@@ -108,6 +108,9 @@ func (s *Settings) Text(name string) (string, error) {
 	return v.text, nil
 }
 
+// Given says whether a layer gives the option, so that its value is more than a default.
+func (s *Settings) Given(name string) bool { return s.values[lookup(name).Name].source != FromDefault }
+
 // Required is the option's value. hint tells what to give where there is none.
 func (s *Settings) Required(name, hint string) (string, error) {
 	text, err := s.Text(name)

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"strconv"
 	"strings"
@@ -35,6 +36,27 @@ func (s *Settings) Count(name string, most int) (int, error) {
 		return 0, refuse(fmt.Sprintf("%s %q is not a whole number from 1 to %d", lookup(name).Flag(), text, most))
 	}
 	return n, nil
+}
+
+// Budget is the option's value, bytes and a number of entries such as 64MiB,100000.
+func (s *Settings) Budget(name string) (bytes, entries int64, err error) {
+	text, err := s.Text(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	size, number, _ := strings.Cut(text, ",")
+	digits, shift := strings.TrimSpace(size), 0
+	for i, unit := range []string{"KiB", "MiB", "GiB"} {
+		if cut, ok := strings.CutSuffix(digits, unit); ok {
+			digits, shift = cut, 10*(i+1)
+		}
+	}
+	bytes, bytesErr := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+	entries, entriesErr := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+	if bytesErr != nil || entriesErr != nil || bytes < 1 || bytes > math.MaxInt64>>shift || entries < 1 {
+		return 0, 0, refuse(fmt.Sprintf("%s %q is not BYTES,NUMBER, such as 64MiB,100000: bytes in KiB, MiB or GiB, both above zero", lookup(name).Flag(), text))
+	}
+	return bytes << shift, entries, nil
 }
 
 // Weights is the option's value, such as critical=6,mail=3.

@@ -1,0 +1,2 @@
+-- A row that ended may be reissued: it takes its unique key back, if no other has it meanwhile.
+ALTER TABLE outbox ADD COLUMN ended_key text; -- the unique key that the row had when it ended
