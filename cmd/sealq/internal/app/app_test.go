@@ -72,8 +72,8 @@ type system struct {
 	t        *testing.T
 	db       app.Database
 	accounts app.Accounts
-	queue    *testservers.RedisServer
-	redis    *redis.Client
+	queue    *testservers.RedisServer // nil where Redis has another form
+	redis    redis.UniversalClient
 	mails    *catcher.Catcher
 	keys     *signing.Keys
 	ringFile string
@@ -81,12 +81,20 @@ type system struct {
 
 func newSystem(t *testing.T, databaseURL string) *system {
 	t.Helper()
-	s := &system{t: t, ringFile: filepath.Join(t.TempDir(), "keys.json"), queue: testservers.Redis(t)}
+	queue := testservers.Redis(t)
+	s := newSystemOn(t, databaseURL, queue.Client(t))
+	s.queue = queue
+	return s
+}
+
+// newSystemOn is one on a Redis of any form.
+func newSystemOn(t *testing.T, databaseURL string, r redis.UniversalClient) *system {
+	t.Helper()
+	s := &system{t: t, ringFile: filepath.Join(t.TempDir(), "keys.json"), redis: r}
 	ring, err := signing.NewRing(time.Now().Add(-48*time.Hour), 30*24*time.Hour)
 	check(t, err)
 	check(t, signing.NewFile(s.ringFile).Create(ring))
 	s.keys = s.open(t, "test", time.Now)
-	s.redis = s.queue.Client(t)
 
 	s.db, err = app.Open(t.Context(), databaseURL)
 	check(t, err)

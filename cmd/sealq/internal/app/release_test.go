@@ -48,7 +48,7 @@ func (s *system) serving(t *testing.T, queues map[string]int) (duplicates *atomi
 	t.Helper()
 	sender, err := mail.NewSender(mail.Config{URL: s.mails.URL(), From: "no-reply@app.example"})
 	check(t, err)
-	client := redis.NewClient(s.redis.Options())
+	client := redis.NewClient(s.queue.Options(t))
 	duplicates = new(atomic.Int64)
 	w, err := s.db.Worker(app.WorkerConfig{
 		Redis: client, Keys: s.keys, Sender: sender, BaseURL: "https://app.example", Queues: queues,
@@ -76,7 +76,7 @@ func (s *system) serving(t *testing.T, queues map[string]int) (duplicates *atomi
 type message struct{ id, bytes string }
 
 // put writes the message as somebody with a Redis client can: into any list.
-func (m message) put(t *testing.T, client *redis.Client, queue string) {
+func (m message) put(t *testing.T, client redis.UniversalClient, queue string) {
 	t.Helper()
 	check(t, client.HSet(t.Context(), "asynq:{"+queue+"}:t:"+m.id, "msg", m.bytes, "state", "pending", "pending_since", time.Now().UnixNano()).Err())
 	check(t, client.LPush(t.Context(), "asynq:{"+queue+"}:pending", m.id).Err())
