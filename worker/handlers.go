@@ -133,17 +133,6 @@ func HandleTx[Tx, A any](h *Handlers, l Ledger[Tx], d jobs.Def[A], fn func(ctx c
 	}})
 }
 
-// unasked says that the ledger could not be asked whether the effect is done.
-type unasked struct{ err error }
-
-func (e *unasked) Error() string { return e.err.Error() }
-func (e *unasked) Unwrap() error { return e.err }
-
-func isUnasked(err error) bool {
-	_, ok := errors.AsType[*unasked](err)
-	return ok
-}
-
 func decode[A any](ctx context.Context, d jobs.Def[A], t *delivery) (Job[A], error) {
 	claims := t.Claims()
 	args, err := d.Decode(t.Verified)

@@ -196,41 +196,9 @@ func (h *verifying) process(ctx context.Context, task *asynq.Task) *ending {
 	return end
 }
 
-// entering runs a handler that enters the effect itself: whether the task passed or its effect was done before is known
-// when it has.
-func (h *verifying) entering(ctx context.Context, task *asynq.Task, t signing.Task, d *delivery) *ending {
-	end := h.dispatch(ctx, task, d)
-	refusal := undecodableOf(end)
-	if refusal != nil && d.done != nil { // that the effect is done comes before, and nobody has asked
-		done, err := d.done(ctx, d.Claims())
-		switch {
-		case err != nil:
-			return h.unread(ctx, err)
-		case done:
-			d.tell(Duplicate)
-			return nil
-		}
-	}
-	if end == nil || !isUnasked(end.cause) {
-		d.tell(Passed)
-	}
-	if refusal != nil {
-		return h.refuse(ctx, t, refusal)
-	}
-	return end
-}
-
 func (h *verifying) unread(ctx context.Context, err error) *ending {
 	h.cfg.Logger.ErrorContext(ctx, "ledger cannot be read, task put off", slog.Any("error", err))
 	return h.putOff(effectsRetry, err)
-}
-
-func (h *verifying) entersEffect(kind string) bool {
-	if h.rules.Kind == nil {
-		return false
-	}
-	rule, _ := h.rules.Kind(kind)
-	return rule.EntersEffect
 }
 
 // judge decides what becomes of a task that did not verify.
@@ -400,22 +368,3 @@ func (v *Verifier) tell(ctx context.Context, verdict Verdict) {
 // ledgerSlack is added to the ring's max_lifetime in how long the ledger remembers an effect: twice the
 // verifier's default clock skew, and an hour for clocks that are worse.
 const ledgerSlack = time.Hour
-
-type verifiedKey struct{}
-
-// delivery is a verified task on its way to a typed handler.
-type delivery struct {
-	signing.Verified
-	keep time.Duration
-	done func(context.Context, signing.Claims) (bool, error) // nil: nobody to ask
-	say  func(Outcome)
-	told bool
-}
-
-// tell says what became of the task, once.
-func (d *delivery) tell(o Outcome) {
-	if !d.told {
-		d.told = true
-		d.say(o)
-	}
-}

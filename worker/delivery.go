@@ -1,0 +1,73 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/sealq/sealq/signing"
+)
+
+type verifiedKey struct{}
+
+// delivery is a verified task on its way to a typed handler.
+type delivery struct {
+	signing.Verified
+	keep time.Duration
+	done func(context.Context, signing.Claims) (bool, error) // nil: nobody to ask
+	say  func(Outcome)
+	told bool
+}
+
+// tell says what became of the task, once.
+func (d *delivery) tell(o Outcome) {
+	if !d.told {
+		d.told = true
+		d.say(o)
+	}
+}
+
+// entering runs a handler that enters the effect itself: whether the task passed or its effect was done before is known
+// when it has.
+func (h *verifying) entering(ctx context.Context, task *asynq.Task, t signing.Task, d *delivery) *ending {
+	end := h.dispatch(ctx, task, d)
+	refusal := undecodableOf(end)
+	if refusal != nil && d.done != nil { // that the effect is done comes before, and nobody has asked
+		done, err := d.done(ctx, d.Claims())
+		switch {
+		case err != nil:
+			return h.unread(ctx, err)
+		case done:
+			d.tell(Duplicate)
+			return nil
+		}
+	}
+	if end == nil || !isUnasked(end.cause) {
+		d.tell(Passed)
+	}
+	if refusal != nil {
+		return h.refuse(ctx, t, refusal)
+	}
+	return end
+}
+
+func (h *verifying) entersEffect(kind string) bool {
+	if h.rules.Kind == nil {
+		return false
+	}
+	rule, _ := h.rules.Kind(kind)
+	return rule.EntersEffect
+}
+
+// unasked says that the ledger could not be asked whether the effect is done.
+type unasked struct{ err error }
+
+func (e *unasked) Error() string { return e.err.Error() }
+func (e *unasked) Unwrap() error { return e.err }
+
+func isUnasked(err error) bool {
+	_, ok := errors.AsType[*unasked](err)
+	return ok
+}
