@@ -2,8 +2,8 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -53,20 +53,29 @@ func (v *Verifier) hook(inHand func(queue string) int) *calm.Hook {
 	return calm.New(c)
 }
 
-// keepStray puts what is no task of its queue into quarantine: as the task that its message says it is, or else its bytes.
+// keepStray puts what is no task of its queue into quarantine: as the task that its message says it is, refused for what is wrong with that,
+// or else its bytes.
 func (v *Verifier) keepStray(ctx context.Context, s calm.Stray) error {
-	refusal := &signing.Refusal{Reason: signing.ReasonMalformed}
-	t := signing.Task{ID: s.ID, Queue: s.Queue, Payload: s.Message}
-	if m, err := rawtask.Decode(s.Message); err == nil {
-		t = signing.Task{Kind: m.Kind, ID: m.ID, Queue: m.Queue, MaxRetry: m.MaxRetry, Headers: m.Headers, Payload: m.Payload}
-	}
+	t, refusal := v.judgeStray(ctx, s)
 	entry := refused(t, refusal, v.cfg.Now())
 	entry.Detail = fmt.Sprintf("%v: %v: it lay as %q in queue %q", refusal, s.Cause, shown(s.ID), shown(s.Queue))
-	if err := v.quarantine.Keep(ctx, entry); err != nil {
-		return err
+	entry.RowID, entry.RowKind, entry.Attempt = "", "", 0 // the row's own task is not this one
+	return v.keep(ctx, entry)
+}
+
+// judgeStray verifies the task that the message says it is, and decodes nothing. What is genuine and lies in another queue than its own is of the
+// wrong queue; under another ID it is malformed.
+func (v *Verifier) judgeStray(ctx context.Context, s calm.Stray) (signing.Task, *signing.Refusal) {
+	malformed := &signing.Refusal{Reason: signing.ReasonMalformed}
+	m, err := rawtask.Decode(s.Message)
+	if err != nil {
+		return signing.Task{ID: s.ID, Queue: s.Queue, Payload: s.Message}, malformed
 	}
-	v.tell(ctx, Verdict{Outcome: Refused, Reason: refusal.Reason})
-	v.cfg.Logger.WarnContext(ctx, "task refused", slog.String("reason", string(refusal.Reason)),
-		slog.String("quarantine_id", entry.ID), slog.Int64("size", entry.Size))
-	return nil
+	t := signing.Task{Kind: m.Kind, ID: m.ID, Queue: m.Queue, MaxRetry: m.MaxRetry, Headers: m.Headers, Payload: m.Payload}
+	here := signing.Rules{ServesQueue: func(queue string) bool { return queue == s.Queue }}
+	_, err = v.keys.VerifyWith(ctx, t, t.Headers[signing.SignatureHeader], here)
+	if refusal, ok := errors.AsType[*signing.Refusal](err); ok {
+		return t, refusal
+	}
+	return t, malformed
 }

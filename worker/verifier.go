@@ -297,22 +297,33 @@ func (h *verifying) run(ctx context.Context, task *asynq.Task) (end *ending) {
 // refuse takes a task out of the queue: into quarantine, or into asynq's archive.
 func (h *verifying) refuse(ctx context.Context, t signing.Task, refusal *signing.Refusal) *ending {
 	entry := refused(t, refusal, h.cfg.Now())
-	counted := false
-	if h.quarantine != nil {
-		err := h.quarantine.Keep(ctx, entry)
-		if counted = errors.Is(err, quarantine.ErrCounted) && quarantine.ClassOf(entry).Counted(); err != nil && !counted {
-			h.cfg.Logger.ErrorContext(ctx, "quarantine not writable, refused task stays in the queue",
-				slog.String("reason", string(refusal.Reason)), slog.Any("error", err))
-			return h.putOff(quarantineRetry, fmt.Errorf("quarantine: %w", err))
-		}
-	}
-	h.tell(ctx, Verdict{Outcome: Refused, Reason: refusal.Reason, KID: entry.KID, Counted: counted})
-	h.cfg.Logger.WarnContext(ctx, "task refused", slog.String("reason", string(refusal.Reason)),
-		slog.String("quarantine_id", entry.ID), slog.String("kid", entry.KID), slog.Int64("size", entry.Size), slog.Bool("kept", !counted))
 	if h.quarantine == nil {
+		h.tellRefused(ctx, entry, false)
 		return &ending{action: archive, cause: refusal}
 	}
+	if err := h.keep(ctx, entry); err != nil {
+		h.cfg.Logger.ErrorContext(ctx, "quarantine not writable, refused task stays in the queue",
+			slog.String("reason", string(refusal.Reason)), slog.Any("error", err))
+		return h.putOff(quarantineRetry, fmt.Errorf("quarantine: %w", err))
+	}
 	return &ending{action: revoke, cause: refusal}
+}
+
+// keep puts an entry into quarantine, or counts it where there is no room, and tells of it. With an error the task must stay where it is.
+func (v *Verifier) keep(ctx context.Context, entry jobs.Refused) error {
+	err := v.quarantine.Keep(ctx, entry)
+	counted := errors.Is(err, quarantine.ErrCounted) && quarantine.ClassOf(entry).Counted()
+	if err != nil && !counted {
+		return err
+	}
+	v.tellRefused(ctx, entry, counted)
+	return nil
+}
+
+func (v *Verifier) tellRefused(ctx context.Context, entry jobs.Refused, counted bool) {
+	v.tell(ctx, Verdict{Outcome: Refused, Reason: entry.Reason, KID: entry.KID, Counted: counted})
+	v.cfg.Logger.WarnContext(ctx, "task refused", slog.String("reason", string(entry.Reason)),
+		slog.String("quarantine_id", entry.ID), slog.String("kid", entry.KID), slog.Int64("size", entry.Size), slog.Bool("kept", !counted))
 }
 
 // Alarm is ErrKeyAlarm while the key alarm is raised: the process is not ready. It ends by itself when a task verifies.

@@ -35,7 +35,7 @@ func (s shot) misplaced() bool { return s.place != place{s.task.Queue, s.task.ID
 const (
 	left      = "left the queue"
 	fetched   = "was fetched"
-	elsewhere = "refused malformed, for it lay elsewhere than its message says" // by worker.Verifier.Hook, before anything else is looked at
+	elsewhere = "refused, for it lay elsewhere than its message says" // by worker.Verifier.Hook
 	vanished  = "left the queue and stands in no quarantine: it ran, or was thrown away"
 	alarmed   = "put off by the key alarm: compare the workers' key ring and audience with the enqueuers'"
 	tried     = "a try of it failed: a handler may have run"
@@ -152,7 +152,7 @@ func (d *Drill) inQuarantine(ctx context.Context, s shot, since time.Time) (stri
 		entry.PayloadSHA256 != sha256.Sum256(payload) || entry.Size != int64(len(payload)) {
 		return refused(entry.Reason) + ", with other bytes", nil
 	}
-	if s.misplaced() && entry.Reason == signing.ReasonMalformed {
+	if s.misplaced() && (entry.Reason == signing.ReasonMalformed || entry.Reason == signing.ReasonWrongQueue) {
 		return elsewhere, nil
 	}
 	return refused(entry.Reason), nil
