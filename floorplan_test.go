@@ -52,7 +52,7 @@ var floorPlan = map[string]place{
 	"mail/catcher":   {floor: 0},
 
 	"jobs":                  {floor: 1, withoutAll: light}, // not even the packages below it
-	"jobs/internal/trips":   {floor: 0, withoutAll: light}, // it knows Redis, and no job
+	"internal/trips":        {floor: 0, withoutAll: light}, // it knows Redis, and no job
 	"jobs/internal/fixture": {floor: 1, family: "jobs/internal", testsOnly: true},
 	"jobs/authjobs":         {floor: 1, family: "jobs", withoutAll: light},
 	"jobs/relay":            {floor: 1, family: "jobs", withoutAll: light},

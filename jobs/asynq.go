@@ -4,7 +4,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sealq/sealq/jobs/internal/trips"
+	"github.com/sealq/sealq/internal/trips"
 )
 
 // NewAsynqClient returns an asynq client, for [NewEnqueuer] or [Wrap], whose calls share round trips to Redis: what

@@ -1,7 +1,6 @@
 package worker_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -11,84 +10,69 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/worker"
 )
 
 // idleFor is how long Redis's commands are counted.
 const idleFor = 10 * time.Second
 
-// BenchmarkIdle measures how soon a worker that has nothing to do picks up a job, and how many commands it sends meanwhile.
-func BenchmarkIdle(b *testing.B) {
-	r := newRig(b)
+// BenchmarkIdleTable measures how soon a worker that has nothing to do picks up a job, and how many commands it sends meanwhile.
+func BenchmarkIdleTable(b *testing.B) {
+	f := newFixture(b)
 	for b.Loop() {
 		t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(t, "\nidle, four queues\tpick-up p50\tp99\tRedis commands/s\n")
+		fmt.Fprintf(t, "\nidle, four queues\tpick-up p50\tp99\tRedis commands/s\t(of jobs)\n")
 		for _, w := range []struct {
 			name  string
 			jobs  int
-			start func(picked func(string)) (stop func())
+			start starter
 		}{
-			{"plain asynq, its defaults", 60, func(picked func(string)) func() {
-				srv := asynq.NewServerFromRedisClient(r.away(b, 0), asynq.Config{Queues: four(), LogLevel: asynq.FatalLevel})
-				check(b, srv.Start(asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
-					id, _ := asynq.GetTaskID(ctx)
-					picked(id)
-					return nil
-				})))
-				return srv.Shutdown
-			}},
-			{"worker.Server, its defaults", 400, func(picked func(string)) func() { return r.idleServer(b, picked, 0) }},
-			{"worker.Server, 4 fetchers", 400, func(picked func(string)) func() { return r.idleServer(b, picked, 4) }},
+			{"plain asynq, its defaults", 60, plain(asynq.Config{Queues: four()})},
+			{"worker.Server, its defaults", 400, f.serverOf(worker.ServerConfig{Queues: four()})},
+			{"worker.Server, 4 fetchers", 400, f.serverOf(worker.ServerConfig{Queues: four(), Fetchers: 4})},
 		} {
-			r.server.Flush(b)
-			p50, p99, commands := r.idle(b, w.jobs, w.start)
-			fmt.Fprintf(t, "%s\t%v\t%v\t%.0f\n", w.name, p50.Round(100*time.Microsecond), p99.Round(100*time.Microsecond), commands)
+			f.server.Flush(b)
+			p50, p99, commands := f.idle(w.jobs, w.start)
+			fmt.Fprintf(t, "%s\t%v\t%v\t%.0f\t%d\n", w.name, p50.Round(100*time.Microsecond), p99.Round(100*time.Microsecond), commands, w.jobs)
 		}
-		check(b, t.Flush())
+		f.must(t.Flush())
 	}
 }
 
-func (r *rig) idleServer(b *testing.B, picked func(string), fetchers int) func() {
-	b.Helper()
-	v, err := worker.New(r.keys, worker.Config{QuarantineDir: r.dir + "/quarantine"})
-	check(b, err)
-	h := worker.NewHandlers(worker.HandlersConfig{})
-	worker.Handle(h, noop("mail"), func(_ context.Context, j worker.Job[string]) error { picked(j.ID); return nil })
-	s, err := worker.NewServer(r.away(b, 0), v, h, worker.ServerConfig{Queues: four(), Fetchers: fetchers})
-	check(b, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	return func() { cancel(); check(b, <-ended) }
-}
-
-func (r *rig) idle(b *testing.B, jobs int, start func(func(string)) func()) (p50, p99 time.Duration, commands float64) {
-	b.Helper()
-	pickedAt := make(chan time.Time, 1)
-	stop := start(func(string) { pickedAt <- time.Now() })
-	defer stop()
-	def := noop("mail")
-	var late []time.Duration
-	for i := range jobs {
+func (f *fixture) idle(n int, start starter) (p50, p99 time.Duration, commands float64) {
+	f.b.Helper()
+	client := f.client(0)
+	defer client.Close()
+	picked := make(chan time.Time, 1)
+	stop, err := start(client, func() { picked <- time.Now() })
+	f.must(err)
+	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(f.redis), f.keys, jobs.Config{})
+	f.must(err)
+	def := noop("default")
+	late := make([]time.Duration, 0, n)
+	for i := range n {
 		// At no fixed distance from the polls.
 		time.Sleep(30*time.Millisecond + time.Duration(i*7919%40)*time.Millisecond)
-		_, err := r.enqueuer.Enqueue(b.Context(), def.With(text))
-		check(b, err)
+		_, err := enqueuer.Enqueue(f.b.Context(), def.With(text))
+		f.must(err)
 		enqueued := time.Now()
-		late = append(late, (<-pickedAt).Sub(enqueued))
+		late = append(late, (<-picked).Sub(enqueued))
 	}
 	slices.Sort(late)
-	before, began := r.commands(b), time.Now()
+	before, began := f.commands(), time.Now()
 	time.Sleep(idleFor)
-	return late[len(late)/2], late[len(late)*99/100], float64(r.commands(b)-before) / time.Since(began).Seconds()
+	commands = float64(f.commands()-before) / time.Since(began).Seconds()
+	f.must(stop())
+	return late[len(late)/2], late[len(late)*99/100], commands
 }
 
 // commands is how many Redis has processed, those inside scripts too.
-func (r *rig) commands(b *testing.B) (n int64) {
-	b.Helper()
-	info, err := r.client.InfoMap(b.Context(), "stats").Result()
-	check(b, err)
+func (f *fixture) commands() (n int64) {
+	f.b.Helper()
+	info, err := f.redis.InfoMap(f.b.Context(), "stats").Result()
+	f.must(err)
 	_, err = fmt.Sscan(info["Stats"]["total_commands_processed"], &n)
-	check(b, err)
+	f.must(err)
 	return n
 }

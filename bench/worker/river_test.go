@@ -8,11 +8,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/redis/go-redis/v9"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 
+	"github.com/sealq/sealq/bench/internal/rounds"
 	"github.com/sealq/sealq/internal/testservers"
 )
 
@@ -20,57 +20,72 @@ type riverArgs struct {
 	Text string `json:"text"`
 }
 
-func (riverArgs) Kind() string { return "bench" }
+func (riverArgs) Kind() string { return kind }
 
 type riverWorker struct {
 	river.WorkerDefaults[riverArgs]
-	n *counter
+	ran func()
 }
 
-func (w *riverWorker) Work(context.Context, *river.Job[riverArgs]) error { w.n.add(); return nil }
+func (w *riverWorker) Work(context.Context, *river.Job[riverArgs]) error { w.ran(); return nil }
 
-// riverOf is River on a PostgreSQL of its own, with that many workers. It polls often; listening, which is its default, is on.
-func riverOf(b *testing.B, name string, workers int) way {
+// peer is River on a PostgreSQL of its own.
+type peer struct {
+	*fixture
+	pool   *pgxpool.Pool
+	driver *riverpgxv5.Driver
+}
+
+func newRiver(b *testing.B) *peer {
 	b.Helper()
-	pool, err := pgxpool.New(b.Context(), testservers.Postgres(b))
-	check(b, err)
-	b.Cleanup(pool.Close)
-	driver := riverpgxv5.New(pool)
-	migrator, err := rivermigrate.New(driver, nil)
-	check(b, err)
+	p := &peer{fixture: newFixture(b)}
+	var err error
+	p.pool, err = pgxpool.New(b.Context(), testservers.Postgres(b))
+	p.must(err)
+	b.Cleanup(p.pool.Close)
+	p.driver = riverpgxv5.New(p.pool)
+	migrator, err := rivermigrate.New(p.driver, nil)
+	p.must(err)
 	_, err = migrator.Migrate(b.Context(), rivermigrate.DirectionUp, nil)
-	check(b, err)
+	p.must(err)
+	return p
+}
+
+// way is River with that many workers. It looks for jobs as often as it may; listening, its default, is on.
+func (p *peer) way(workers int) func(int, *rounds.Timer) error {
 	quiet := slog.New(slog.DiscardHandler)
-	return way{
-		name: name,
-		fill: func(b *testing.B, n int) {
-			b.Helper()
-			_, err := pool.Exec(b.Context(), "TRUNCATE river_job")
-			check(b, err)
-			client, err := river.NewClient(driver, &river.Config{Logger: quiet})
-			check(b, err)
-			batch := make([]river.InsertManyParams, 2000)
-			for i := range batch {
-				batch[i].Args = riverArgs{text[:243]} // 256 bytes as JSON
-			}
-			for left := n; left > 0; left -= len(batch) {
-				_, err := client.InsertManyFast(b.Context(), batch[:min(left, len(batch))])
-				check(b, err)
-			}
-			_, err = pool.Exec(b.Context(), "ANALYZE river_job", pgx.QueryExecModeSimpleProtocol)
-			check(b, err)
-		},
-		start: func(b *testing.B, _ *redis.Client, n *counter) func() {
-			b.Helper()
-			all := river.NewWorkers()
-			river.AddWorker(all, &riverWorker{n: n})
-			client, err := river.NewClient(driver, &river.Config{
-				Logger: quiet, Workers: all, Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
-				FetchCooldown: time.Millisecond, FetchPollInterval: 10 * time.Millisecond,
-			})
-			check(b, err)
-			check(b, client.Start(context.Background()))
-			return func() { check(b, client.Stop(context.Background())) }
-		},
+	return p.fixture.way(0, p.fill, func(_ redisClient, ran func()) (func() error, error) {
+		all := river.NewWorkers()
+		river.AddWorker(all, &riverWorker{ran: ran})
+		client, err := river.NewClient(p.driver, &river.Config{
+			Logger: quiet, Workers: all, Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
+			FetchCooldown: time.Millisecond, FetchPollInterval: 10 * time.Millisecond,
+		})
+		if err != nil {
+			return nil, err
+		}
+		stop := func() error { return client.Stop(context.Background()) }
+		return stop, client.Start(context.Background())
+	})
+}
+
+func (p *peer) fill(ctx context.Context, n int) error {
+	if _, err := p.pool.Exec(ctx, "TRUNCATE river_job"); err != nil {
+		return err
 	}
+	client, err := river.NewClient(p.driver, &river.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	batch := make([]river.InsertManyParams, 2000)
+	for i := range batch {
+		batch[i].Args = riverArgs{text[:243]} // 256 bytes as JSON
+	}
+	for left := n; left > 0; left -= len(batch) {
+		if _, err := client.InsertManyFast(ctx, batch[:min(left, len(batch))]); err != nil {
+			return err
+		}
+	}
+	_, err = p.pool.Exec(ctx, "ANALYZE river_job", pgx.QueryExecModeSimpleProtocol)
+	return err
 }

@@ -2,50 +2,70 @@ package worker_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/hibiken/asynq"
 
+	"github.com/sealq/sealq/bench/internal/rounds"
 	"github.com/sealq/sealq/worker"
 )
-
-const rounds = 15
 
 func four() map[string]int {
 	return map[string]int{"critical": 6, "mail": 3, "default": 2, "maintenance": 1}
 }
 
-// BenchmarkWork compares with no distance to Redis, and with a millisecond.
-func BenchmarkWork(b *testing.B) {
-	r := newRig(b)
-	equal := asynq.Config{Concurrency: concurrency}
-	ways := []way{
-		plainServer("plain asynq, its defaults", asynq.Config{}),
-		plainServer("plain asynq, concurrency 16", equal),
-		r.dropIn("the same, signed", equal, false),
-		r.dropIn("the same, signed, with Verifier.Hook", equal, true),
-		r.serverOf("worker.Server, its defaults", worker.ServerConfig{}),
+// BenchmarkWorkTable compares with no distance to Redis, and with a millisecond.
+func BenchmarkWorkTable(b *testing.B) {
+	f := newFixture(b)
+	cpu := []rounds.Meter{rounds.OwnCPU(), rounds.RedisCPU(b.Context(), f.redis)}
+	equal := asynq.Config{Concurrency: slots}
+	ways := func(trip time.Duration) []rounds.Way {
+		return []rounds.Way{
+			{Name: "plain asynq, its defaults", Run: f.way(trip, f.plainTasks, plain(asynq.Config{}))},
+			{Name: "plain asynq, 16 slots", Run: f.way(trip, f.plainTasks, plain(equal))},
+			{Name: "the same, signed", Run: f.way(trip, f.signedTasks, f.dropIn(equal, false)), Against: 1},
+			{Name: "the same, signed, with Verifier.Hook", Run: f.way(trip, f.signedTasks, f.dropIn(equal, true)), Against: 1},
+			{Name: "worker.Server, its defaults", Run: f.way(trip, f.signedTasks, f.serverOf(worker.ServerConfig{}))},
+		}
 	}
-	beside := append(slices.Clone(ways), riverOf(b, "River on PostgreSQL, 16 workers", 16), riverOf(b, "River on PostgreSQL, 2,000 workers", 2000))
-	for b.Loop() {
-		r.compare(b, "loopback", 0, rounds, 4000, beside)
-		r.compare(b, "1 ms to Redis", time.Millisecond, 7, 800, ways)
-	}
+	b.Run("loopback", func(b *testing.B) {
+		r := newRiver(b)
+		table := rounds.Table{Title: "no-op jobs, 256 B, loopback", N: 8000, CPU: append(cpu, rounds.PostgresCPU(b.Context(), r.pool)), Ways: append(ways(0),
+			rounds.Way{Name: "River, 16 workers", Run: r.way(slots)},
+			rounds.Way{Name: "River, 2,000 workers", Run: r.way(2000)},
+			rounds.Way{Name: "worker.Server ÷ River, 2,000 workers", Run: f.way(0, f.signedTasks, f.serverOf(worker.ServerConfig{})), Against: 6})}
+		for b.Loop() {
+			table.Print(b)
+		}
+	})
+	b.Run("1 ms away", func(b *testing.B) {
+		table := rounds.Table{Title: "no-op jobs, 256 B, 1 ms to Redis", N: 1600, CPU: cpu, Ways: ways(time.Millisecond)}
+		for b.Loop() {
+			table.Print(b)
+		}
+	})
 }
 
-// BenchmarkFetchers is what the default number of fetch loops was chosen by.
-func BenchmarkFetchers(b *testing.B) {
-	r := newRig(b)
-	for b.Loop() {
-		for _, c := range []int{16, 64} {
-			var ways []way
-			for _, n := range []int{1, 2, 4} {
-				ways = append(ways, r.serverOf(fmt.Sprintf("%d fetchers", n), worker.ServerConfig{Fetchers: n, Concurrency: c, Queues: four()}))
+// BenchmarkFetchersTable is what the default numbers of fetch loops and of slots were chosen by.
+func BenchmarkFetchersTable(b *testing.B) {
+	f := newFixture(b)
+	cpu := []rounds.Meter{rounds.OwnCPU(), rounds.RedisCPU(b.Context(), f.redis)}
+	for name, trip := range map[string]time.Duration{"loopback": 0, "1 ms away": time.Millisecond} {
+		b.Run(name, func(b *testing.B) {
+			table := rounds.Table{Title: "worker.Server, 4 queues, " + name, N: 8000, CPU: cpu}
+			for _, c := range []worker.ServerConfig{
+				{Concurrency: 16, Fetchers: 1}, {Concurrency: 16, Fetchers: 2}, {Concurrency: 16, Fetchers: 4},
+				{Concurrency: 32, Fetchers: 1}, {Concurrency: 64, Fetchers: 1}, {Concurrency: 64, Fetchers: 2}, {Concurrency: 64, Fetchers: 4},
+			} {
+				c.Queues = four()
+				table.Ways = append(table.Ways, rounds.Way{
+					Name: fmt.Sprintf("%d slots, %d fetchers", c.Concurrency, c.Fetchers), Run: f.way(trip, f.signedTasks, f.serverOf(c)),
+				})
 			}
-			r.compare(b, fmt.Sprintf("loopback, concurrency %d", c), 0, rounds, 4000, ways)
-			r.compare(b, fmt.Sprintf("1 ms to Redis, concurrency %d", c), time.Millisecond, 7, 4000, ways)
-		}
+			for b.Loop() {
+				table.Print(b)
+			}
+		})
 	}
 }

@@ -9,7 +9,8 @@
 //   - fetching waits, longer and longer, while Redis does not answer: asynq asks again at once, on a whole processor;
 //   - a queue is known to asynq's Inspector again after somebody emptied Redis: asynq's client names it once.
 //
-// A Fetcher fetches for several asynq servers in one process, many tasks in one trip, and polls with one of them.
+// A Fetcher fetches for several asynq servers in one process, many tasks in one trip, polls with one of them, and lets tasks that
+// end at the same time share a trip.
 //
 // The package recognises asynq's scripts by their hashes and refuses to fetch with a version of asynq whose dequeue
 // script it does not know. It verifies no signature and knows no job; it does not import asynq.

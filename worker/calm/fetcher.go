@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sealq/sealq/internal/trips"
 )
 
 // FetchConfig of a Fetcher.
@@ -35,6 +37,7 @@ const DefaultPoll = 10 * time.Millisecond
 type Fetcher struct {
 	hook    *Hook
 	client  redis.UniversalClient
+	end     redis.ProcessHook // of tasks, in trips that all lanes share
 	cluster bool
 	queues  []weighted // the heaviest first
 	strict  bool
@@ -60,7 +63,7 @@ type weighted struct {
 
 // NewFetcher makes a Fetcher on a client, which gets no hook: what h does is done in the lanes.
 func NewFetcher(client redis.UniversalClient, h *Hook, c FetchConfig) *Fetcher {
-	f := &Fetcher{hook: h, client: client, strict: c.Strict, poll: c.Poll, stop: make(chan struct{}), inHand: make(map[string]int)}
+	f := &Fetcher{hook: h, client: client, end: trips.Process(client), strict: c.Strict, poll: c.Poll, stop: make(chan struct{}), inHand: make(map[string]int)}
 	if f.poll <= 0 {
 		f.poll = DefaultPoll
 	}
@@ -78,8 +81,9 @@ func NewFetcher(client redis.UniversalClient, h *Hook, c FetchConfig) *Fetcher {
 func (f *Fetcher) Lane(slots int) redis.UniversalClient {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l := &lane{UniversalClient: f.client, f: f, slots: slots, first: len(f.lanes) == 0, wake: make(chan struct{}, 1), held: make(map[string]taken)}
+	l := &lane{UniversalClient: f.client, f: f, slots: slots, first: len(f.lanes) == 0, wake: make(chan struct{}, 1), half: make(chan struct{}, 1), held: make(map[string]taken)}
 	l.process = f.hook.ProcessHook(f.client.Process)
+	l.end = f.hook.ProcessHook(f.end)
 	f.lanes = append(f.lanes, l)
 	return l
 }
@@ -123,6 +127,9 @@ func (f *Fetcher) fetch(ctx context.Context, l *lane) ([]taken, error) {
 	for ctx.Err() == nil && !f.stopped() {
 		if f.quiet.Load() && !f.await(ctx, l) {
 			continue
+		}
+		if !f.quiet.Load() {
+			l.gather(ctx)
 		}
 		f.publish(context.WithoutCancel(ctx))
 		// A trip that has begun is not given up: its tasks would be lost until their leases end.

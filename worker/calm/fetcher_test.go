@@ -103,6 +103,46 @@ func TestEachTaskRunsOnceHoweverManyFetch(t *testing.T) {
 	}
 }
 
+// pipelines counts those with asynq's scripts.
+type pipelines struct{ n atomic.Int64 }
+
+func (*pipelines) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*pipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (p *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[0].Name() == "evalsha" {
+			p.n.Add(1)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func TestTasksThatEndTogetherShareARoundTrip(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	var shared pipelines
+	const slots = 8
+	arrived := make(chan struct{}, slots)
+	var gate atomic.Pointer[chan struct{}]
+	workOn(t, q.behind(t, &shared), 1, slots, calm.FetchConfig{Queues: map[string]int{"a": 1}}, calm.Config{}, func(context.Context, *asynq.Task) error {
+		opens := *gate.Load()
+		arrived <- struct{}{}
+		<-opens
+		return nil
+	})
+	eventually(t, "tasks share a trip", func() bool {
+		opens := make(chan struct{})
+		gate.Store(&opens)
+		q.fill(t, "a", slots)
+		for range slots {
+			<-arrived
+		}
+		close(opens)
+		eventually(t, "nothing is left", func() bool { return len(q.left(t, "a")) == 0 })
+		return shared.n.Load() > 0
+	})
+}
+
 func TestQueuesGetTheirSharesHoweverManyFetch(t *testing.T) {
 	t.Parallel()
 	for _, lanes := range []int{1, 4} {

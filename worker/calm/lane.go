@@ -19,7 +19,9 @@ type lane struct {
 	slots   int
 	first   bool // of its process: does for all what one is enough for
 	process redis.ProcessHook
+	end     redis.ProcessHook // of tasks
 	wake    chan struct{}
+	half    chan struct{} // half of the slots are free
 
 	asked int // questions of an empty round that are still to come
 
@@ -66,9 +68,15 @@ func (l *lane) run(ctx context.Context, name, script string, what script, keys [
 		l.reconcile(args)
 	case other, finish, finishWrite, requeue, enqueue, taking:
 	}
-	cmd.SetErr(l.process(ctx, cmd))
-	if what == finish || what == finishWrite || what == requeue {
+	switch what {
+	case finish, finishWrite:
+		cmd.SetErr(l.end(ctx, cmd))
 		l.ended(text(args[0]))
+	case requeue:
+		cmd.SetErr(l.process(ctx, cmd))
+		l.ended(text(args[0]))
+	default:
+		cmd.SetErr(l.process(ctx, cmd))
 	}
 	return cmd
 }
@@ -139,6 +147,33 @@ func (l *lane) ended(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.drop(id)
+	if 2*len(l.held) <= l.slots {
+		select {
+		case l.half <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// gatherFor is how long a trip is put off while tasks wait in Redis and few slots are free.
+const gatherFor = time.Millisecond
+
+// gather waits a moment for more free slots: where tasks end quickly one trip does for many, and where they do not a millisecond is little.
+func (l *lane) gather(ctx context.Context) {
+	select {
+	case <-l.half:
+	default:
+	}
+	if 2*l.free() >= l.slots {
+		return
+	}
+	timer := time.NewTimer(gatherFor)
+	defer timer.Stop()
+	select {
+	case <-l.half:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // free is how many tasks the server can begin: the one that it asks for, at least.

@@ -1,9 +1,9 @@
-// Package trips lets asynq clients share round trips to Redis: what several goroutines enqueue at the same time travels in
-// one pipeline. A command costs the process and Redis a read and a write each, and these are most of what enqueuing a task
-// costs; a pipeline has them once.
+// Package trips lets goroutines share round trips to Redis: what several of them send at the same time, tasks to enqueue or tasks
+// that have ended, travels in one pipeline. A command costs the process and Redis a read and a write each, and these are most of
+// what it costs to enqueue or to end a task; a pipeline has them once.
 //
 // It waits for nobody. A call that is alone is sent as it would be without this package. A call that is not lets the
-// goroutines run once that are ready to, and takes along those that enqueue as well: a pipeline is as long as the process is
+// goroutines run once that are ready to, and takes along those that call as well: a pipeline is as long as the process is
 // busy, and none waits for another. It sends nothing twice, and knows of asynq only that a client of its enqueues by EVALSHA.
 package trips
 
@@ -27,6 +27,10 @@ func share(r redis.UniversalClient, yield func()) *shared {
 	_, spread := r.(*redis.ClusterClient)
 	return &shared{UniversalClient: r, spread: spread, yield: yield, gathering: make(map[string]*trip)}
 }
+
+// Process is a redis.ProcessHook whose commands share round trips: scripts on the keys of one queue, the first of which says on which node of
+// a cluster it is. It returns when its command has an answer, whatever ctx says.
+func Process(r redis.UniversalClient) redis.ProcessHook { return share(r, runtime.Gosched).process }
 
 type shared struct {
 	redis.UniversalClient
@@ -76,6 +80,29 @@ func (s *shared) EvalSha(ctx context.Context, sha1 string, keys []string, args .
 	}
 }
 
+func (s *shared) process(ctx context.Context, cmd redis.Cmder) error {
+	alone := s.calls.Add(1) == 1
+	defer s.calls.Add(-1)
+	if alone {
+		return s.UniversalClient.Process(ctx, cmd) //nolint:wrapcheck // Redis's own
+	}
+	place := ""
+	if args := cmd.Args(); s.spread && len(args) > head {
+		place = fmt.Sprint(args[head])
+	}
+	t, first := s.join(place, cmd)
+	if !first {
+		<-t.done
+		return cmd.Err() //nolint:wrapcheck // Redis's own
+	}
+	s.yield()
+	if s.leave(place, t) == 1 {
+		return s.UniversalClient.Process(ctx, cmd) //nolint:wrapcheck // Redis's own
+	}
+	s.send(context.WithoutCancel(ctx), t)
+	return cmd.Err() //nolint:wrapcheck // Redis's own
+}
+
 func (s *shared) place(keys []string) string {
 	if !s.spread || len(keys) == 0 {
 		return ""
@@ -123,9 +150,11 @@ func (s *shared) send(ctx context.Context, t *trip) {
 	_, _ = pipe.Exec(ctx)                 // each command has its own error
 }
 
+// head is how many words of a call of a script come before its keys.
+const head = 3
+
 // evalSha is the command that go-redis makes.
 func evalSha(ctx context.Context, sha1 string, keys []string, args []any) *redis.Cmd {
-	const head = 3
 	all := make([]any, head, head+len(keys)+len(args))
 	all[0], all[1], all[2] = "evalsha", sha1, len(keys)
 	for _, key := range keys {

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/internal/testservers"
-	"github.com/sealq/sealq/jobs/internal/trips"
+	"github.com/sealq/sealq/internal/trips"
 )
 
 func TestOnEveryFormOfRedisEachCallHasItsOwnAnswer(t *testing.T) {

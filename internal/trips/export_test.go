@@ -17,3 +17,6 @@ func ShareYielding(r redis.UniversalClient, yield func()) (_ redis.UniversalClie
 
 // Spread makes c, which Share made, gather by queue as it does on a cluster.
 func Spread(c redis.UniversalClient) { c.(*shared).spread = true }
+
+// ProcessOf is Process on the trips of c, which Share made.
+func ProcessOf(c redis.UniversalClient) redis.ProcessHook { return c.(*shared).process }

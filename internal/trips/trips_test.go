@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealq/sealq/internal/testservers"
-	"github.com/sealq/sealq/jobs/internal/trips"
+	"github.com/sealq/sealq/internal/trips"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -189,6 +189,43 @@ func TestCallsAtTheSameTimeShareATripAndHaveTheirOwnAnswers(t *testing.T) {
 	slices.Sort(want[1:])
 	slices.Sort(got[1:]) // "ahead" and the pipeline are under way at once
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCommandsThatTheCallerMadeShareATripToo(t *testing.T) {
+	t.Parallel()
+	s := newStation(t)
+	process := trips.ProcessOf(s.shared)
+	words := []string{"a", "b", "c"}
+	var calls []func() error
+	for _, word := range words {
+		calls = append(calls, func() error {
+			cmd := redis.NewStringCmd(t.Context(), "echo", word)
+			if err := process(t.Context(), cmd); err != nil {
+				return err
+			}
+			if cmd.Val() != word {
+				return fmt.Errorf("answered %q", cmd.Val())
+			}
+			return nil
+		})
+	}
+	calls = append(calls, func() error { return process(t.Context(), redis.NewStatusCmd(t.Context(), "nonsense")) })
+	answers := s.together(t, calls...)
+	close(s.gate)
+	for i, err := range answers() {
+		if wrong := i == len(words); wrong != (err != nil) {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"evalsha", "4 in a pipeline"}, s.journal.take()); diff != "" {
+		t.Error(diff)
+	}
+	if err := process(t.Context(), redis.NewStringCmd(t.Context(), "echo", "alone")); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"echo"}, s.journal.take()); diff != "" {
 		t.Error(diff)
 	}
 }
