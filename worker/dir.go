@@ -36,7 +36,8 @@ type Dir struct {
 	used      map[quarantine.Class]quarantine.Used // as of measured and by this process since
 	measured  time.Time
 	uncounted map[signing.Reason]quarantine.Overflow // not in the file yet
-	counted   time.Time                              // when the file was written
+	pace      quarantine.Pace
+	counted   time.Time // when the file was written
 }
 
 var _ Quarantine = (*Dir)(nil)

@@ -69,7 +69,7 @@ func (d *Dir) reserve(r jobs.Refused, size int64) error {
 	}
 	class := quarantine.ClassOf(r)
 	used := d.used[class]
-	if !d.cfg.Budgets.Of(r).Holds(used, size) {
+	if !d.cfg.Budgets.Of(r).Holds(used, size) || class == quarantine.Unverified && !d.pace.Keeps(d.cfg.Now()) {
 		return quarantine.ErrFull
 	}
 	d.used[class] = quarantine.Used{Entries: used.Entries + 1, Bytes: used.Bytes + size}

@@ -322,7 +322,11 @@ func (v *Verifier) keep(ctx context.Context, entry jobs.Refused) error {
 
 func (v *Verifier) tellRefused(ctx context.Context, entry jobs.Refused, counted bool) {
 	v.tell(ctx, Verdict{Outcome: Refused, Reason: entry.Reason, KID: entry.KID, Counted: counted})
-	v.cfg.Logger.WarnContext(ctx, "task refused", slog.String("reason", string(entry.Reason)),
+	level := slog.LevelWarn
+	if counted {
+		level = slog.LevelDebug // a flood; the quarantine has said that it is full
+	}
+	v.cfg.Logger.Log(ctx, level, "task refused", slog.String("reason", string(entry.Reason)),
 		slog.String("quarantine_id", entry.ID), slog.String("kid", entry.KID), slog.Int64("size", entry.Size), slog.Bool("kept", !counted))
 }
 

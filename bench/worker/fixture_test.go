@@ -29,8 +29,8 @@ const (
 // text has 256 bytes with its quotes.
 var text = strings.Repeat("x", 254)
 
-func noop(queue string) jobs.Def[string] {
-	return jobs.Define[string](kind, jobs.Policy{Queue: queue, NoLedger: true})
+func noop() jobs.Def[string] {
+	return jobs.Define[string](kind, jobs.Policy{NoLedger: true})
 }
 
 // fixture is a Redis, and a ring.
@@ -140,7 +140,7 @@ func (f *fixture) signedTasks(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	def := noop("default")
+	def := noop()
 	return together(n, func() error { _, err := enqueuer.Enqueue(ctx, def.With(text)); return err })
 }
 
@@ -166,7 +166,7 @@ func plain(c asynq.Config) starter {
 // dropIn is asynq's server behind a verifier, with or without its hook.
 func (f *fixture) dropIn(c asynq.Config, hook bool) starter {
 	return func(client redisClient, ran func()) (func() error, error) {
-		v, h, err := f.handlers(ran)
+		v, h, err := f.handlers(f.folder(), ran)
 		if err != nil {
 			return nil, err
 		}
@@ -180,10 +180,16 @@ func (f *fixture) dropIn(c asynq.Config, hook bool) starter {
 	}
 }
 
-// serverOf is a worker.Server.
+// serverOf is a worker.Server whose quarantine is a folder.
 func (f *fixture) serverOf(c worker.ServerConfig) starter {
 	return func(client redisClient, ran func()) (func() error, error) {
-		v, h, err := f.handlers(ran)
+		return f.serverWith(f.folder(), c)(client, ran)
+	}
+}
+
+func (f *fixture) serverWith(w worker.Config, c worker.ServerConfig) starter {
+	return func(client redisClient, ran func()) (func() error, error) {
+		v, h, err := f.handlers(w, ran)
 		if err != nil {
 			return nil, err
 		}
@@ -198,12 +204,16 @@ func (f *fixture) serverOf(c worker.ServerConfig) starter {
 	}
 }
 
-func (f *fixture) handlers(ran func()) (*worker.Verifier, *worker.Handlers, error) {
-	v, err := worker.New(f.keys, worker.Config{QuarantineDir: filepath.Join(f.b.TempDir(), fmt.Sprintf("quarantine%d", f.folders.Add(1)))})
+func (f *fixture) folder() worker.Config {
+	return worker.Config{QuarantineDir: filepath.Join(f.b.TempDir(), fmt.Sprintf("quarantine%d", f.folders.Add(1)))}
+}
+
+func (f *fixture) handlers(c worker.Config, ran func()) (*worker.Verifier, *worker.Handlers, error) {
+	v, err := worker.New(f.keys, c)
 	if err != nil {
 		return nil, nil, err
 	}
 	h := worker.NewHandlers(worker.HandlersConfig{})
-	worker.Handle(h, noop("default"), func(context.Context, worker.Job[string]) error { ran(); return nil })
+	worker.Handle(h, noop(), func(context.Context, worker.Job[string]) error { ran(); return nil })
 	return v, h, nil
 }

@@ -49,7 +49,7 @@ func (f *fixture) idle(n int, start starter) (p50, p99 time.Duration, commands f
 	f.must(err)
 	enqueuer, err := jobs.NewEnqueuer(asynq.NewClientFromRedisClient(f.redis), f.keys, jobs.Config{})
 	f.must(err)
-	def := noop("default")
+	def := noop()
 	late := make([]time.Duration, 0, n)
 	for i := range n {
 		// At no fixed distance from the polls.

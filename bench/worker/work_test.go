@@ -55,8 +55,13 @@ func BenchmarkFetchersTable(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			table := rounds.Table{Title: "worker.Server, 4 queues, " + name, N: 8000, CPU: cpu}
 			for _, c := range []worker.ServerConfig{
-				{Concurrency: 16, Fetchers: 1}, {Concurrency: 16, Fetchers: 2}, {Concurrency: 16, Fetchers: 4},
-				{Concurrency: 32, Fetchers: 1}, {Concurrency: 64, Fetchers: 1}, {Concurrency: 64, Fetchers: 2}, {Concurrency: 64, Fetchers: 4},
+				{Concurrency: 16, Fetchers: 1},
+				{Concurrency: 16, Fetchers: 2},
+				{Concurrency: 16, Fetchers: 4},
+				{Concurrency: 32, Fetchers: 1},
+				{Concurrency: 64, Fetchers: 1},
+				{Concurrency: 64, Fetchers: 2},
+				{Concurrency: 64, Fetchers: 4},
 			} {
 				c.Queues = four()
 				table.Ways = append(table.Ways, rounds.Way{

@@ -84,7 +84,7 @@ func (s *shared) process(ctx context.Context, cmd redis.Cmder) error {
 	alone := s.calls.Add(1) == 1
 	defer s.calls.Add(-1)
 	if alone {
-		return s.UniversalClient.Process(ctx, cmd) //nolint:wrapcheck // Redis's own
+		return s.Process(ctx, cmd) //nolint:wrapcheck // Redis's own
 	}
 	place := ""
 	if args := cmd.Args(); s.spread && len(args) > head {
@@ -97,7 +97,7 @@ func (s *shared) process(ctx context.Context, cmd redis.Cmder) error {
 	}
 	s.yield()
 	if s.leave(place, t) == 1 {
-		return s.UniversalClient.Process(ctx, cmd) //nolint:wrapcheck // Redis's own
+		return s.Process(ctx, cmd) //nolint:wrapcheck // Redis's own
 	}
 	s.send(context.WithoutCancel(ctx), t)
 	return cmd.Err() //nolint:wrapcheck // Redis's own

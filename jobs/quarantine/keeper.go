@@ -25,12 +25,13 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Keeper keeps refused tasks within budgets, for one worker process; it is a worker.Quarantine. While the quarantine is full a
-// forgery costs the database nothing: it is counted in memory, and Run writes the counters. A process that is killed loses those
+// Keeper keeps refused tasks within budgets, for one worker process; it is a worker.Quarantine. While the quarantine is full, and in a flood
+// (Pace), a forgery costs the database nothing: it is counted in memory, and Run writes the counters. A process that is killed loses those
 // of the last Recheck.
 type Keeper struct {
 	store Store
 	cfg   Config
+	pace  Pace
 
 	mu        sync.Mutex
 	full      map[Class]fullness          // of classes whose overflow is counted
@@ -67,7 +68,7 @@ func NewKeeper(s Store, c Config) (*Keeper, error) {
 // ErrCounted; a copy of an entry that is there may be counted too. What is reserved and finds no room is ErrFull.
 func (k *Keeper) Keep(ctx context.Context, r jobs.Refused) error {
 	charge, class := Charge(r), ClassOf(r)
-	if class.Counted() && k.knownFull(class, charge) {
+	if class.Counted() && k.knownFull(class, charge) || class == Unverified && !k.pace.Keeps(k.cfg.Now()) {
 		k.count(ctx, r.Reason, charge)
 		return ErrCounted
 	}
@@ -112,7 +113,7 @@ func (k *Keeper) count(ctx context.Context, reason signing.Reason, charge int64)
 	add(k.counted, reason, one)
 	k.mu.Unlock()
 	if first {
-		k.cfg.Logger.WarnContext(ctx, "quarantine is full: forged or moved tasks are refused and counted, and no more kept")
+		k.cfg.Logger.WarnContext(ctx, "quarantine has no room, or forgeries come too fast: they are refused and counted, and not all kept")
 	}
 }
 
