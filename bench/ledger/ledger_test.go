@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -68,10 +69,12 @@ func BenchmarkLedgerTable(b *testing.B) {
 		Ways: []rounds.Way{
 			{Name: "by hand: key, effect", Run: f.way(f.plainTasks, f.plain(keySQL, ""))},
 			{Name: "by hand: effect alone", Run: f.way(f.plainTasks, f.plain("", ""))},
-			{Name: "sealq: ledger, effect", Run: f.way(f.directTasks, f.sealq)},
+			{Name: "sealq, worker.Server: ledger, effect", Run: f.way(f.directTasks, f.server)},
+			{Name: "sealq, asynq's server: ledger, effect", Run: f.way(f.directTasks, f.dropIn)},
 			{Name: "by hand, sealq's tables: ledger, effect, row done", Run: f.way(f.plainOutboxTasks, f.plain(ledgerSQL, rowSQL))},
-			{Name: "sealq: ledger, effect, outbox row done", Run: f.way(f.outboxTasks, f.sealq), Against: 3},
-			{Name: "by hand, leaner tables: key, effect, row done", Run: f.way(f.recordedTasks, f.plain(keySQL, completeSQL)), Against: 3},
+			{Name: "sealq, worker.Server: ledger, effect, outbox row done", Run: f.way(f.outboxTasks, f.server), Against: 4},
+			{Name: "sealq, asynq's server: ledger, effect, outbox row done", Run: f.way(f.outboxTasks, f.dropIn), Against: 4},
+			{Name: "by hand, leaner tables: key, effect, row done", Run: f.way(f.recordedTasks, f.plain(keySQL, completeSQL)), Against: 4},
 		},
 	}
 	for b.Loop() {
@@ -132,7 +135,7 @@ func (f *fixture) must(err error) {
 }
 
 // way empties everything, fills the queue, and times a server until all jobs have had their effect.
-func (f *fixture) way(fill func(ctx context.Context, n int) error, server func(ran func()) (asynq.Handler, asynq.Config, error)) func(int, *rounds.Timer) error {
+func (f *fixture) way(fill func(ctx context.Context, n int) error, start starter) func(int, *rounds.Timer) error {
 	return func(n int, t *rounds.Timer) error {
 		ctx := f.b.Context()
 		if err := f.redis.FlushDB(ctx).Err(); err != nil {
@@ -152,18 +155,13 @@ func (f *fixture) way(fill func(ctx context.Context, n int) error, server func(r
 		}
 		left, done := atomic.Int64{}, make(chan struct{})
 		left.Store(int64(n))
-		handler, config, err := server(func() {
+		t.Start()
+		stop, err := start(func() {
 			if left.Add(-1) == 0 {
 				close(done)
 			}
 		})
 		if err != nil {
-			return err
-		}
-		config.Concurrency, config.LogLevel = slots, asynq.FatalLevel
-		srv := asynq.NewServerFromRedisClient(f.redis, config)
-		t.Start()
-		if err := srv.Start(handler); err != nil {
 			return err
 		}
 		select {
@@ -172,8 +170,7 @@ func (f *fixture) way(fill func(ctx context.Context, n int) error, server func(r
 			err = fmt.Errorf("%d jobs were not done within two minutes", left.Load())
 		}
 		t.Stop()
-		srv.Shutdown()
-		if err != nil {
+		if err := errors.Join(err, stop()); err != nil {
 			return err
 		}
 		return f.check(ctx, n)
@@ -194,9 +191,19 @@ func (f *fixture) check(ctx context.Context, n int) error {
 	return nil
 }
 
+// A starter runs a worker until stop is called, and calls ran for each job.
+type starter func(ran func()) (stop func() error, err error)
+
+// asynqServer is asynq's own.
+func (f *fixture) asynqServer(h asynq.Handler, c asynq.Config) (stop func() error, err error) {
+	c.Concurrency, c.LogLevel = slots, asynq.FatalLevel
+	srv := asynq.NewServerFromRedisClient(f.redis, c)
+	return func() error { srv.Shutdown(); return nil }, srv.Start(h)
+}
+
 // plain is an app's own handler. With a key a job that comes twice does nothing twice; with a row it has recorded the job.
-func (f *fixture) plain(key, row string) func(ran func()) (asynq.Handler, asynq.Config, error) {
-	return func(ran func()) (asynq.Handler, asynq.Config, error) {
+func (f *fixture) plain(key, row string) starter {
+	return func(ran func()) (func() error, error) {
 		mux := asynq.NewServeMux()
 		mux.HandleFunc(kind, func(ctx context.Context, task *asynq.Task) error {
 			var a args
@@ -225,29 +232,61 @@ func (f *fixture) plain(key, row string) func(ran func()) (asynq.Handler, asynq.
 			}
 			return err
 		})
-		return mux, asynq.Config{}, nil
+		return f.asynqServer(mux, asynq.Config{})
 	}
 }
 
-// sealq is the whole worker: verifier, typed handler, ledger, outbox, quarantine.
-func (f *fixture) sealq(ran func()) (asynq.Handler, asynq.Config, error) {
+// dropIn is asynq's server with sealq's handlers: verifier, typed handler, ledger, outbox, quarantine.
+func (f *fixture) dropIn(ran func()) (func() error, error) {
+	v, h, err := f.handlers(ran)
+	if err != nil {
+		return nil, err
+	}
+	return f.asynqServer(v.Handler(h), v.Config(asynq.Config{}))
+}
+
+// server is the same on a worker.Server.
+func (f *fixture) server(ran func()) (func() error, error) {
+	v, h, err := f.handlers(ran)
+	if err != nil {
+		return nil, err
+	}
+	s, err := worker.NewServer(f.redis, v, h, worker.ServerConfig{Concurrency: slots})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	return func() error { cancel(); return <-ended }, nil
+}
+
+func (f *fixture) handlers(ran func()) (*worker.Verifier, *worker.Handlers, error) {
 	v, err := worker.New(f.keys, worker.Config{Quarantine: f.db, Effects: f.db})
 	if err != nil {
-		return nil, asynq.Config{}, err
+		return nil, nil, err
 	}
+	ledger := counted{f.db, ran}
 	h := worker.NewHandlers(worker.HandlersConfig{Outbox: f.db})
-	worker.HandleTx(h, f.db, f.def, func(ctx context.Context, tx pgx.Tx, j worker.Job[args]) error {
+	worker.HandleTx(h, ledger, f.def, func(ctx context.Context, tx pgx.Tx, j worker.Job[args]) error {
 		_, err := tx.Exec(ctx, effectSQL, j.Args.UserID, j.Args.Note)
 		return err
 	})
-	handler := v.Handler(h)
-	return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
-		err := handler.ProcessTask(ctx, task)
-		if err == nil {
-			ran()
-		}
-		return err
-	}), v.Config(asynq.Config{}), nil
+	return v, h, nil
+}
+
+// counted is a ledger that tells of each effect once it is committed.
+type counted struct {
+	*postgres.DB
+	ran func()
+}
+
+func (c counted) Once(ctx context.Context, e jobs.Effect, fn func(context.Context, pgx.Tx) error) (bool, error) {
+	done, err := c.DB.Once(ctx, e, fn)
+	if err == nil {
+		c.ran()
+	}
+	return done, err
 }
 
 // plainTasks are enqueued by hand.
