@@ -41,6 +41,8 @@ type Options struct {
 	MinVersion uint64
 	// Logger is told of new rings and of reloads that went wrong. Nil logs nothing; [Keys.Confirmed] tells too.
 	Logger *slog.Logger
+	// OnSigned is told of each signature, on the caller's goroutine, by whatever way a task came to be signed. Nil: nobody is.
+	OnSigned func(kind string, kid KID)
 
 	// MaxPayload limits a payload as it travels. Zero means [DefaultMaxPayload].
 	MaxPayload int

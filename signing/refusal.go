@@ -28,6 +28,15 @@ const (
 	ReasonBadPayload       Reason = "bad_payload"
 )
 
+// Reasons are all of them, in that order.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonMissingSignature, ReasonMalformed, ReasonUnsupportedVersion, ReasonUnknownKey, ReasonKeyNotValid, ReasonBadSignature,
+		ReasonWrongQueue, ReasonKindNotAllowed, ReasonMustBeEncrypted, ReasonIssuedInFuture, ReasonLifetimeExceeded,
+		ReasonExpired, ReasonNotYetDue, ReasonBadPayload,
+	}
+}
+
 // One sentinel for each reason, for errors.Is. [Keys.Sign] uses ErrMalformed, ErrKindNotAllowed and ErrLifetimeExceeded for
 // what a verifier would refuse so.
 var (

@@ -99,6 +99,9 @@ func (k *Keys) AppendSign(dst []byte, t Task, v Validity) (sig, payload []byte, 
 			return nil, nil, err
 		}
 	}
+	if k.opts.OnSigned != nil {
+		k.opts.OnSigned(t.Kind, h.kid)
+	}
 	return s.sign(dst, ring.active.mac, payload), payload, nil
 }
 

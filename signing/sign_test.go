@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -296,5 +297,36 @@ func TestEnvSource(t *testing.T) {
 	t.Setenv("SEALQ_TEST_RING", strings.ReplaceAll(string(text(t, ringFields(keyFields(kidA, "active", secretA)))), secretA, secretB))
 	if err := k.Reload(t.Context()); !errors.Is(err, signing.ErrInvalidRing) || strings.Contains(err.Error(), secretB) {
 		t.Errorf("a broken ring: %v", err)
+	}
+}
+
+func TestWhoIsToldOfSignaturesIsToldOfEachThatWasMade(t *testing.T) {
+	t.Parallel()
+	var told []string
+	ring, err := signing.NewRing(time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := signing.NewFile(filepath.Join(t.TempDir(), "keys.json"))
+	if err := file.Create(ring); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := signing.OpenWith(t.Context(), file, "test", signing.Options{OnSigned: func(kind string, kid signing.KID) {
+		told = append(told, kind+" "+kid.String())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(keys.Close)
+	task := signing.Task{Kind: "mail:welcome", ID: "1", Queue: "mail"}
+	for _, life := range []time.Duration{time.Minute, time.Minute, 2 * time.Hour} { // longer than the ring allows
+		_, _, err := keys.Sign(task, signing.Validity{Expires: time.Now().Add(life)})
+		if refused := errors.Is(err, signing.ErrLifetimeExceeded); (err != nil) != refused || refused != (life > time.Hour) {
+			t.Errorf("%v: %v", life, err)
+		}
+	}
+	one := "mail:welcome " + ring.Keys()[0].KID.String()
+	if diff := cmp.Diff([]string{one, one}, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
 	}
 }

@@ -74,6 +74,9 @@ type outageError struct {
 func (e *outageError) Error() string { return e.system + ": " + e.err.Error() }
 func (e *outageError) Unwrap() error { return e.err }
 
+// System is what the breaker's outside system is called.
+func (b *Breaker) System() string { return b.cfg.System }
+
 // Open says why jobs are kept away from the system, nil if they are not.
 func (b *Breaker) Open() error {
 	b.mu.Lock()

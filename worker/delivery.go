@@ -18,15 +18,24 @@ type delivery struct {
 	keep time.Duration
 	done func(context.Context, signing.Claims) (bool, error) // nil: nobody to ask
 	say  func(Outcome)
-	told bool
+	told Outcome // "": not yet
+
+	ran      bool          // its handler has returned
+	duration time.Duration // of its handler
 }
 
 // tell says what became of the task, once.
 func (d *delivery) tell(o Outcome) {
-	if !d.told {
-		d.told = true
+	if d.told == "" {
+		d.told = o
 		d.say(o)
 	}
+}
+
+// took begins to measure a handler, and ends when the function that it returns is called.
+func (d *delivery) took(now func() time.Time) (ended func()) {
+	began := now()
+	return func() { d.ran, d.duration = true, now().Sub(began) }
 }
 
 // entering runs a handler that enters the effect itself: whether the task passed or its effect was done before is known

@@ -259,6 +259,7 @@ func (h *Handlers) Wait(ctx context.Context) error {
 func (h *Handlers) runFor(ctx context.Context, r handler, t *delivery) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.policy.Timeout, fmt.Errorf("the kind's timeout of %v is over", r.policy.Timeout))
 	defer cancel()
+	defer t.took(h.now)()
 	defer func() {
 		if x := recover(); x != nil {
 			h.logger.ErrorContext(ctx, "handler panicked", slog.String("kind", t.Claims().Kind), slog.Any("panic", x), slog.String("stack", string(debug.Stack())))

@@ -55,6 +55,8 @@ type Config struct {
 	Effects Effects
 	// OnVerdict is called for every task, on the worker's goroutine. Zero: nobody is told.
 	OnVerdict func(context.Context, Verdict)
+	// OnEnd is called when a handler has returned, and when a task is put off, on the worker's goroutine. Zero: nobody is told.
+	OnEnd func(context.Context, End)
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 	// Now is the clock. Zero: time.Now.
@@ -144,7 +146,7 @@ type verifying struct {
 func (h *verifying) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	if h.queues.Load() != nil {
 		if !h.slots.acquire(ctx) {
-			return h.putOff(effectsRetry, ctx.Err())
+			return h.over(ctx, nil, h.putOff(effectsRetry, ctx.Err()))
 		}
 		defer h.slots.release()
 	}
@@ -165,12 +167,12 @@ func (h *verifying) ProcessTask(ctx context.Context, task *asynq.Task) error {
 func (h *verifying) process(ctx context.Context, task *asynq.Task) *ending {
 	if h.queues.Load() == nil {
 		h.cfg.Logger.ErrorContext(ctx, "task put off", slog.Any("error", ErrUnguarded))
-		return h.putOff(quarantineRetry, ErrUnguarded)
+		return h.over(ctx, nil, h.putOff(quarantineRetry, ErrUnguarded))
 	}
 	t := received(ctx, task)
 	verified, err := h.keys.VerifyWith(ctx, t, t.Headers[signing.SignatureHeader], h.rules)
 	if refusal, ok := errors.AsType[*signing.Refusal](err); ok {
-		return h.judge(ctx, task, t, refusal)
+		return h.over(ctx, nil, h.judge(ctx, task, t, refusal))
 	}
 	if done, ok := errors.AsType[*signing.Done](err); ok {
 		h.verified(ctx, done.Claims)
@@ -178,13 +180,18 @@ func (h *verifying) process(ctx context.Context, task *asynq.Task) *ending {
 		return nil
 	}
 	if err != nil { // Effects could not be asked
-		return h.unread(ctx, err)
+		return h.over(ctx, nil, h.unread(ctx, err))
 	}
 	claims := verified.Claims()
 	h.verified(ctx, claims)
 	d := &delivery{Verified: verified, keep: h.keys.MaxLifetime() + ledgerSlack, done: h.rules.Done, say: func(o Outcome) {
 		h.tell(ctx, Verdict{Outcome: o, Kind: jobs.Kind(t.Kind), KID: claims.KID.String()})
 	}}
+	return h.over(ctx, d, h.deliver(ctx, task, t, d))
+}
+
+// deliver hands a verified task on.
+func (h *verifying) deliver(ctx context.Context, task *asynq.Task, t signing.Task, d *delivery) *ending {
 	if h.entersEffect(t.Kind) {
 		return h.entering(ctx, task, t, d)
 	}
@@ -253,6 +260,7 @@ func (h *verifying) dispatch(ctx context.Context, task *asynq.Task, d *delivery)
 		return h.putOff(runningRetry, ErrRunning)
 	}
 	defer h.running.Delete(job)
+	defer d.took(h.cfg.Now)()
 	if claims.Encrypted {
 		return h.run(ctx, asynq.NewTaskWithHeaders(task.Type(), d.Payload(), task.Headers()))
 	}

@@ -54,6 +54,11 @@ const (
 	OrphanedLease What = "orphaned_lease" // a lease of no active task: removed
 )
 
+// Whats are all of them.
+func Whats() []What {
+	return []What{WrongType, NoTask, Undecodable, WrongName, StrayLease, ExpiredLease, OrphanedLease}
+}
+
 // Find is what a step has put in order.
 type Find struct {
 	What  What
