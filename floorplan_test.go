@@ -33,11 +33,14 @@ type place struct {
 	testsOnly bool
 }
 
-// light is what an application that only signs and verifies never pulls in.
-var light = []string{
+// lighter is what whoever does without a database and mail never pulls in.
+var lighter = []string{
 	"github.com/jackc/pgx", "modernc.org/sqlite", "github.com/wneessen/go-mail",
 	module + "/accounts", module + "/store", module + "/mail", module + "/dashboard",
 }
+
+// light is what an application that only signs and verifies never pulls in.
+var light = append(slices.Clone(lighter), "github.com/prometheus", module+"/metrics")
 
 var queue = []string{"github.com/hibiken/asynq"}
 
@@ -68,6 +71,7 @@ var floorPlan = map[string]place{
 	"worker/janitor": {floor: 2, withoutAll: light},                                 // it does not know the worker
 
 	"dashboard":         {floor: 3, knowsNot: []string{module + "/signing"}}, // it holds no secret
+	"metrics":           {floor: 3, withoutAll: lighter},                     // what the others tell, for Prometheus, which they do not know
 	"scheduler":         {floor: 3, knowsNot: []string{module + "/worker"}},
 	"worker/authworker": {floor: 3},
 
@@ -220,6 +224,9 @@ func TestFloorPlanFindsBreaches(t *testing.T) {
 		"accounts in the jobs":              {pkg("jobs/relay", "accounts"), []string{"jobs/relay pulls in github.com/sealq/sealq/accounts"}},
 		"test servers in the product":       {pkg("cmd/sealq", "internal/testservers/instance"), []string{"cmd/sealq imports internal/testservers/instance, which is for tests only"}},
 		"apps' test support in the product": {pkg("worker/authworker", "jobs/jobstest"), []string{"worker/authworker imports jobs/jobstest, which is for tests only"}},
+		"Prometheus in the worker":          {pkg("worker", "github.com/prometheus/client_golang/prometheus"), []string{"worker pulls in github.com/prometheus/client_golang/prometheus"}},
+		"metrics in the worker":             {pkg("worker", "metrics"), []string{"worker imports metrics, which does not stand below it (floor 3, itself on floor 2)", "worker pulls in github.com/sealq/sealq/metrics"}},
+		"a database in the metrics":         {pkg("metrics", "github.com/jackc/pgx/v5"), []string{"metrics pulls in github.com/jackc/pgx/v5"}},
 		"a database in apps' test support":  {pkg("jobs/jobstest", "worker", "modernc.org/sqlite"), []string{"jobs/jobstest pulls in modernc.org/sqlite"}},
 		"the suite in the product":          {pkg("store", "store/storetest"), []string{"store imports store/storetest, which is for tests only"}},
 	} {
