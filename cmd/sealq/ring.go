@@ -58,7 +58,12 @@ func (p ringPlace) inDatabase(db app.Database) (*signing.Database, error) {
 // openKeys loads the ring, which must have minVersion or a higher one. With it goes a goroutine that follows the source:
 // Close ends it.
 func (s *session) openKeys(ctx context.Context, source signing.Source, audience string, minVersion uint64) (*signing.Keys, error) {
-	keys, err := signing.OpenWith(ctx, source, audience, signing.Options{MinVersion: minVersion, Logger: s.logger})
+	return s.openKeysWith(ctx, source, audience, signing.Options{MinVersion: minVersion})
+}
+
+func (s *session) openKeysWith(ctx context.Context, source signing.Source, audience string, o signing.Options) (*signing.Keys, error) {
+	o.Logger = s.logger
+	keys, err := signing.OpenWith(ctx, source, audience, o)
 	switch {
 	case errors.Is(err, signing.ErrInvalidAudience):
 		return nil, wrongly("--audience: %v", signing.ErrInvalidAudience)

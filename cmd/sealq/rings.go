@@ -39,7 +39,7 @@ func (s *session) openRings(ctx context.Context, p plan, db app.Database, sv *se
 		return nil, err
 	}
 	// What is open outlives ctx: running tasks finish after it has ended.
-	keys, err := s.openKeys(context.WithoutCancel(ctx), source, p.keys.audience, seen)
+	keys, err := s.openKeysWith(context.WithoutCancel(ctx), source, p.keys.audience, signing.Options{MinVersion: seen, OnSigned: sv.tally.Signed})
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +53,12 @@ func (s *session) openRings(ctx context.Context, p plan, db app.Database, sv *se
 		keeper, err := s.join(ctx, db, keys, sv)
 		if err != nil {
 			return nil, err
+		}
+		sv.agreement = func() error {
+			if disagreement := keeper.Disagreement(); disagreement != nil {
+				return disagreement
+			}
+			return nil
 		}
 		check.Detail = func() string {
 			if disagreement := keeper.Disagreement(); disagreement != nil {

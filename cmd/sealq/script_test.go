@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 //	terminate NAME         send SIGTERM, and do not wait
 //	killed NAME            send SIGTERM again; it must end at once, of the signal
 //	readyz NAME CODE       ask /readyz until it answers with the code; its answer is the standard output
+//	metrics NAME           ask /metrics; its answer is the standard output
 //	redis [stop|start]     a Redis of the script's own at $SEALQ_REDIS_URL
 //	postgres               an empty PostgreSQL database at $SEALQ_DATABASE_URL
 //	role NAME [SQL]        make a role of that PostgreSQL, with those attributes (LOGIN); $NAME is its name
@@ -59,7 +60,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "until": until, "readyz": readyz,
+			"exits": exits, "until": until, "readyz": readyz, "metrics": scrape,
 			"start": inWorld((*world).start), "finish": inWorld((*world).finish),
 			"terminate": inWorld((*world).terminate), "killed": inWorld((*world).killed), "stalled": inWorld((*world).stalled),
 			"hangup": inWorld((*world).hangup), "logs": inWorld((*world).waitLog), "age": inWorld((*world).age), "process": inWorld((*world).process),
@@ -144,6 +145,18 @@ func readyz(ts *testscript.TestScript, neg bool, args []string) {
 	if code, _ := get(ts, "http://"+ts.Getenv(args[0]+"_addr")+"/healthz"); code != http.StatusOK {
 		ts.Fatalf("/healthz answers %d", code)
 	}
+}
+
+func scrape(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: metrics NAME")
+	}
+	code, body := get(ts, "http://"+ts.Getenv(args[0]+"_addr")+"/metrics")
+	if code != http.StatusOK {
+		ts.Fatalf("/metrics answers %d", code)
+	}
+	_, err := ts.Stdout().Write(body)
+	ts.Check(err)
 }
 
 // patience is how long a script waits for anything.

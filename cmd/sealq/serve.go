@@ -28,8 +28,8 @@ func schedulerOptions() []string {
 func (p *program) serve() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "serve", Short: "Run worker and scheduler in one process", Args: exactly(),
-		Long: "Run worker, relay and scheduler in one process, with /healthz and /readyz on --listen. Any number may run side by\n" +
-			"side. SIGINT or SIGTERM ends it in order, a second one at once; SIGHUP reads the key ring again.",
+		Long: "Run worker, relay and scheduler in one process, with /healthz, /readyz and /metrics on --listen. Any number may run\n" +
+			"side by side. SIGINT or SIGTERM ends it in order, a second one at once; SIGHUP reads the key ring again.",
 		Example: "  sealq serve --database-url sqlite:sealq.db --audience dev --smtp-url 'smtp://127.0.0.1:1025?tls=none' \\\n    --mail-from no-reply@example.com",
 		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, true, true) }),
 	}, slices.Compact(slices.Sorted(slices.Values(append(workerOptions(), schedulerOptions()...))))...)
@@ -38,7 +38,7 @@ func (p *program) serve() *cobra.Command {
 func (p *program) worker() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "worker", Short: "Verify and run tasks, and relay the outbox into Redis", Args: exactly(),
-		Long:    "Verify and run tasks, and relay the outbox into Redis, with /healthz and /readyz on --listen. SIGHUP reads the key\nring again.",
+		Long:    "Verify and run tasks, and relay the outbox into Redis, with /healthz, /readyz and /metrics on --listen. SIGHUP reads\nthe key ring again.",
 		Example: "  sealq worker --config sealq.yaml --queues critical=6,mail=3",
 		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, true, false) }),
 	}, workerOptions()...)
@@ -47,7 +47,7 @@ func (p *program) worker() *cobra.Command {
 func (p *program) scheduler() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "scheduler", Short: "Turn due times into jobs", Args: exactly(),
-		Long:    "Turn the due times of schedules into jobs in the database's outbox, with /healthz and /readyz on --listen. It needs\nno Redis. With --keys database, and only then, it reads the key ring and rotates its keys by --rotate-every. Several\nnever double a due time.",
+		Long:    "Turn the due times of schedules into jobs in the database's outbox, with /healthz, /readyz and /metrics on --listen.\nIt needs no Redis. With --keys database, and only then, it reads the key ring and rotates its keys by --rotate-every. Several\nnever double a due time.",
 		Example: "  sealq scheduler --config sealq.yaml",
 		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, false, true) }),
 	}, schedulerOptions()...)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
 	"github.com/sealq/sealq/cmd/sealq/internal/health"
+	"github.com/sealq/sealq/metrics"
 	"github.com/sealq/sealq/signing"
 )
 
@@ -39,6 +40,10 @@ type service struct {
 	checks []health.Check
 	facts  []slog.Attr    // for the line that says it has started
 	close  []func() error // in reverse
+
+	tally     *metrics.Tally
+	sources   metrics.Sources
+	agreement func() error // with the rings of other processes; nil: not compared
 }
 
 // start runs a worker, a scheduler or both until ctx ends. Everything is checked before anything is written.
@@ -50,7 +55,7 @@ func (s *session) start(ctx context.Context, withWorker, withScheduler bool) (er
 	if err != nil {
 		return err
 	}
-	var sv service
+	sv := service{tally: newTally()}
 	defer func() { err = errors.Join(err, sv.closeAll()) }()
 	if err := s.open(ctx, p, &sv); err != nil {
 		return err
@@ -60,8 +65,12 @@ func (s *session) start(ctx context.Context, withWorker, withScheduler bool) (er
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s (--listen): %w; stop what has the port, or choose another", p.listen, brief(err))
 	}
+	shown, err := s.metrics(&sv)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	app.LogRedis(s.logger)
-	return s.serveUntil(ctx, &sv, listener, p.shutdown)
+	return s.serveUntil(ctx, &sv, listener, shown, p.shutdown)
 }
 
 // open opens what the plan names: Redis, the database, the ring, the mail server, in that order.
@@ -80,7 +89,8 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 		sv.closes(client.Close)
 		w.config.Redis = client
 		sv.facts = append(sv.facts, slog.String("queues", weights(w.config.Queues)))
-		sv.checks = append(sv.checks, health.Check{Name: "redis", Probe: func(ctx context.Context) error { return pingRedis(ctx, client) }})
+		rights := newRedisRights(client, w.redis, slices.Sorted(maps.Keys(w.config.Queues)))
+		sv.checks = append(sv.checks, health.Check{Name: "redis", Probe: rights.probe})
 	}
 	db, err := p.database.openMigrated(ctx)
 	if err != nil {
@@ -103,6 +113,7 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 		if keys, err = s.openRings(ctx, p, db, sv); err != nil {
 			return err
 		}
+		sv.sources.Ring = keys
 	}
 	s.reloads(keys, sv)
 	if p.worker != nil {
@@ -125,10 +136,12 @@ func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database
 		return err
 	}
 	p.config.Keys, p.config.Sender = keys, p.mail.Sender
+	p.config.OnVerdict, p.config.OnEnd, p.config.OnFind = sv.tally.Verdict, sv.tally.Ended, sv.tally.Found
 	worker, err := db.Worker(p.config)
 	if err != nil {
 		return err
 	}
+	sv.sources = worker.Sources()
 	sv.checks = append(sv.checks, health.Check{Name: "worker", Probe: func(context.Context) error { return worker.Ready() }, Detail: worker.Detail})
 	sv.parts = append(sv.parts, part{"worker", worker.Run})
 	return nil
@@ -146,10 +159,13 @@ func (sv *service) closeAll() error {
 
 // serveUntil runs the parts until ctx ends, or one of them does. Then it turns unready, before anything stops,
 // lets the parts finish, and stops answering last.
-func (s *session) serveUntil(ctx context.Context, sv *service, listener net.Listener, shutdown time.Duration) error {
+func (s *session) serveUntil(ctx context.Context, sv *service, listener net.Listener, shown http.Handler, shutdown time.Duration) error {
 	state := health.New(health.Config{Checks: sv.checks, Now: s.now})
+	pages := http.NewServeMux()
+	pages.Handle("/", state.Handler())
+	pages.Handle("GET /metrics", shown)
 	server := &http.Server{
-		Handler: state.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		Handler: pages, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
 		IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 	answering := make(chan error, 1)

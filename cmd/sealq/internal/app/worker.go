@@ -16,6 +16,7 @@ import (
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/mail"
+	"github.com/sealq/sealq/metrics"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
 	"github.com/sealq/sealq/worker/authworker"
@@ -51,7 +52,11 @@ type WorkerConfig struct {
 	Relay relay.Config
 	// OnVerdict is told of every task. Zero: nobody is.
 	OnVerdict func(context.Context, worker.Verdict)
-	Logger    *slog.Logger
+	// OnEnd is told how each look at a task ended. Zero: nobody is.
+	OnEnd func(context.Context, worker.End)
+	// OnFind is told of what was put in order in the queues. Zero: nobody is.
+	OnFind func(context.Context, janitor.Find)
+	Logger *slog.Logger
 }
 
 // DefaultQueues are the queues that a worker serves unless told otherwise.
@@ -66,6 +71,7 @@ type Worker struct {
 	relay    *relay.Relay
 	keeper   *quarantine.Keeper
 	janitor  *janitor.Janitor
+	sources  metrics.Sources
 	shutdown time.Duration
 	logger   *slog.Logger
 }
@@ -101,7 +107,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 		return nil, err
 	}
 	verifier, err := worker.New(c.Keys, worker.Config{
-		Quarantine: keeper, Effects: d.backend, OnVerdict: c.OnVerdict, Logger: c.Logger,
+		Quarantine: keeper, Effects: d.backend, OnVerdict: c.OnVerdict, OnEnd: c.OnEnd, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -111,7 +117,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 		return nil, err
 	}
 	c.Queues = orDefaultQueues(c.Queues)
-	tidy, err := janitor.New(c.Redis, keeper, janitor.Config{Queues: slices.Sorted(maps.Keys(c.Queues)), Logger: c.Logger})
+	tidy, err := janitor.New(c.Redis, keeper, janitor.Config{Queues: slices.Sorted(maps.Keys(c.Queues)), OnFind: c.OnFind, Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +131,14 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{server: server, handlers: handlers, relay: r, keeper: keeper, janitor: tidy, shutdown: c.Shutdown, logger: c.Logger}, nil
+	return &Worker{
+		server: server, handlers: handlers, relay: r, keeper: keeper, janitor: tidy, shutdown: c.Shutdown, logger: c.Logger,
+		sources: metrics.Sources{
+			Ring: c.Keys, Relay: r, Kinds: catalog.Kinds(), Overflow: keeper, Quarantine: d.backend, Budgets: c.Budgets,
+			Redis: c.Redis, Queues: slices.Sorted(maps.Keys(c.Queues)), Breakers: []metrics.Breaker{mailServer},
+			Alarms: map[string]func() error{"key_refusals": verifier.Alarm},
+		},
+	}, nil
 }
 
 func orDefaultQueues(queues map[string]int) map[string]int {
@@ -148,6 +161,13 @@ func (w *Worker) Ready() error { return w.server.Ready() }
 // Detail is what the relay has to say, and which outside systems' jobs wait.
 func (w *Worker) Detail() string {
 	return strings.Join(slices.DeleteFunc([]string{w.relay.Stats().String(), w.server.Detail()}, func(s string) bool { return s == "" }), "; ")
+}
+
+// Sources are what metrics can be read of a worker. The map of alarms is the caller's to add to.
+func (w *Worker) Sources() metrics.Sources {
+	s := w.sources
+	s.Alarms = maps.Clone(s.Alarms)
+	return s
 }
 
 // Nudge tells the relay that a job was just recorded by this process.

@@ -155,18 +155,25 @@ func (c Config) enqueuer() []string {
 	)
 }
 
+// What a worker calls, beside what every client does.
+const (
+	workerInQueues = "del exists expireat get hdel hexists hget hmget hset incr llen lpos lpush lrange lrem rpoplpush rpush set strlen time type " +
+		"unlink zadd zcount zrange zrangebyscore zrem zremrangebyscore zscore"
+	workerOnSets      = "type unlink"
+	workerOnProcesses = "del expire hset setex type unlink zadd zrem"
+	cancellations     = "asynq:cancel"
+)
+
 // worker is a server of asynq's, a relay that enqueues and a reconciler that looks tasks up, and the janitor, which looks at
 // every key and takes away what is of the wrong type.
 func (c Config) worker() []string {
 	return join(
 		c.connection(),
-		c.ofQueues(readWrite, "*"), scripts(),
-		commands("del exists expireat get hdel hexists hget hmget hset incr llen lpos lpush lrange lrem rpoplpush rpush set strlen time type",
-			"unlink zadd zcount zrange zrangebyscore zrem zremrangebyscore zscore"),
+		c.ofQueues(readWrite, "*"), scripts(), commands(workerInQueues),
 		announcing(),
-		selector([]string{"~asynq:queues", "~asynq:schedulers"}, join(scripts(), commands("type unlink"))...),
-		selector(processKeys(), join(scripts(), commands("del expire hset setex type unlink zadd zrem"))...),
-		[]string{"&asynq:cancel", "+subscribe"},
+		selector([]string{"~asynq:queues", "~asynq:schedulers"}, join(scripts(), commands(workerOnSets))...),
+		selector(processKeys(), join(scripts(), commands(workerOnProcesses))...),
+		[]string{"&" + cancellations, "+subscribe"},
 	)
 }
 
