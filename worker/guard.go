@@ -9,8 +9,8 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// longestDelay bounds what asynq's own delay function makes of the retried count, which is not signed: at 7,000 it would be
-// a lifetime.
+// longestDelay bounds what asynq's own delay function makes of the retried count, which is not signed: at 7,000, or at -7,000,
+// it would be a lifetime.
 const longestDelay = 24 * time.Hour
 
 // Config guards a server's configuration. asynq calls ErrorHandler, RetryDelayFunc and IsFailure for tasks that
@@ -72,9 +72,9 @@ func (v *Verifier) retryDelay(app asynq.RetryDelayFunc) asynq.RetryDelayFunc {
 		case e.after > 0:
 			return e.after
 		case e.app:
-			return app(n, e.cause, task)
+			return app(max(n, 0), e.cause, task)
 		default: // a lease or context that ended: asynq's own error, of a task that nobody verified
-			return min(asynq.DefaultRetryDelayFunc(min(n, 1000), err, nil), longestDelay)
+			return min(asynq.DefaultRetryDelayFunc(min(max(n, 0), 1000), err, nil), longestDelay)
 		}
 	}
 }

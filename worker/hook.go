@@ -36,9 +36,9 @@ func (h hooked) MakeRedisClient() any {
 	return c
 }
 
-// hook also asks inHand, where not nil, how many tasks of a queue may be in hand.
+// hook also asks inHand, where not nil, how many tasks of a queue may be in hand. It is Handlers', whose kinds have timeouts of their own.
 func (v *Verifier) hook(inHand func(queue string) int) *calm.Hook {
-	c := calm.Config{Logger: v.cfg.Logger, Now: v.cfg.Now, InHand: func(queue string) int {
+	c := calm.Config{OwnTimes: inHand != nil, OnMend: v.cfg.OnMend, Logger: v.cfg.Logger, Now: v.cfg.Now, InHand: func(queue string) int {
 		switch {
 		case !v.MayFetch(queue):
 			return 0

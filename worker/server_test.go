@@ -22,13 +22,18 @@ import (
 // run runs a Server until the test ends, or the function that it returns is called.
 func (r *rig) run(t *testing.T, next asynq.Handler, c worker.ServerConfig) (s *worker.Server, stop func()) {
 	t.Helper()
+	return r.runBehind(t, r.verifier(t, worker.Config{}), next, c)
+}
+
+func (r *rig) runBehind(t *testing.T, v *worker.Verifier, next asynq.Handler, c worker.ServerConfig) (s *worker.Server, stop func()) {
+	t.Helper()
 	if c.ForwardPoll == 0 {
 		c.ForwardPoll = 20 * time.Millisecond
 	}
 	if c.Shutdown == 0 {
 		c.Shutdown = 5 * time.Second
 	}
-	s, err := worker.NewServer(r.redis, r.verifier(t, worker.Config{}), next, c)
+	s, err := worker.NewServer(r.redis, v, next, c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/worker/calm"
 )
 
 // longestObservation bounds Config.UnsignedUntil: observing is a step on the way, not a way to run.
@@ -57,6 +58,9 @@ type Config struct {
 	OnVerdict func(context.Context, Verdict)
 	// OnEnd is called when a handler has returned, and when a task is put off, on the worker's goroutine. Zero: nobody is told.
 	OnEnd func(context.Context, End)
+	// OnMend is called, by a Server or a client with Hook, for every message whose unsigned parts were put right, so that asynq asks
+	// about its task. Zero: nobody is told.
+	OnMend func(context.Context, calm.Mend)
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 	// Now is the clock. Zero: time.Now.

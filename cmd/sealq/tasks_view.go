@@ -282,7 +282,8 @@ func problemText(p rawtask.Problem) string {
 		rawtask.TwoPlaces:    "more than one list or set holds it",
 		rawtask.InNoList:     "no list or set holds it: no worker fetches it",
 		rawtask.NoLease:      "it is active without a lease: if its worker dies nobody recovers it",
-		rawtask.PastDeadline: "its deadline has passed: asynq archives it without asking a worker",
+		rawtask.PastDeadline: "its deadline has passed: asynq ends it without asking a worker",
+		rawtask.OddRetries:   "asynq cannot have counted its tries so: it archives it at its first failure, or never",
 		rawtask.Grouped:      "it stands in a group: asynq makes one unsigned task of all of them, which is refused",
 		rawtask.LongID:       "its ID is longer than any of ours",
 	}[p]

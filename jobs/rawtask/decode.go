@@ -3,6 +3,7 @@ package rawtask
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unicode/utf8"
 
@@ -18,6 +19,7 @@ type Message struct {
 	Headers  map[string]string
 	MaxRetry int
 	Retried  int
+	Timeout  time.Duration
 	Deadline time.Time // zero: none
 }
 
@@ -33,6 +35,7 @@ const (
 	fieldMaxRetry  = 5
 	fieldRetried   = 6
 	fieldError     = 7
+	fieldTimeout   = 8
 	fieldDeadline  = 9
 	fieldUniqueKey = 10
 	fieldGroup     = 14
@@ -73,6 +76,8 @@ func (m *Message) setNumber(num protowire.Number, n uint64) {
 		m.MaxRetry = int(int32(n)) //nolint:gosec // the field is an int32; protobuf sends it in 64 bits
 	case fieldRetried:
 		m.Retried = int(int32(n)) //nolint:gosec // likewise
+	case fieldTimeout:
+		m.Timeout = seconds(int64(n)) //nolint:gosec // the field is an int64
 	case fieldDeadline:
 		m.Deadline = time.Time{}
 		if n != 0 {
@@ -80,6 +85,12 @@ func (m *Message) setNumber(num protowire.Number, n uint64) {
 		}
 	default: // nobody here needs the others
 	}
+}
+
+// seconds bounds what may be anybody's to what a Duration can say.
+func seconds(n int64) time.Duration {
+	const most = int64(math.MaxInt64 / time.Second)
+	return time.Duration(min(max(n, -most), most)) * time.Second
 }
 
 func (m *Message) addHeader(entry []byte) error {

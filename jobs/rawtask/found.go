@@ -109,7 +109,8 @@ const (
 	TwoPlaces    Problem = "two_places"    // more than one list or set holds it
 	InNoList     Problem = "in_no_list"    // no list or set holds it: nobody will fetch it
 	NoLease      Problem = "no_lease"      // active without a lease: never recovered if its worker dies
-	PastDeadline Problem = "past_deadline" // asynq archives it without asking a worker
+	PastDeadline Problem = "past_deadline" // asynq ends it without asking a worker
+	OddRetries   Problem = "odd_retries"   // asynq cannot have counted its tries so: it archives it at its first failure, or never
 	Grouped      Problem = "grouped"       // aggregation makes an unsigned task of it, which is refused
 	LongID       Problem = "long_id"       // the ID is longer than any of ours
 )
@@ -131,6 +132,7 @@ func (f Found) Problems(now time.Time) []Problem {
 		add(OtherID, f.Message.ID != f.ID || f.IDSize > MaxID)
 		add(OtherQueue, f.Message.Queue != f.Queue)
 		add(PastDeadline, !f.Message.Deadline.IsZero() && f.Message.Deadline.Before(now))
+		add(OddRetries, f.Message.OddRetries())
 	}
 	add(InNoList, len(f.Places) == 0 && !f.Unsure)
 	add(TwoPlaces, len(f.Places) > 1)

@@ -103,6 +103,21 @@ var hostile = map[string]struct {
 		t.Helper()
 		put(t, c, "a", asynq.Deadline(time.Unix(9, 0)))
 	}, rawtask.Pending, []seen{{"a", rawtask.Pending, []rawtask.Problem{rawtask.PastDeadline}}}},
+	"more tries than there may be": {func(t *testing.T, c *redis.Client) {
+		t.Helper()
+		put(t, c, "a")
+		edit(t, c, "a", func(msg []byte) []byte { return rawtask.WithRetried(msg, 26) })
+	}, rawtask.Pending, []seen{{"a", rawtask.Pending, []rawtask.Problem{rawtask.OddRetries}}}},
+	"as many tries as there may be": {func(t *testing.T, c *redis.Client) {
+		t.Helper()
+		put(t, c, "a")
+		edit(t, c, "a", func(msg []byte) []byte { return rawtask.WithRetried(msg, 25) })
+	}, rawtask.Pending, []seen{{"a", rawtask.Pending, []rawtask.Problem{}}}},
+	"fewer tries than none": {func(t *testing.T, c *redis.Client) {
+		t.Helper()
+		put(t, c, "a")
+		edit(t, c, "a", func(msg []byte) []byte { return append(msg, "\x30\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"...) })
+	}, rawtask.Pending, []seen{{"a", rawtask.Pending, []rawtask.Problem{rawtask.OddRetries}}}},
 	"groups, and sets that are being aggregated": {func(t *testing.T, c *redis.Client) {
 		t.Helper()
 		put(t, c, "a", asynq.Group("g*\x1b"))
@@ -131,4 +146,14 @@ var hostile = map[string]struct {
 		t.Helper()
 		do(t, c, []any{"HSET", key + "t:" + strings.Repeat("i", 1<<20), "msg", "x"})
 	}, rawtask.Unlisted, []seen{{"", rawtask.Unlisted, []rawtask.Problem{rawtask.TooLarge, rawtask.LongID, rawtask.InNoList}}}},
+}
+
+// edit changes a task's stored message.
+func edit(t *testing.T, c *redis.Client, id string, change func(msg []byte) []byte) {
+	t.Helper()
+	msg, err := c.HGet(t.Context(), key+"t:"+id, "msg").Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, c, []any{"HSET", key + "t:" + id, "msg", change(msg)})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -190,7 +192,7 @@ func TestLookupTellsWhereATaskIs(t *testing.T) {
 				}
 				want := rawtask.Message{
 					Kind: "test:note", ID: "id", Queue: queue, Payload: []byte("payload"),
-					Headers: map[string]string{"trace": "00-ab"}, MaxRetry: 25,
+					Headers: map[string]string{"trace": "00-ab"}, MaxRetry: 25, Timeout: 30 * time.Minute,
 				}
 				if test.state == "retry" && test.placed {
 					want.Retried = 1
@@ -298,7 +300,7 @@ func TestDecodeAgreesWithTheInspector(t *testing.T) {
 			}
 			want := rawtask.Message{
 				Kind: seen.Type, ID: seen.ID, Queue: seen.Queue, Payload: seen.Payload, Headers: seen.Headers,
-				MaxRetry: seen.MaxRetry, Retried: seen.Retried, Deadline: seen.Deadline,
+				MaxRetry: seen.MaxRetry, Retried: seen.Retried, Timeout: seen.Timeout, Deadline: seen.Deadline,
 			}
 			got, err := rawtask.Decode([]byte(fixture.Stored(t, c, info.Queue, name)["msg"]))
 			if err != nil {
@@ -308,6 +310,26 @@ func TestDecodeAgreesWithTheInspector(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestAnEditedMessageDiffersInNothingElse(t *testing.T) {
+	t.Parallel()
+	c := testservers.Redis(t).Client(t)
+	enqueue(t, c)
+	raw := []byte(fixture.Stored(t, c, queue, "id")["msg"])
+	before := slices.Clone(raw)
+	want, err := rawtask.Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Retried, want.Timeout, want.Deadline = 3, 0, time.Unix(4102444800, 0)
+	got, err := rawtask.Decode(rawtask.WithDeadline(rawtask.WithRetried(rawtask.WithRetried(raw, -7), 3), want.Deadline))
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if !slices.Equal(before, raw) {
+		t.Error("the bytes that it was made of have changed")
 	}
 }
 
@@ -346,9 +368,12 @@ func FuzzDecode(f *testing.F) {
 		}
 		headers := make(map[string]string)
 		maps.Copy(headers, got.Headers)
-		if diff := cmp.Diff(fixture.Seen(m), fixture.Read{
+		seen := fixture.Seen(m)
+		const most = int64(math.MaxInt64 / time.Second) // that a Duration can say
+		seen.Timeout = min(max(seen.Timeout, -most), most)
+		if diff := cmp.Diff(seen, fixture.Read{
 			Kind: got.Kind, ID: got.ID, Queue: got.Queue, Payload: string(got.Payload), Headers: headers,
-			MaxRetry: got.MaxRetry, Retried: got.Retried, Deadline: unix(got.Deadline),
+			MaxRetry: got.MaxRetry, Retried: got.Retried, Timeout: int64(got.Timeout / time.Second), Deadline: unix(got.Deadline),
 		}); diff != "" {
 			t.Fatal(diff)
 		}

@@ -171,6 +171,8 @@ func (r *Relay) present(ctx context.Context, row jobs.ClaimedRow) (bool, error) 
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("reconcile row %s: %w", row.ID, err)
+	case !task.Deadline.IsZero() && task.Deadline.Before(r.cfg.Now()): // no row's task has one before its end: asynq asks no handler
+		return false, nil
 	case !task.Placed, task.State == "archived", task.State == "completed", task.When.After(r.latestReturn(row, task.State)):
 		return false, nil
 	}

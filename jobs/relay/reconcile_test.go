@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/internal/fixture"
+	"github.com/sealq/sealq/jobs/rawtask"
 	"github.com/sealq/sealq/signing"
 )
 
@@ -107,6 +108,12 @@ func TestReconcileRestoresWhatIsLost(t *testing.T) {
 			b.redis.LMove(t.Context(), prefix+"pending", prefix+"active", "RIGHT", "LEFT")
 			b.redis.HSet(t.Context(), fixture.TaskKey("default", id+".1"), "state", "active")
 			b.redis.ZAdd(t.Context(), prefix+"lease", redis.Z{Score: float64(time.Now().Add(3 * time.Minute).Unix()), Member: id + ".1"})
+		},
+		"its deadline put into the past": func(t *testing.T, b *bench, id string) {
+			t.Helper()
+			key := fixture.TaskKey("default", id+".1")
+			msg := rawtask.WithDeadline([]byte(b.redis.HGet(t.Context(), key, "msg").Val()), time.Unix(1, 0))
+			b.redis.HSet(t.Context(), key, "msg", msg)
 		},
 		"archived":  move("archived"),
 		"completed": move("completed"),

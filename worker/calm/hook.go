@@ -20,6 +20,11 @@ type Config struct {
 	// Stray is given what was fetched and is no task of its queue; it is deleted from Redis when Stray returns nil, and goes to the
 	// far end of its queue otherwise. Zero: it is taken out of the queue, and its bytes stay under its key for people to look at.
 	Stray func(context.Context, Stray) error
+	// OwnTimes says that who handles the tasks bounds their time itself: the timeout and deadline that a message carries, which no
+	// signature covers, are kept from asynq. Zero: asynq goes by them, and ends a task whose deadline has passed unasked.
+	OwnTimes bool
+	// OnMend is told of each message that asynq would have ended unasked, or not ended at all, and that was mended. Zero: nobody is.
+	OnMend func(context.Context, Mend)
 	// Logger is told when Redis goes and comes back, and of strays. Zero: nothing is logged.
 	Logger *slog.Logger
 	// Now is the clock. Zero: time.Now.
@@ -50,6 +55,9 @@ func New(c Config) *Hook {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.OnMend == nil {
+		c.OnMend = func(context.Context, Mend) {}
 	}
 	h := &Hook{cfg: c, scripts: asynqScripts(), closed: make(chan struct{}), published: make(map[string]time.Time)}
 	h.outage = outage{logger: c.Logger, now: c.Now}

@@ -136,10 +136,12 @@ func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, mo
 		}
 		found++
 		t := taken{queue: wants[number-1].queue, id: id, message: message, at: began}
-		if err := misplaced(t); err != nil {
+		m, err := misplaced(t)
+		if err != nil {
 			h.stray(ctx, run, t, err)
 			continue
 		}
+		t.message = h.mended(ctx, t, m)
 		tasks = append(tasks, t)
 	}
 	return tasks, found, nil
@@ -157,15 +159,12 @@ func (h *Hook) tellFaults(ctx context.Context, dropped, unusable any) {
 }
 
 // misplaced says what is wrong with a message at the place where it was found.
-func misplaced(t taken) error {
+func misplaced(t taken) (rawtask.Message, error) {
 	m, err := rawtask.Decode([]byte(t.message))
-	if err != nil {
-		return err
+	if err == nil && (m.ID != t.id || m.Queue != t.queue) {
+		err = ErrMisplaced
 	}
-	if m.ID != t.id || m.Queue != t.queue {
-		return ErrMisplaced
-	}
-	return nil
+	return m, err
 }
 
 // stray takes what is no task of its queue out of it. What cannot be kept first goes to the far end: it comes again, after all others.

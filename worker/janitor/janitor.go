@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -73,6 +75,9 @@ type Janitor struct {
 	cfg        Config
 	scripts    scripts
 	cursors    map[string]int // by key: how many entries the last pass has seen
+
+	mu    sync.Mutex
+	total map[What]uint64
 }
 
 const (
@@ -107,7 +112,7 @@ func New(r redis.UniversalClient, q Quarantine, cfg Config) (*Janitor, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Janitor{redis: r, quarantine: q, cfg: cfg, scripts: newScripts(), cursors: make(map[string]int)}, nil
+	return &Janitor{redis: r, quarantine: q, cfg: cfg, scripts: newScripts(), cursors: make(map[string]int), total: make(map[What]uint64)}, nil
 }
 
 // Run makes passes until ctx ends, then returns nil. Trouble with Redis or the quarantine is logged and tried again.
@@ -161,7 +166,17 @@ func (j *Janitor) found(ctx context.Context, what What, queue string, count int)
 		return
 	}
 	j.cfg.Logger.WarnContext(ctx, "queue put in order", slog.String("what", string(what)), slog.String("queue", queue), slog.Int("count", count))
+	j.mu.Lock()
+	j.total[what] += uint64(count) //nolint:gosec // a number of entries
+	j.mu.Unlock()
 	j.cfg.OnFind(ctx, Find{What: what, Queue: queue, Count: count})
+}
+
+// Found counts by what it was that was put in order since the Janitor was made. It may be called at any time, and asks nobody.
+func (j *Janitor) Found() map[What]uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return maps.Clone(j.total)
 }
 
 // globalKeys sees to the keys that all queues share, and announces the queues: after a FLUSHALL asynq's clients believe that

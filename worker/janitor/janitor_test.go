@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sealq/sealq/internal/testservers"
 	"github.com/sealq/sealq/jobs"
@@ -276,6 +278,43 @@ func TestATaskThatTookItsWorkersAlongOnEveryTryIsArchived(t *testing.T) {
 			t.Error("it is listed elsewhere too")
 		}
 	})
+}
+
+// asynq counts from 0 up to the most tries. Any other count is somebody's who would have the task archived, or take workers along
+// for ever.
+func TestACountOfTriesThatAsynqCannotHaveWrittenBeginsAnew(t *testing.T) {
+	t.Parallel()
+	for _, count := range []uint64{7, 1<<31 - 1, 1<<64 - 1<<31, 1<<64 - 7000} {
+		t.Run(strconv.FormatInt(int64(int32(count)), 10), func(t *testing.T) {
+			t.Parallel()
+			inBoth(t, func(r *room) {
+				t := r.t
+				r.enqueue(t, "crashed", asynq.MaxRetry(3))
+				msg := protowire.AppendVarint(protowire.AppendTag([]byte(r.redis.HGet(t.Context(), taskKey("crashed"), "msg").Val()), 6, protowire.VarintType), count)
+				check(t, r.redis.HSet(t.Context(), taskKey("crashed"), "msg", msg).Err())
+				r.fetch(t, "crashed", time.Hour)
+				r.pass(t)
+				if m, state := r.message(t, "crashed"); state != "pending" || m.Retried != 1 {
+					t.Errorf("it is %q after %d retries", state, m.Retried)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatWasFoundIsCounted(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, testservers.Redis(t).Client(t))
+	j := r.janitor(t)
+	for range 2 {
+		check(t, r.redis.LPush(t.Context(), key("pending"), "a", "b").Err())
+		check(t, r.redis.ZAdd(t.Context(), key("lease"), redis.Z{Score: 1, Member: "c"}).Err())
+		_, err := j.Pass(t.Context())
+		check(t, err)
+	}
+	if diff := cmp.Diff(map[janitor.What]uint64{janitor.NoTask: 4, janitor.OrphanedLease: 2}, j.Found()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 // Without a lease asynq would never recover it, with an endless one neither.

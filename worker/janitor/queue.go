@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/quarantine"
@@ -219,8 +218,11 @@ func (q queue) settle(ctx context.Context, s suspect, now time.Time) (What, erro
 	// As asynq's own recovery does, which comes up to a minute later: a task that takes its worker along each time must not
 	// do so for ever.
 	state, msg := "archived", []byte(s.msg)
+	if m.OddRetries() { // somebody wrote it: as if it had been tried for the first time
+		m.Retried = 0
+	}
 	if m.Retried < m.MaxRetry {
-		state, msg = "pending", withRetried(msg, m.Retried+1)
+		state, msg = "pending", rawtask.WithRetried(msg, m.Retried+1)
 	}
 	keys := append(q.activeKeys(s), q.key("pending"), q.key("archived"))
 	return as(ExpiredLease, q.scripts.recoverActive.Run(ctx, q.redis, keys, s.id, s.digest, s.lease, msg, state))
@@ -240,12 +242,6 @@ func as(what What, cmd *redis.Cmd) (What, error) {
 		return "", nil
 	}
 	return what, nil
-}
-
-// withRetried sets asynq's count of tries: of a field of a protobuf message, the last one holds.
-func withRetried(msg []byte, n int) []byte {
-	const fieldRetried = 6
-	return protowire.AppendVarint(protowire.AppendTag(msg, fieldRetried, protowire.VarintType), uint64(max(n, 0)))
 }
 
 // remove keeps a message in quarantine, then takes it out of Redis.

@@ -72,6 +72,7 @@ type Worker struct {
 	keeper   *quarantine.Keeper
 	janitor  *janitor.Janitor
 	sources  metrics.Sources
+	mends    *mends
 	shutdown time.Duration
 	logger   *slog.Logger
 }
@@ -106,8 +107,9 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	mended := &mends{}
 	verifier, err := worker.New(c.Keys, worker.Config{
-		Quarantine: keeper, Effects: d.backend, OnVerdict: c.OnVerdict, OnEnd: c.OnEnd, Logger: c.Logger,
+		Quarantine: keeper, Effects: d.backend, OnVerdict: c.OnVerdict, OnEnd: c.OnEnd, OnMend: mended.add, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -132,7 +134,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 		return nil, err
 	}
 	return &Worker{
-		server: server, handlers: handlers, relay: r, keeper: keeper, janitor: tidy, shutdown: c.Shutdown, logger: c.Logger,
+		server: server, handlers: handlers, relay: r, keeper: keeper, janitor: tidy, mends: mended, shutdown: c.Shutdown, logger: c.Logger,
 		sources: metrics.Sources{
 			Ring: c.Keys, Relay: r, Kinds: catalog.Kinds(), Overflow: keeper, Quarantine: d.backend, Budgets: c.Budgets,
 			Redis: c.Redis, Queues: slices.Sorted(maps.Keys(c.Queues)), Breakers: []metrics.Breaker{mailServer},
