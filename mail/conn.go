@@ -121,7 +121,7 @@ func (c *conn) login() error {
 	}
 }
 
-// envelope names sender and recipient.
+// envelope names sender and recipient, or the sender alone.
 func (c *conn) envelope(ctx context.Context, from, to mailbox) error {
 	limit := c.sender.timeouts.Command
 	needed := from.utf8 || to.utf8
@@ -137,6 +137,9 @@ func (c *conn) envelope(ctx context.Context, from, to mailbox) error {
 	c.client.SkipSMTPUTF8(!needed)
 	if err := c.step(ctx, StageMail, limit, func() error { return c.client.Mail("<" + from.address + ">") }); err != nil {
 		return err
+	}
+	if to.address == "" {
+		return nil
 	}
 	return c.step(ctx, StageRcpt, limit, func() error { return c.client.Rcpt("<" + to.address + ">") })
 }

@@ -173,3 +173,19 @@ func (s *Sender) Ping(ctx context.Context) error {
 	c.close(ctx)
 	return nil
 }
+
+// PingFrom is Ping, and asks too whether the server would take a message from the sender's address. It names no recipient, and takes
+// the question back: nothing is sent. The error is a *SendError.
+func (s *Sender) PingFrom(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeouts.Total, errTotalTimeout)
+	defer cancel()
+	c, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close(ctx)
+	if err := c.envelope(ctx, s.from, mailbox{}); err != nil {
+		return err
+	}
+	return c.step(ctx, StageMail, s.timeouts.Command, c.client.Reset)
+}

@@ -77,6 +77,31 @@ func operationsTests[Tx any]() []test[Tx] {
 				s.Errorf("age of the row that is due: want 20 s and the test's own time, got %v", oldest)
 			}
 		}},
+		{"trouble is what ended lately and was not done, and what was restored again and again", func(s suite[Tx]) {
+			trouble := func(within time.Duration, attempts int) jobs.Trouble {
+				s.Helper()
+				got, err := s.DB.OutboxTrouble(s.Context(), within, attempts)
+				must(s, err)
+				return got
+			}
+			equal(s, "in an empty outbox", jobs.Trouble{}, trouble(time.Hour, 0))
+			for _, state := range ends() {
+				s.in(state)
+			}
+			s.in(jobs.RowDead)
+			row := s.in(jobs.RowEnqueued)
+			s.in(jobs.RowQueued)
+			const day = 24 * time.Hour
+			ended := jobs.Trouble{Dead: 2, Refused: 1, Expired: 1}
+			equal(s, "lately", ended, trouble(day, 1))
+			restored, err := s.DB.RestoreRow(s.Context(), row, 0)
+			must(s, err)
+			equal(s, "restored", true, restored)
+			s.backdate(2 * day)
+			equal(s, "two days ago, but for what is at its second attempt", jobs.Trouble{Restored: 1}, trouble(day, 1))
+			equal(s, "at more than two", jobs.Trouble{}, trouble(day, 2))
+			equal(s, "of three days", ended, trouble(3*day, 2))
+		}},
 		{"the backlog counts unfinished rows by kind, queue and state, and says for how long the oldest has been due", func(s suite[Tx]) {
 			backlog := func() []jobs.Backlog {
 				s.Helper()

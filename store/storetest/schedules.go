@@ -57,6 +57,32 @@ func scheduleTests[Tx any]() []test[Tx] {
 			near(s, "clock", now, s.now(), now)
 			equal(s, "the clock is set", false, now.IsZero())
 		}},
+		{"the last success of a schedule is when the last of its jobs was done", func(s suite[Tx]) {
+			successes := func() map[string]time.Time {
+				s.Helper()
+				got, err := s.DB.LastSuccesses(s.Context())
+				must(s, err)
+				return got
+			}
+			state := s.place()
+			must(s, s.DB.PlaceSchedule(s.Context(), "never", "@daily"))
+			for _, after := range []time.Duration{5 * time.Minute, 10 * time.Minute} {
+				made, err := s.DB.Tick(s.Context(), due(state, after), note())
+				must(s, err)
+				equal(s, "made", true, made)
+			}
+			equal(s, "without a job that is done", 0, len(successes()))
+			rows := s.claim(2)
+			equal(s, "rows", 2, len(rows))
+			must(s, s.DB.RowsEnqueued(s.Context(), rows))
+			before := s.now()
+			must(s, s.DB.RowDone(s.Context(), ref(rows[0].ID, 1)))
+			after := s.now()
+			must(s, s.DB.RowDead(s.Context(), ref(rows[1].ID, 1), "broken"))
+			got := successes()
+			equal(s, "schedules with a success", 1, len(got))
+			near(s, "the last success", before, after, got["sweep"])
+		}},
 		{"a schedule is placed with now as its anchor and last due time", func(s suite[Tx]) {
 			before := s.now()
 			must(s, s.DB.PlaceSchedule(s.Context(), "sweep", "@every 5m"))

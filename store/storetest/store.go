@@ -99,6 +99,12 @@ type Operations interface {
 	// OutboxDepth counts the unfinished rows by state; every unfinished state has an entry. oldest is how long the
 	// queued row that has been due the longest has waited, 0 where none is due.
 	OutboxDepth(ctx context.Context) (unfinished map[jobs.RowState]int64, oldest time.Duration, err error)
+	// OutboxTrouble counts the rows that ended within that time and were not done, by how they ended, and the unfinished ones that
+	// are at more than that many attempts.
+	OutboxTrouble(ctx context.Context, within time.Duration, attempts int) (jobs.Trouble, error)
+	// LastSuccesses says of each schedule when the last of its jobs was done, of the hundred ticks that were due last. A
+	// schedule without one is left out.
+	LastSuccesses(ctx context.Context) (map[string]time.Time, error)
 	// Close ends every connection.
 	Close() error
 }

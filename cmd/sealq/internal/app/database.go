@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -43,6 +44,17 @@ type backend[Tx any] interface {
 	MatchRefused(ctx context.Context, f quarantine.Filter) (quarantine.Purged, error)
 	Rings
 	Audit
+	Ailments
+}
+
+// Ailments are what only a look at all of the outbox and the schedules tells.
+type Ailments interface {
+	// OutboxTrouble counts rows that ended within that time and were not done, and unfinished ones at more than that many attempts.
+	OutboxTrouble(ctx context.Context, within time.Duration, attempts int) (jobs.Trouble, error)
+	// LastSuccesses says of each schedule when the last of its jobs was done. One without is left out.
+	LastSuccesses(ctx context.Context) (map[string]time.Time, error)
+	// OutboxBacklog counts what is unfinished by kind, queue and state.
+	OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error)
 }
 
 // QuarantineReader shows refused tasks to people.
@@ -73,6 +85,7 @@ type Database interface {
 	scheduler.Ticks
 	Rings
 	Audit
+	Ailments
 	Quarantine
 	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.
 	RenewKeys(ctx context.Context, kid string) (int, error)
