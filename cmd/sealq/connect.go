@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/cmd/sealq/internal/brief"
 	"github.com/sealq/sealq/cmd/sealq/internal/config"
 	"github.com/sealq/sealq/mail"
 )
@@ -52,23 +53,40 @@ func (s *session) database() (database, error) {
 
 // open connects. It makes no SQLite file: that is for migrate up.
 func (d database) open(ctx context.Context) (app.Database, error) {
-	if d.path != "" {
-		if _, err := os.Stat(d.path); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no database %s (--database-url): run `sealq migrate up`, or correct the path", d.path)
-		}
+	if err := d.exists(); err != nil {
+		return nil, err
 	}
 	return d.openOrCreate(ctx)
+}
+
+// exists says no of an SQLite file that is not there.
+func (d database) exists() error {
+	if d.path != "" {
+		if _, err := os.Stat(d.path); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("there is no database %s (--database-url): run `sealq migrate up`, or correct the path", d.path)
+		}
+	}
+	return nil
 }
 
 func (d database) openOrCreate(ctx context.Context) (app.Database, error) {
 	opening, cancel := context.WithTimeout(ctx, reachPatience)
 	defer cancel()
-	db, err := app.Open(opening, d.url)
+	db, err := d.connect(opening)
 	if err != nil {
 		return nil, d.unreachable(err)
 	}
-	if err := db.Ping(opening); err != nil {
-		return nil, errors.Join(d.unreachable(err), db.Close())
+	return db, nil
+}
+
+// connect connects, and does not say where.
+func (d database) connect(ctx context.Context) (app.Database, error) {
+	db, err := app.Open(ctx, d.url)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Ping(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
@@ -78,7 +96,7 @@ func (d database) unreachable(err error) error {
 	if d.path != "" {
 		return err
 	}
-	return fmt.Errorf("cannot reach the database at %s (--database-url): %w; start it or correct the URL", d.where, brief(err))
+	return fmt.Errorf("cannot reach the database at %s (--database-url): %w; start it or correct the URL", d.where, brief.Error(err))
 }
 
 // openMigrated connects and requires the tables to be up to date.

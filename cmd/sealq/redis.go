@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sealq/sealq/cmd/sealq/internal/brief"
 	"github.com/sealq/sealq/cmd/sealq/internal/redisurl"
 )
 
@@ -43,7 +44,7 @@ func pingRedis(ctx context.Context, client redis.UniversalClient) error {
 	ctx, cancel := context.WithTimeout(ctx, reachPatience)
 	defer cancel()
 	if err := client.Ping(ctx).Err(); err != nil {
-		return brief(err)
+		return brief.Error(err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/cmd/sealq/internal/brief"
 	"github.com/sealq/sealq/cmd/sealq/internal/health"
 	"github.com/sealq/sealq/metrics"
 	"github.com/sealq/sealq/signing"
@@ -63,7 +64,7 @@ func (s *session) start(ctx context.Context, withWorker, withScheduler bool) (er
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", p.listen)
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s (--listen): %w; stop what has the port, or choose another", p.listen, brief(err))
+		return fmt.Errorf("cannot listen on %s (--listen): %w; stop what has the port, or choose another", p.listen, brief.Error(err))
 	}
 	shown, err := s.metrics(&sv)
 	if err != nil {
@@ -99,7 +100,7 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 	sv.closes(db.Close)
 	sv.checks = append(sv.checks, health.Check{Name: "database", Probe: func(ctx context.Context) error {
 		if err := db.Ping(ctx); err != nil {
-			return brief(err)
+			return brief.Error(err)
 		}
 		return nil
 	}})

@@ -53,8 +53,12 @@ type Server struct {
 	Cluster bool
 	// DB is the number of the database.
 	DB int
+	// User is who logs in to the servers, "" for the default user; Password says that with one.
+	User     string
+	Password bool
+	// TLS is set if the connections are protected by it.
+	TLS bool
 
-	tls    bool
 	client func() redis.UniversalClient
 }
 
@@ -103,7 +107,7 @@ func single(u *url.URL) (Server, error) {
 	if err != nil {
 		return Server{}, err
 	}
-	return one(u, &redis.Options{Addr: withPort(u.Host, serverPort), DB: db, TLSConfig: secure}), nil
+	return one(u, &redis.Options{Addr: withPort(u.Host, serverPort), DB: db, TLSConfig: secure})
 }
 
 func socket(u *url.URL) (Server, error) {
@@ -118,19 +122,22 @@ func socket(u *url.URL) (Server, error) {
 	if err != nil {
 		return Server{}, err
 	}
-	return one(u, &redis.Options{Network: "unix", Addr: u.Path, DB: db}), nil
+	return one(u, &redis.Options{Network: "unix", Addr: u.Path, DB: db})
 }
 
 // one completes the options of a single server.
-func one(u *url.URL, o *redis.Options) Server {
-	o.Username, o.Password = credentials(u)
+func one(u *url.URL, o *redis.Options) (Server, error) {
 	o.ContextTimeoutEnabled = true
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = quiet()
-	return Server{
-		Where: o.Addr, Local: o.Network == "unix" || loopback(o.Addr), DB: o.DB, tls: o.TLSConfig != nil,
-		client: func() redis.UniversalClient { return redis.NewClient(new(*o)) },
+	var err error
+	if o.Username, o.Password, err = credentials(u); err != nil {
+		return Server{}, err
 	}
+	return Server{
+		Where: o.Addr, Local: o.Network == "unix" || loopback(o.Addr), DB: o.DB, User: o.Username, Password: o.Password != "", TLS: o.TLSConfig != nil,
+		client: func() redis.UniversalClient { return redis.NewClient(new(*o)) },
+	}, nil
 }
 
 // sentinels takes the sentinels' own user from before the @, as asynq and go-redis do, and the servers' from parameters.
@@ -160,9 +167,15 @@ func sentinels(u *url.URL) (Server, error) {
 		Username: query.Get(paramUser), Password: query.Get(paramPassword),
 		ContextTimeoutEnabled: true, DisableIdentity: true, DialTimeout: failoverDial, DialerRetries: failoverDials,
 	}
-	o.SentinelUsername, o.SentinelPassword = credentials(u)
+	if o.SentinelUsername, o.SentinelPassword, err = credentials(u); err != nil {
+		return Server{}, err
+	}
+	if o.Username != "" && o.Password == "" {
+		return Server{}, errors.New(flag + " has a username and no password, and go-redis would log in as the default user: add &password=PASSWORD, or leave username out")
+	}
 	return Server{
-		Where: "the master " + strconv.Quote(master) + " of the sentinels " + strings.Join(addrs, ","), DB: db, tls: secure != nil,
+		Where: "the master " + strconv.Quote(master) + " of the sentinels " + strings.Join(addrs, ","), DB: db,
+		User: o.Username, Password: o.Password != "", TLS: secure != nil,
 		client: func() redis.UniversalClient { return redis.NewFailoverClient(new(*o)) },
 	}, nil
 }
@@ -188,9 +201,11 @@ func cluster(u *url.URL) (Server, error) {
 		ContextTimeoutEnabled: true, DisableIdentity: true, MaintNotificationsConfig: quiet(), DialTimeout: failoverDial, DialerRetries: failoverDials,
 		ClusterStateReloadInterval: clusterReload,
 	}
-	o.Username, o.Password = credentials(u)
+	if o.Username, o.Password, err = credentials(u); err != nil {
+		return Server{}, err
+	}
 	return Server{
-		Where: "the cluster " + strings.Join(addrs, ","), Cluster: true, tls: secure != nil,
+		Where: "the cluster " + strings.Join(addrs, ","), Cluster: true, User: o.Username, Password: o.Password != "", TLS: secure != nil,
 		client: func() redis.UniversalClient { return redis.NewClusterClient(new(*o)) },
 	}, nil
 }
@@ -213,9 +228,13 @@ func params(u *url.URL, known ...string) (url.Values, error) {
 	return query, nil
 }
 
-func credentials(u *url.URL) (user, password string) {
-	password, _ = u.User.Password()
-	return u.User.Username(), password
+// credentials refuses a user without a password: go-redis would log in as the default user instead, without a word.
+func credentials(u *url.URL) (user, password string, err error) {
+	user = u.User.Username()
+	if password, _ = u.User.Password(); user != "" && password == "" {
+		return "", "", errors.New(flag + " names a user without a password, and go-redis would log in as the default user: write USER:PASSWORD@, or leave the user out")
+	}
+	return user, password, nil
 }
 
 // number reads a database's; none is 0.

@@ -1,4 +1,5 @@
-package main
+// Package brief says in a few words why a server cannot be reached, for sentences that name the server themselves.
+package brief
 
 import (
 	"context"
@@ -11,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// briefError says in a few words why a server cannot be reached. The chain stays whole for errors.Is.
+// briefError keeps the chain whole for errors.Is.
 type briefError struct {
 	text  string
 	cause error
@@ -20,8 +21,8 @@ type briefError struct {
 func (e *briefError) Error() string { return e.text }
 func (e *briefError) Unwrap() error { return e.cause }
 
-// brief leaves out of an error what the sentence around it says already: the operation, the address, the tries.
-func brief(err error) error {
+// Error leaves out of an error what the sentence around it says already: the operation, the address, the tries.
+func Error(err error) error {
 	if text := reason(err); text != "" {
 		return &briefError{text: text, cause: err}
 	}
