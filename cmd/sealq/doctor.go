@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
 	"github.com/sealq/sealq/cmd/sealq/internal/doctor"
+	"github.com/sealq/sealq/cmd/sealq/internal/redisurl"
 	"github.com/sealq/sealq/jobs/judge"
 	"github.com/sealq/sealq/mail"
 )
@@ -137,6 +138,9 @@ func (s *session) doctorMail() (*doctor.Mail, error) {
 func (p *program) adoption(ctx context.Context, s *session) error {
 	return p.adopting(ctx, s, func(ctx context.Context, c doctor.AdoptionConfig) error {
 		a, err := doctor.Adopt(ctx, c)
+		if redisurl.Denied(err) {
+			return fmt.Errorf("this Redis user may not look at tasks: log in as the dashboard's (`sealq redis-acl dashboard`) or an administrator's: %w", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -212,7 +211,7 @@ func (a *Adoption) conclude(now time.Time) {
 	waiting := fmt.Sprintf("%s in %s", wait(a.Waiting), shownAll(where))
 	switch {
 	case a.Waiting > 0 && a.From == nil:
-		a.Verdict = "not yet: " + waiting + " and are due now; let the workers, observing, finish them, then ask again"
+		a.Verdict = "not yet: " + waiting + ", due now; let the workers, observing, finish them, then ask again"
 	case a.Waiting > 0 && a.From.Sub(now) > longestObservation:
 		a.Verdict = fmt.Sprintf("not before %s: %s, which is further ahead than workers may observe (UnsignedUntil, 30 days): enqueue those anew, signed, and delete them",
 			a.From.Format(time.RFC3339), waiting)
@@ -240,5 +239,8 @@ func (a *Adoption) among() string {
 			n += q.States[state].Signed
 		}
 	}
-	return strings.Replace(fmt.Sprintf(" among %s that are signed", plural(n, "task")), "among 0 tasks that are signed", "in any queue", 1)
+	if n == 0 {
+		return " in any queue"
+	}
+	return " among " + plural(n, "signed one")
 }

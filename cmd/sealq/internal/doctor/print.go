@@ -43,7 +43,9 @@ func (r Report) Print(w io.Writer) error {
 	return nil
 }
 
-func alike(a, b Finding) bool { return b.Status == a.Status && b.Group == a.Group && b.Message == a.Message }
+func alike(a, b Finding) bool {
+	return b.Status == a.Status && b.Group == a.Group && b.Message == a.Message
+}
 
 // Print writes it for people.
 func (a Adoption) Print(w io.Writer) error {

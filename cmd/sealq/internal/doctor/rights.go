@@ -62,7 +62,7 @@ func (e *env) mayFlush(ctx context.Context, user string) bool {
 func rightsEnough(ctx context.Context, e *env) []Finding {
 	lacking := make(map[redisacl.Role][]string)
 	var can []string
-	nearest := redisacl.Enqueuer
+	nearest, least := redisacl.Enqueuer, 0.5
 	for _, role := range redisacl.Roles() {
 		lacks, err := e.tryRole(ctx, role)
 		if err != nil {
@@ -73,8 +73,9 @@ func rightsEnough(ctx context.Context, e *env) []Finding {
 		}
 		lacking[role] = lacks
 		// Whoever may do most of what a role needs was meant for it, though he may do all that a lesser one needs.
-		if n := len(e.Queues)*len(probesOf(role)) + len(probesOfAll(role)); len(lacks) > 0 && len(lacks) < n/2 {
-			nearest = role
+		tried := len(e.Queues)*len(probesOf(role)) + len(probesOfAll(role))
+		if part := float64(len(lacks)) / float64(max(tried, 1)); len(lacks) > 0 && part < least {
+			nearest, least = role, part
 		}
 	}
 	bigger := slices.Contains(can, string(redisacl.Worker)) || slices.Contains(can, string(redisacl.Dashboard))

@@ -177,13 +177,13 @@ func (c Config) worker() []string {
 	)
 }
 
-// dashboard is asynq's Inspector without what removes a queue, and the listing and lookup of tasks as they lie in Redis. The
+// dashboard is asynq's Inspector without what removes a queue, the listing and lookup of tasks as they lie in Redis, and the doctor. The
 // search for tasks that no list holds scans: it sees the names of the server's other keys, and not what they hold.
 func (c Config) dashboard() []string {
 	return join(
 		c.connection(),
 		c.ofQueues(readWrite, "*"), scripts(),
-		commands("del exists get hexists hget hmget hset hstrlen lindex llen lpos lpush lrange lrem memory|usage scan scard smembers srem sscan type",
+		commands("del exists get hexists hget hmget hset hstrlen lindex llen lpos lpush lrange lrem memory|usage scan scard smembers srem sscan time type",
 			"zadd zcard zrange zrangebyscore zrem zremrangebyrank zremrangebyscore zscore"),
 		selector(c.ofQueues(writeOnly, "paused"), "+set"),
 		selector([]string{"~asynq:queues"}, join(scripts(), commands("sismember smembers sscan type"))...),

@@ -405,6 +405,7 @@ func TestTheDashboardDoesWhatOperatorsDoAndNothingElse(t *testing.T) {
 	check(t, err)
 	_, err = inspector.Servers()
 	check(t, err)
+	check(t, s.as.Time(t.Context()).Err()) // as sealq doctor does
 	check(t, inspector.PauseQueue(mail))
 	check(t, inspector.UnpauseQueue(mail))
 	check(t, inspector.ArchiveTask(mail, "a"))
