@@ -9,8 +9,10 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
+	"github.com/sealq/sealq/cmd/sealq/internal/doctor"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
 )
@@ -141,8 +143,19 @@ func (p *program) enqueueDirect(ctx context.Context, s *session, job jobs.Job) e
 		if err != nil {
 			return err
 		}
+		s.warnUnserved(ctx, client, receipt.Queue)
 		return s.printReceipt(receipt)
 	})(ctx, s, nil)
+}
+
+// warnUnserved warns of a task that nobody will fetch. Whoever may only enqueue cannot know.
+func (s *session) warnUnserved(ctx context.Context, client redis.UniversalClient, queue string) {
+	ctx, cancel := context.WithTimeout(ctx, reachPatience)
+	defer cancel()
+	served, _, err := doctor.Served(ctx, client, s.now().Unix())
+	if err == nil && !served[queue] {
+		fmt.Fprintf(s.stderr, "sealq: warning: no worker serves the queue %s now: the task waits until one does, or it expires\n", shownName(queue))
+	}
 }
 
 func (s *session) printReceipt(r jobs.Receipt) error {

@@ -24,6 +24,7 @@ type purgeFlags struct {
 type purged struct {
 	quarantine.Purged
 	Forgotten int64 `json:"forgotten"` // counted tasks that were not kept
+	Kept      int64 `json:"kept"`      // entries that are meant and stay, because they were signed and not released
 	DryRun    bool  `json:"dry_run"`
 }
 
@@ -78,6 +79,11 @@ func (s *session) purge(ctx context.Context, db app.Database, f purgeFlags, filt
 	answer := purged{DryRun: f.dryRun}
 	var err error
 	entries := len(filter.IDs) > 0 || filter.OlderThan > 0 || filter.Reason != ""
+	if entries && !f.authentic { // asked before: what is purged is no more counted then
+		if answer.Kept, err = s.kept(ctx, db, filter); err != nil {
+			return err
+		}
+	}
 	switch {
 	case entries && f.dryRun:
 		answer.Purged, err = db.MatchRefused(ctx, filter)
@@ -104,6 +110,24 @@ func (s *session) purge(ctx context.Context, db app.Database, f purgeFlags, filt
 	return nil
 }
 
+// kept counts the entries that only --authentic would purge.
+func (s *session) kept(ctx context.Context, db app.Database, filter quarantine.Filter) (int64, error) {
+	without, err := db.MatchRefused(ctx, filter)
+	if err != nil {
+		return 0, err
+	}
+	filter.Authentic = true
+	all, err := db.MatchRefused(ctx, filter)
+	return max(all.Entries-without.Entries, 0), err
+}
+
+func stays(n int64) string {
+	if n == 1 {
+		return "1 entry stays"
+	}
+	return fmt.Sprintf("%d entries stay", n)
+}
+
 func (s *session) forget(ctx context.Context, db app.Database, dryRun bool) (int64, error) {
 	if !dryRun {
 		counted, err := db.ForgetOverflow(ctx, actor())
@@ -126,6 +150,9 @@ func (a purged) sentence(overflow bool) string {
 	text := done + " " + count
 	if a.Authentic > 0 {
 		text += fmt.Sprintf(", %d of them signed", a.Authentic)
+	}
+	if a.Kept > 0 {
+		text += fmt.Sprintf("; %s, signed and not released: only a key's holder can have made them, --authentic purges them too", stays(a.Kept))
 	}
 	if overflow {
 		text += fmt.Sprintf("; %s the count of %s that found no room", map[bool]string{false: "forgot", true: "would forget"}[a.DryRun], plural(int(a.Forgotten), "task"))

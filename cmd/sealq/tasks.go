@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/cmd/sealq/internal/redisurl"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/judge"
@@ -168,6 +169,9 @@ func (p *program) tasksList() *cobra.Command {
 			}
 			return p.atDesk(func(ctx context.Context, d *desk, args []string) error {
 				views, err := d.list(ctx, args[0], rawtask.State(state), limit)
+				if err == nil && len(views) == 0 {
+					err = d.unknownQueue(ctx, args[0])
+				}
 				if err != nil {
 					return err
 				}
@@ -246,6 +250,26 @@ func (d *desk) list(ctx context.Context, queue string, only rawtask.State, limit
 	return views, nil
 }
 
+// unknownQueue says that nobody knows a queue in which nothing was found, nil where somebody does, or it cannot be told.
+func (d *desk) unknownQueue(ctx context.Context, queue string) error {
+	served, err := d.Weights("queues")
+	if err != nil {
+		return err
+	}
+	known, err := d.tasks.Queues(ctx)
+	if redisurl.Denied(err) || served[queue] > 0 || slices.Contains(known, queue) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	all := slices.Compact(slices.Sorted(slices.Values(append(known, slices.Collect(maps.Keys(served))...))))
+	for i := range all {
+		all[i] = shownName(all[i])
+	}
+	return fmt.Errorf("there is no queue %s in this Redis: there are %s", shownName(queue), strings.Join(all, ", "))
+}
+
 func (d *desk) listProblem(queue string, err error) error {
 	if !errors.Is(err, rawtask.ErrNotAll) {
 		return err
@@ -282,12 +306,20 @@ func (s *session) countQueues(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, client.Close()) }()
 	lister := rawtask.NewLister(client)
 	known, err := lister.Queues(ctx)
+	if redisurl.Denied(err) {
+		fmt.Fprintln(s.stderr, "sealq: warning: this Redis user may not list the queues: only those of --queues are counted")
+		err = nil
+	}
 	if err != nil {
 		return err
 	}
-	views := []queueView{}
+	views, skipped := []queueView{}, []string(nil)
 	for _, queue := range slices.Compact(slices.Sorted(slices.Values(append(known, slices.Collect(maps.Keys(served))...)))) {
 		counts, err := lister.Counts(ctx, queue)
+		if redisurl.Denied(err) {
+			skipped = append(skipped, shownName(queue))
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -301,6 +333,13 @@ func (s *session) countQueues(ctx context.Context) (err error) {
 			shownName(queue), count(rawtask.Pending), count(rawtask.Active), count(rawtask.Scheduled), count(rawtask.Retry),
 			count(rawtask.Archived), count(rawtask.Completed), count(rawtask.Aggregating),
 		})
+	}
+	if len(skipped) > 0 {
+		lack := fmt.Sprintf("this Redis user may not look at %s: give it what `sealq redis-acl dashboard` prints", strings.Join(skipped, ", "))
+		if len(views) == 0 {
+			return errors.New(lack)
+		}
+		fmt.Fprintln(s.stderr, "sealq: warning:", lack)
 	}
 	if s.json {
 		return s.printJSON(views)

@@ -37,7 +37,7 @@ func (r *Relay) reconcileLoop(ctx context.Context) {
 		if err := r.reconcile(ctx); err != nil && ctx.Err() == nil {
 			outages++
 			pause = max(pause, outagePause(outages))
-			r.cfg.Logger.ErrorContext(ctx, "reconcile stopped by an outage, trying again", slog.Any("error", err))
+			r.tellFailed(ctx, "reconcile", err)
 		} else {
 			outages = 0
 		}

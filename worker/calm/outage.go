@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/sealq/sealq/jobs/rawtask"
 )
 
 // The pauses between two tries while Redis does not answer.
@@ -31,7 +33,11 @@ func (o *outage) failed(err error) time.Duration {
 	now := o.now()
 	if o.tries == 0 {
 		o.since = now
-		o.logger.Error("Redis does not answer, fetching waits", slog.Any("error", err))
+		if rawtask.Denied(err) {
+			o.logger.Error("the Redis user lacks a right, fetching waits", slog.Any("error", err), slog.String("advice", "give it what `sealq redis-acl worker` prints"))
+		} else {
+			o.logger.Error("Redis does not answer, fetching waits", slog.Any("error", err))
+		}
 	}
 	if !now.Before(o.next) {
 		o.tries++

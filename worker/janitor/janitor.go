@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/rawtask"
 )
 
 // Quarantine keeps what is removed, undecoded.
@@ -124,7 +125,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 		case err != nil && ctx.Err() == nil:
 			outages++
 			pause = min(j.cfg.Every<<min(outages-1, 8), max(longestOutage, j.cfg.Every))
-			j.cfg.Logger.ErrorContext(ctx, "janitor stopped by an outage, trying again", slog.Any("error", err))
+			j.tellFailed(ctx, err)
 		case more:
 			pause = min(pause, busyPause)
 		default:
@@ -138,6 +139,23 @@ func (j *Janitor) Run(ctx context.Context) error {
 		timer.Stop()
 	}
 	return nil
+}
+
+// tellFailed logs why a pass was not all made, in one line: what keeps one step from being made mostly keeps all of them.
+func (j *Janitor) tellFailed(ctx context.Context, err error) {
+	attrs := []any{slog.Any("error", err)}
+	if all, ok := err.(interface{ Unwrap() []error }); ok && len(all.Unwrap()) > 0 {
+		attrs = []any{slog.Any("error", all.Unwrap()[0])}
+		if more := len(all.Unwrap()) - 1; more > 0 {
+			attrs = append(attrs, slog.Int("more_errors", more))
+		}
+	}
+	if rawtask.Denied(err) {
+		j.cfg.Logger.ErrorContext(ctx, "the janitor's Redis user lacks a right, trying again",
+			append(attrs, slog.String("advice", "give it what `sealq redis-acl worker` prints"))...)
+		return
+	}
+	j.cfg.Logger.ErrorContext(ctx, "janitor stopped by an outage, trying again", attrs...)
 }
 
 // Pass looks at every queue once. It says whether it put something in order and there is more to look at. An error of one

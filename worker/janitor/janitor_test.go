@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -481,6 +483,51 @@ func TestAPoisonedMessageStopsNoRecovery(t *testing.T) {
 		}
 		r.pass(t)
 	}
+}
+
+// A janitor whose user may not do its work says so, in a line of a length that is read, and does not call it an outage.
+func TestALackOfRightsIsToldInOneShortLine(t *testing.T) {
+	t.Parallel()
+	admin := testservers.SingleRedis(t, testservers.RedisOptions{}).Admins()[0]
+	check(t, admin.Do(t.Context(), "ACL", "SETUSER", "low", "on", ">secret", "+ping").Err())
+	client := redis.NewClient(&redis.Options{Addr: admin.Options().Addr, Username: "low", Password: "secret", DisableIdentity: true})
+	t.Cleanup(func() { _ = client.Close() })
+	r := newRoom(t, client)
+	var logged lines
+	r.cfg.Queues, r.cfg.OnFind, r.cfg.Logger = []string{"a", "b", "c", "d"}, nil, slog.New(slog.NewTextHandler(&logged, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	j := r.janitor(t)
+	go func() { ended <- j.Run(ctx) }()
+	eventually(t, "something is logged", func() bool { return logged.first() != "" })
+	cancel()
+	check(t, <-ended)
+	line := logged.first()
+	if !strings.Contains(line, "lacks a right") || !strings.Contains(line, "sealq redis-acl worker") || strings.Contains(line, "outage") || len(line) > 500 {
+		t.Errorf("%d bytes: %s", len(line), line)
+	}
+}
+
+// lines keeps what is logged.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, string(p))
+	return len(p), nil
+}
+
+func (l *lines) first() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.all) == 0 {
+		return ""
+	}
+	return l.all[0]
 }
 
 func TestAJanitorNeedsSomethingToLookAfter(t *testing.T) {

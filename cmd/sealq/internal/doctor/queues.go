@@ -223,7 +223,7 @@ type wording struct {
 
 func wordings() []wording {
 	return []wording{
-		{problem: rawtask.NoTask, text: "entries without a task"},
+		{problem: rawtask.NoTask, text: "listed without a task"},
 		{problem: rawtask.WrongType, text: "of a type that is not asynq's"},
 		{problem: rawtask.Undecodable, text: "malformed"},
 		{problem: rawtask.TooLarge, text: "too large to be read"},
@@ -236,7 +236,7 @@ func wordings() []wording {
 		{problem: rawtask.NoLease, text: "active without a lease"},
 		{problem: expiredLease, text: "active though their workers are gone"},
 		{problem: endlessLease, text: "active under a lease longer than asynq gives"},
-		{problem: orphanedLease, text: "leases of tasks that are not active"},
+		{problem: orphanedLease, text: "leased though not active"},
 		{problem: rawtask.OddRetries, text: "with a count of tries that asynq cannot have written"},
 		{problem: rawtask.PastDeadline, text: "past their deadline, which plain asynq ends unasked", harmless: true},
 		{problem: rawtask.Grouped, text: "in groups, of which asynq makes unsigned ones", harmless: true},

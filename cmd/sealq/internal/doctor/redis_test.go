@@ -154,7 +154,7 @@ func TestWhatIsWrongInAQueueIsToldAndLeftAsItIs(t *testing.T) {
 		message string
 	}{
 		"a malformed message":     {func(ctx context.Context, p *patient) { p.redis.HSet(ctx, queueKey+"t:a", "msg", "\xff") }, doctor.Problem, "of 1 task: 1 malformed"},
-		"an entry without a task": {func(ctx context.Context, p *patient) { p.redis.LPush(ctx, queueKey+"pending", "b", "c") }, doctor.Problem, "2 entries without a task"},
+		"an entry without a task": {func(ctx context.Context, p *patient) { p.redis.LPush(ctx, queueKey+"pending", "b", "c") }, doctor.Problem, "2 listed without a task"},
 		"a squatted key": {func(ctx context.Context, p *patient) {
 			p.redis.Del(ctx, queueKey+"t:a")
 			p.redis.Set(ctx, queueKey+"t:a", "x", 0)
@@ -174,7 +174,7 @@ func TestWhatIsWrongInAQueueIsToldAndLeftAsItIs(t *testing.T) {
 		"an endless lease":       {func(ctx context.Context, p *patient) { active(ctx, p, time.Hour) }, doctor.Problem, "1 active under a lease longer than asynq gives"},
 		"a lease of no active task": {func(ctx context.Context, p *patient) {
 			p.redis.ZAdd(ctx, queueKey+"lease", redis.Z{Score: 1, Member: "b"})
-		}, doctor.Problem, "1 leases of tasks that are not active"},
+		}, doctor.Problem, "1 leased though not active"},
 		"an absurd count of tries": {func(ctx context.Context, p *patient) {
 			edit(ctx, p, func(m []byte) []byte { return rawtask.WithRetried(m, 1_000_000) })
 		}, doctor.Problem, "1 with a count of tries that asynq cannot have written"},

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/sealq/sealq/jobs/rawtask"
 )
 
 // Advice says what to do about an error of reaching it.
@@ -45,10 +47,4 @@ func advices() []struct{ about, do string } {
 }
 
 // Denied says whether Redis's answer is that the user may not do it, be it by a script.
-func Denied(err error) bool {
-	if err == nil {
-		return false
-	}
-	text := err.Error()
-	return strings.Contains(text, "NOPERM") || strings.Contains(text, "The user executing the script can't")
-}
+func Denied(err error) bool { return rawtask.Denied(err) }

@@ -114,6 +114,12 @@ func TestMistakesAreToldInASentenceWithoutThePassword(t *testing.T) {
 	}
 	for url, want := range map[string]string{
 		"http://:hunter2@h":                                       "--redis-url must begin with redis://, rediss://, ",
+		"redis://ada@h":                                           "--redis-url names a user without a password, and go-redis would log in as the default user",
+		"redis://ada:@h":                                          "--redis-url names a user without a password",
+		"redis-cluster://ada@h":                                   "--redis-url names a user without a password",
+		"redis-socket://ada@/r.sock":                              "--redis-url names a user without a password",
+		"redis-sentinel://ada@h?master=m":                         "--redis-url names a user without a password",
+		"redis-sentinel://h?master=m&username=ada":                "--redis-url has a username and no password",
 		"redis://:hunter2@":                                       "--redis-url names no host",
 		"redis://:hunter2@a,b":                                    "--redis-url names several hosts: that is for redis-sentinel://",
 		"redis://:hunter2@h/zero":                                 "--redis-url: the database must be a number",
