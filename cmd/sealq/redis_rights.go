@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sealq/sealq/cmd/sealq/internal/brief"
 	"github.com/sealq/sealq/cmd/sealq/internal/redisacl"
 )
 
@@ -77,7 +78,7 @@ func (r *redisRights) told(err error) error {
 	if strings.Contains(err.Error(), "NOPERM") {
 		return r.denied(err)
 	}
-	return brief(err)
+	return brief.Error(err)
 }
 
 func (r *redisRights) denied(err error) error {
