@@ -92,11 +92,11 @@ func PostgresServer(t testing.TB, settings ...string) *PostgresInstance {
 	return proxiedPostgres(t, shared)
 }
 
-func privatePostgres(t testing.TB, bin string, settings []string) *PostgresInstance {
+func privatePostgres(t testing.TB, bin string, settings []string, environ ...string) *PostgresInstance {
 	t.Helper()
 	server, err := instance.NewPostgres(t.Context(), bin)
 	must(t, err)
-	server.Settings = settings
+	server.Settings, server.Environ = settings, environ
 	cleanup(t, func(context.Context) error { return server.Close() })
 	must(t, server.Start(t.Context()))
 	return &PostgresInstance{url: server.URL(), server: server}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -28,6 +29,7 @@ type proxy struct {
 	mu       sync.Mutex
 	listener net.Listener // nil while cut
 	conns    map[net.Conn]struct{}
+	strands  []*atomic.Bool // of the connections since Restore: set where nothing passes any more
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // of all goroutines since Restore
 }
@@ -71,7 +73,7 @@ func (p *proxy) Cut() error {
 		return nil
 	}
 	err := p.listener.Close()
-	p.listener = nil
+	p.listener, p.strands = nil, nil
 	p.cancel()
 	for conn := range p.conns {
 		_ = conn.Close() // broken on purpose
@@ -109,18 +111,56 @@ func (p *proxy) serve(ctx context.Context, listener net.Listener, client net.Con
 		return // the client sees a closed connection, as from a server that is not there
 	}
 	defer p.forget(server)
+	stranded := p.strand()
 	var wg sync.WaitGroup
-	wg.Go(func() { pass(server, client) })
-	pass(client, server)
+	wg.Go(func() { pass(ctx, server, client, stranded) })
+	pass(ctx, client, server, stranded)
 	wg.Wait()
 }
 
+// strand is a connection's own.
+func (p *proxy) strand() *atomic.Bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stranded := new(atomic.Bool)
+	p.strands = append(p.strands, stranded)
+	return stranded
+}
+
+// Strand lets nothing pass over the connections that are open now, which stay open: as where a host has vanished, or something on
+// the way has forgotten them. New ones work.
+func (p *proxy) Strand() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, stranded := range p.strands {
+		stranded.Store(true)
+	}
+	p.strands = nil
+}
+
 // pass copies until one side ends, and then ends both: Redis and PostgreSQL do
-// not use half-closed connections.
-func pass(to, from net.Conn) {
-	_, _ = io.Copy(to, from) // whatever ends it, both sides see a closed connection
+// not use half-closed connections. Of a stranded one no side sees how the other ends.
+func pass(ctx context.Context, to, from net.Conn, stranded *atomic.Bool) {
+	_, _ = io.Copy(perhaps{to, stranded}, from) // whatever ends it, both sides see a closed connection
+	if stranded.Load() {
+		<-ctx.Done()
+	}
 	_ = to.Close()
 	_ = from.Close()
+}
+
+// perhaps writes to a connection, or nowhere once that is stranded.
+type perhaps struct {
+	net.Conn
+
+	stranded *atomic.Bool
+}
+
+func (p perhaps) Write(b []byte) (int, error) {
+	if p.stranded.Load() {
+		return len(b), nil
+	}
+	return p.Conn.Write(b) //nolint:wrapcheck // the connection's own
 }
 
 // track notes conn for Cut, or closes it where listener has been cut already.

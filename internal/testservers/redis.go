@@ -39,7 +39,12 @@ func Redis(t testing.TB) *RedisServer {
 	if err != nil {
 		t.Fatal(noRedis)
 	}
-	server, err := instance.NewRedis(t.Context(), binary)
+	return privateRedis(t, binary, instance.RedisConfig{})
+}
+
+func privateRedis(t testing.TB, binary string, c instance.RedisConfig) *RedisServer {
+	t.Helper()
+	server, err := instance.NewRedisWith(t.Context(), binary, c)
 	must(t, err)
 	cleanup(t, func(context.Context) error { return server.Close() })
 	must(t, server.Start(t.Context()))

@@ -23,6 +23,8 @@ type Postgres struct {
 	// Settings are NAME=VALUE, for the next Start, and go before those that
 	// tests have. Zero: none.
 	Settings []string
+	// Environ are NAME=VALUE, beside this process's own, for the next Start. Zero: none.
+	Environ []string
 
 	bin      string
 	dir      string
@@ -118,6 +120,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(p.bin, "postgres"), args...)
 	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), p.Environ...)
 	p.account.apply(cmd)
 	// SIGQUIT, unlike SIGKILL, makes the server take its children along.
 	server, err := startProcess(ctx, cmd, filepath.Join(p.dir, "log"), syscall.SIGQUIT, p.ready)

@@ -30,6 +30,8 @@ type RedisConfig struct {
 	TLS *tls.Config
 	// Password of the default user, set by Settings or Sentinel. Zero: none.
 	Password string
+	// Environ are NAME=VALUE, beside this process's own. Zero: none.
+	Environ []string
 }
 
 // Redis is one redis-server without persistence: what it holds ends with it.
@@ -78,6 +80,7 @@ func (r *Redis) Start(ctx context.Context) error {
 	// The server outlives the call: Kill ends it, not ctx.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.binary, args...)
 	cmd.Dir = r.dir
+	cmd.Env = append(os.Environ(), r.config.Environ...)
 	server, err := startProcess(ctx, cmd, filepath.Join(r.dir, "log"), syscall.SIGKILL, r.ready)
 	if err != nil {
 		return fmt.Errorf("start redis on %s: %w", r.Addr(), err)
