@@ -26,11 +26,20 @@ type DB struct {
 
 // Open connects to the database that a postgres:// URL names, and returns when it has answered. The URL may carry pgx's
 // parameters, such as pool_max_conns (default: the greater of 4 and the number of CPUs). Tables are not created: see
-// Migrate.
+// Migrate. A statement whose context has no deadline is given up after 30 seconds, with its connection: the server may have
+// vanished.
 func Open(ctx context.Context, url string) (*DB, error) {
+	return open(ctx, url, longestSilence)
+}
+
+func open(ctx context.Context, url string, longest time.Duration) (*DB, error) {
 	config, err := parseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
+	}
+	config.ConnConfig.Tracer = patience(longest)
+	if config.PingTimeout == 0 {
+		config.PingTimeout = min(pingTimeout, longest)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

@@ -3,7 +3,13 @@ package postgres
 import (
 	"context"
 	"io/fs"
+	"time"
 )
+
+// OpenPatient is Open with another bound of statements.
+func OpenPatient(ctx context.Context, url string, longest time.Duration) (*DB, error) {
+	return open(ctx, url, longest)
+}
 
 // MigrateFrom runs the migrations of another folder.
 func (db *DB) MigrateFrom(ctx context.Context, folder fs.FS) ([]string, error) {

@@ -71,6 +71,7 @@ func (db *DB) Migrate(ctx context.Context) (ran []string, err error) {
 }
 
 func (db *DB) migrate(ctx context.Context, folder fs.FS) (ran []string, err error) {
+	ctx = endless(ctx) // an index over a large table takes its time, and so does waiting for another process
 	known, err := migrationsIn(folder)
 	if err != nil {
 		return nil, err
