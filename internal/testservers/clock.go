@@ -19,13 +19,13 @@ var clockSource []byte
 // offClock is the environment of a server whose clock is off. It needs Linux and a C compiler, as the race detector does.
 func offClock(t testing.TB, off time.Duration) []string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "sealq-clock-") // PostgreSQL's user reads it, too, and may not enter a test's own folder
+	dir, err := os.MkdirTemp("/tmp", "sealq-clock-") //nolint:usetesting // PostgreSQL's user reads it, too, and may not enter a test's own folder
 	must(t, err)
 	cleanup(t, func(context.Context) error { return os.RemoveAll(dir) })
-	must(t, os.Chmod(dir, 0o755)) //nolint:gosec // nothing in it is secret
+	must(t, os.Chmod(dir, 0o755))
 	source, library := filepath.Join(dir, "clock.c"), filepath.Join(dir, "clock.so")
 	must(t, os.WriteFile(source, clockSource, 0o600))
-	compiler := exec.CommandContext(t.Context(), "cc", "-shared", "-fPIC", "-O1", "-o", library, source) //nolint:gosec // of this file's making
+	compiler := exec.CommandContext(t.Context(), "cc", "-shared", "-fPIC", "-O1", "-o", library, source)
 	if said, err := compiler.CombinedOutput(); err != nil {
 		t.Fatalf("this test gives servers another clock: it needs Linux and a C compiler (on Debian: apt-get install gcc libc6-dev): %v\n%s", err, said)
 	}

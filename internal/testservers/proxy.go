@@ -160,7 +160,7 @@ func (p perhaps) Write(b []byte) (int, error) {
 	if p.stranded.Load() {
 		return len(b), nil
 	}
-	return p.Conn.Write(b) //nolint:wrapcheck // the connection's own
+	return p.Conn.Write(b)
 }
 
 // track notes conn for Cut, or closes it where listener has been cut already.

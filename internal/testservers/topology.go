@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -251,6 +252,33 @@ func (top *Topology) AwaitPromotion(t testing.TB, key string) {
 		if err == nil && n == top.deposed {
 			err = errors.New("no replica has been promoted")
 		}
+		return err
+	})
+}
+
+// AwaitReplicas waits until every server that is no master follows one again, so that the next may go, too.
+func (top *Topology) AwaitReplicas(t testing.TB, key string) {
+	t.Helper()
+	wanted := masters
+	if top.sentinels != nil {
+		wanted = 1
+	}
+	eventually(t, func(ctx context.Context) error {
+		found := 0
+		for _, n := range top.nodes {
+			if n.contains(ctx, n.replication, "role:master") == nil {
+				found++
+				continue
+			}
+			if err := n.contains(ctx, n.replication, "master_link_status:up"); err != nil {
+				return err
+			}
+		}
+		if found != wanted {
+			return fmt.Errorf("%d servers take themselves for masters, want %d", found, wanted)
+		}
+		top.deposed = nil
+		_, err := top.master(ctx, key)
 		return err
 	})
 }

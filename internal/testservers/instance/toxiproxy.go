@@ -31,8 +31,8 @@ func StartToxiproxy(ctx context.Context, binary string, seed uint64) (*Toxiproxy
 	}
 	x := &Toxiproxy{dir: dir, port: port}
 	// It outlives the call: Close ends it, not ctx.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, //nolint:gosec // the caller's
-		"-host", "127.0.0.1", "-port", strconv.Itoa(port.Number()), "-seed", strconv.FormatInt(int64(seed>>1), 10)) //nolint:gosec // one bit less
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary,
+		"-host", "127.0.0.1", "-port", strconv.Itoa(port.Number()), "-seed", strconv.FormatInt(int64(seed>>1), 10))
 	cmd.Env = append(os.Environ(), "LOG_LEVEL=error")
 	if x.server, err = startProcess(ctx, cmd, filepath.Join(dir, "log"), syscall.SIGKILL, x.ready); err != nil {
 		return nil, errors.Join(fmt.Errorf("start toxiproxy: %w", err), x.Close())
@@ -52,7 +52,7 @@ func (x *Toxiproxy) ready(ctx context.Context, _ int) error {
 	if err != nil {
 		return fmt.Errorf("ask toxiproxy: %w", err)
 	}
-	return answer.Body.Close() //nolint:wrapcheck // it answered
+	return answer.Body.Close()
 }
 
 // Close ends it, and gives port and folder back.
