@@ -24,7 +24,7 @@ import (
 // hostile is somebody who can write to Redis and has no key. The one thing that he leaves out is asynq's own pause of a queue,
 // which is nobody's to lift.
 type hostile struct {
-	redis  *redis.Client
+	redis  redis.UniversalClient
 	random *rand.Rand
 	seen   []stolen // genuine messages, to be played again
 	forger *asynq.Client

@@ -15,10 +15,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"github.com/sealq/sealq/signing"
 )
 
 // processEnv tells this test binary that it is one of a test's processes, and which.
@@ -27,12 +23,24 @@ const processEnv = "SEALQ_SURVIVAL_PROCESS"
 // process says what a process is to be, and where its servers are.
 type process struct {
 	Role     string        `json:"role"`
+	Number   int           `json:"number"` // its own in its system
 	Database string        `json:"database"`
 	Redis    string        `json:"redis"`
 	Ring     string        `json:"ring"`
 	Seed     uint64        `json:"seed"`
-	Jobs     int           `json:"jobs"` // to be recorded, by the enqueuer
-	Over     time.Duration `json:"over"` // in about that time
+	ClockOff time.Duration `json:"clock_off"` // of all that takes an injected clock; asynq's own is the host's
+
+	// An enqueuer's.
+	Jobs    int           `json:"jobs"` // to be recorded
+	Over    time.Duration `json:"over"` // in about that time
+	Endless bool          `json:"endless"`
+	Long    int           `json:"long"` // how many long jobs, and late ones, it records before all others
+	Late    int           `json:"late"`
+
+	// A worker's.
+	DropIn bool          `json:"drop_in"` // an asynq server behind a Verifier, as in an app that had asynq before
+	Dwell  time.Duration `json:"dwell"`   // how long each run takes; zero: as long as it takes, and begun is not written
+	Grace  time.Duration `json:"grace"`   // its janitor's
 }
 
 func TestMain(m *testing.M) {
@@ -51,12 +59,12 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// atOnce is how many tests run side by side, also where there are fewer cores: they wait more than they work.
-const atOnce = "4"
+// atOnce is how many tests run side by side, also where there are fewer cores: they wait more than they work, but for long ones.
+func atOnce() string { return sized("8", "3") }
 
 func runTests(m *testing.M) int {
 	flag.Parse()
-	if err := flag.Set("test.parallel", atOnce); err != nil {
+	if err := flag.Set("test.parallel", atOnce()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
@@ -71,7 +79,9 @@ func (p process) run() error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	roles := map[string]func(context.Context) error{"enqueuer": p.enqueue, "relay": p.relay, "worker": p.work, "hostile": p.harm}
+	roles := map[string]func(context.Context) error{
+		roleEnqueuer: p.enqueue, roleRelay: p.relay, roleWorker: p.work, roleScheduler: p.schedule, roleHostile: p.harm, roleNoise: p.noise,
+	}
 	do, ok := roles[p.Role]
 	if !ok {
 		return fmt.Errorf("no such role: %q", p.Role)
@@ -79,20 +89,19 @@ func (p process) run() error {
 	return do(ctx)
 }
 
+const (
+	roleEnqueuer  = "enqueuer"
+	roleRelay     = "relay"
+	roleWorker    = "worker"
+	roleScheduler = "scheduler"
+	roleHostile   = "hostile"
+	roleNoise     = "noise"
+)
+
 func (p process) logger() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }
 
-func (p process) client() (*redis.Client, error) {
-	options, err := redis.ParseURL(p.Redis)
-	if err != nil {
-		return nil, err
-	}
-	return redis.NewClient(options), nil
-}
-
-// keys are needed for a little longer than ctx: until running tasks are done.
-func (p process) keys(ctx context.Context) (*signing.Keys, error) {
-	return signing.Open(context.WithoutCancel(ctx), "file:"+p.Ring, "survival")
-}
+// now is the process's clock.
+func (p process) now() time.Time { return time.Now().Add(p.ClockOff) }
 
 // running is a process that a test has started.
 type running struct {
@@ -106,7 +115,8 @@ type running struct {
 // start starts a process. What it says stands in a file, whose end is shown if t fails.
 func (s *system) start(t *testing.T, p process) *running {
 	t.Helper()
-	p.Database, p.Redis, p.Ring, p.Seed = s.databaseURL, s.redisURL, s.ringFile, s.seed+uint64(s.processes)
+	p.Number, p.Database, p.Redis, p.Ring, p.Seed = s.processes, s.processDatabase, s.processRedis, s.ringFile, s.seed+uint64(s.processes)
+	p.Dwell, p.Grace = s.plan.dwell, s.plan.grace
 	s.processes++
 	text, err := json.Marshal(p)
 	check(t, err)

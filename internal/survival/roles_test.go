@@ -3,45 +3,59 @@ package survival_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/relay"
+	"github.com/sealq/sealq/scheduler"
 	"github.com/sealq/sealq/store/postgres"
-	"github.com/sealq/sealq/worker"
-	"github.com/sealq/sealq/worker/janitor"
 )
 
-// tables are the app's own. None has a unique constraint: what happens twice is seen twice.
+// tables are the app's own. None has a unique constraint: what happens twice is seen twice. Times are in ms, by the hosts' true
+// clock.
 const tables = `
-CREATE TABLE recorded (n bigint NOT NULL, kind text NOT NULL); -- in the transaction that recorded the job
-CREATE TABLE effects  (n bigint NOT NULL, kind text NOT NULL);`
+CREATE TABLE recorded (n bigint NOT NULL, kind text NOT NULL, due bigint NOT NULL); -- in the transaction that recorded the job
+CREATE TABLE begun    (n bigint NOT NULL, kind text NOT NULL, process int NOT NULL); -- committed at once, where runs take their time
+CREATE TABLE effects  (n bigint NOT NULL, kind text NOT NULL, process int NOT NULL, at bigint NOT NULL);
+CREATE TABLE swept    (tick text NOT NULL);
+CREATE INDEX ON begun (process);
+CREATE INDEX ON effects (n);`
 
-// numbered are the arguments of every job: no two have the same number, and no honest one is negative.
+// numbered are the arguments of the jobs: no two have the same number, and no honest one is negative.
 type numbered struct {
 	N int64 `json:"n"`
 }
 
-// The kinds. The effect of one lies in the database, that of the other outside, as far as sealq knows.
+// sweep are the arguments of a schedule's jobs.
+type sweep struct {
+	Tick string `json:"tick"`
+}
+
+// The kinds. The effect of one lies in the database, that of another outside, as far as sealq knows. One takes as long as a task's
+// lease, and one comes by a schedule.
 func inside() jobs.Def[numbered] {
-	return jobs.Define[numbered]("survival:inside", jobs.Policy{Queue: "default", Backoff: soon})
+	return jobs.Define[numbered]("survival:inside", jobs.Policy{Queue: "default", Backoff: soon, Timeout: patient})
 }
 
 func outside() jobs.Def[numbered] {
-	return jobs.Define[numbered]("survival:outside", jobs.Policy{Queue: "critical", Backoff: soon})
+	return jobs.Define[numbered]("survival:outside", jobs.Policy{Queue: "critical", Backoff: soon, Timeout: patient})
 }
+
+func long() jobs.Def[numbered] {
+	return jobs.Define[numbered]("survival:long", jobs.Policy{Queue: "default", Backoff: soon})
+}
+
+func swept() jobs.Def[sweep] {
+	return jobs.Define[sweep]("survival:swept", jobs.Policy{Queue: "default", Backoff: soon, Timeout: patient})
+}
+
+// patient bounds a run whose connection has fallen silent.
+const patient = 20 * time.Second
 
 func soon(int) time.Duration { return 200 * time.Millisecond }
 
@@ -56,10 +70,18 @@ const (
 	failsIn      = 50 // one run in
 )
 
+// Of long and late jobs.
+const (
+	firstLong = 1_000_000_000
+	firstLate = 2_000_000_000
+	longRun   = 25 * time.Second // nearly asynq's lease
+	lateBy    = 45 * time.Second
+)
+
 var errOnPurpose = errors.New("it fails on purpose")
 
-// enqueue records jobs until at least p.Jobs are committed. A commit whose outcome is unknown is not tried again: the numbers
-// that count stand in the table recorded.
+// enqueue records jobs until at least p.Jobs are committed, and longer if it is endless. A commit whose outcome is unknown is not
+// tried again: the numbers that count stand in the table recorded.
 func (p process) enqueue(ctx context.Context) error {
 	random := rand.New(rand.NewPCG(p.Seed, 0))
 	db, err := open(ctx, p.Database)
@@ -67,15 +89,27 @@ func (p process) enqueue(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
+	if err := p.recordSpecial(ctx, db); err != nil {
+		return err
+	}
+	app, err := pgxpool.New(ctx, p.Database)
+	if err != nil {
+		return err
+	}
+	defer app.Close()
 	pace := time.NewTicker(max(p.Over*mostPerTx/2/time.Duration(p.Jobs), time.Millisecond))
 	defer pace.Stop()
-	for n, committed := int64(0), 0; committed < p.Jobs; {
+	for n, committed := int64(0), 0; p.Endless || committed < p.Jobs; {
+		if err := p.unlessBehind(ctx, app); err != nil {
+			break
+		}
 		size := 1 + random.IntN(mostPerTx)
 		rollBack := random.IntN(rolledBackIn) == 0
-		err := db.InTx(ctx, func(tx pgx.Tx) error {
+		trying, cancel := context.WithTimeout(ctx, patient)
+		err := db.InTx(trying, func(tx pgx.Tx) error {
 			for range size {
 				n++
-				if err := record(ctx, db, tx, n, random); err != nil {
+				if err := recordOne(trying, db, tx, n, random); err != nil {
 					return err
 				}
 			}
@@ -84,39 +118,84 @@ func (p process) enqueue(ctx context.Context) error {
 			}
 			return nil
 		})
+		cancel()
 		switch {
 		case err == nil:
 			committed += size
 		case ctx.Err() != nil:
-			return ctx.Err()
 		case !errors.Is(err, errOnPurpose):
 			p.logger().ErrorContext(ctx, "not recorded", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
 		case <-pace.C:
 		}
 	}
-	return nil
+	if p.Endless {
+		return nil
+	}
+	return ctx.Err()
 }
 
-func record(ctx context.Context, db *postgres.DB, tx pgx.Tx, n int64, random *rand.Rand) error {
+// mostBehind is how many jobs may be unfinished before an enqueuer waits: a busy machine must come to rest in the same time.
+const mostBehind = 2000
+
+func (p process) unlessBehind(ctx context.Context, app *pgxpool.Pool) error {
+	for ctx.Err() == nil {
+		var n int
+		asking, cancel := context.WithTimeout(ctx, patient)
+		err := app.QueryRow(asking, `SELECT count(*) FROM outbox WHERE state IN ('queued', 'claimed', 'enqueued')`).Scan(&n)
+		cancel()
+		if err == nil && n < mostBehind {
+			return nil
+		}
+		rest(ctx)
+	}
+	return ctx.Err()
+}
+
+// recordSpecial records the long and the late jobs.
+func (p process) recordSpecial(ctx context.Context, db *postgres.DB) error {
+	return db.InTx(ctx, func(tx pgx.Tx) error {
+		for i := range int64(p.Long) {
+			if err := record(ctx, db, tx, long(), firstLong+i, 0); err != nil {
+				return err
+			}
+		}
+		for i := range int64(p.Late) {
+			if err := record(ctx, db, tx, inside(), firstLate+i, lateBy); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func recordOne(ctx context.Context, db *postgres.DB, tx pgx.Tx, n int64, random *rand.Rand) error {
 	d := inside()
 	if random.IntN(outsideIn) == 0 {
 		d = outside()
 	}
-	var opts []jobs.Option
+	var in time.Duration
 	if random.IntN(delayedIn) == 0 {
-		opts = append(opts, jobs.In(time.Duration(random.IntN(5000))*time.Millisecond))
+		in = time.Duration(random.IntN(5000)) * time.Millisecond
 	}
+	var opts []jobs.Option
 	if random.IntN(2) == 0 {
 		opts = append(opts, jobs.Queue("critical"))
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO recorded (n, kind) VALUES ($1, $2)`, n, d.Kind()); err != nil {
+	return record(ctx, db, tx, d, n, in, opts...)
+}
+
+func record(ctx context.Context, db *postgres.DB, tx pgx.Tx, d jobs.Def[numbered], n int64, in time.Duration, opts ...jobs.Option) error {
+	if in > 0 {
+		opts = append(opts, jobs.In(in))
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO recorded (n, kind, due) VALUES ($1, $2, $3)`, n, d.Kind(), time.Now().Add(in).UnixMilli())
+	if err != nil {
 		return err
 	}
-	_, err := db.EnqueueTx(ctx, tx, d.With(numbered{n}, opts...))
+	_, err = db.EnqueueTx(ctx, tx, d.With(numbered{n}, opts...))
 	return err
 }
 
@@ -140,13 +219,13 @@ func (p process) relay(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	catalog, err := jobs.NewCatalog(inside(), outside())
+	catalog, err := jobs.NewCatalog(inside(), outside(), long(), swept())
 	if err != nil {
 		return err
 	}
 	r, err := relay.New(db, catalog, keys, client, relay.Config{
-		Poll: 10 * time.Millisecond, Lease: 3 * time.Second, Overdue: overdue, Reconcile: 250 * time.Millisecond,
-		Deferral: 30 * time.Second, Logger: p.logger(),
+		Poll: 20 * time.Millisecond, Lease: 3 * time.Second, Overdue: overdue, Reconcile: 250 * time.Millisecond,
+		Deferral: 30 * time.Second, Now: p.now, Logger: p.logger(),
 	})
 	if err != nil {
 		return err
@@ -154,107 +233,21 @@ func (p process) relay(ctx context.Context) error {
 	return r.Run(ctx)
 }
 
-const concurrency = 8
-
-// work verifies, and runs what verified.
-func (p process) work(ctx context.Context) error {
-	url := p.Database + map[bool]string{true: "&", false: "?"}[strings.Contains(p.Database, "?")] + fmt.Sprintf("pool_max_conns=%d", concurrency+2)
-	db, err := open(ctx, url)
+// schedule makes a tick each second.
+func (p process) schedule(ctx context.Context) error {
+	db, err := open(ctx, p.Database)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	app, err := pgxpool.New(ctx, p.Database)
-	if err != nil {
-		return err
-	}
-	defer app.Close()
-	keys, err := p.keys(ctx)
-	if err != nil {
-		return err
-	}
-	defer keys.Close()
-	client, err := p.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-
-	handlers := p.handlers(db, app)
-	verify, err := worker.New(keys, worker.Config{Quarantine: db, Effects: db, Logger: p.logger()})
-	if err != nil {
-		return err
-	}
-	client.AddHook(verify.Hook())
-	server := asynq.NewServerFromRedisClient(client, verify.Config(asynq.Config{
-		Queues: queues(), Concurrency: concurrency, TaskCheckInterval: 20 * time.Millisecond,
-		DelayedTaskCheckInterval: 200 * time.Millisecond, ShutdownTimeout: 5 * time.Second, LogLevel: asynq.ErrorLevel,
-	}))
-	if err := startOnce(ctx, client, server, verify.Handler(handlers)); err != nil {
-		return err
-	}
-	tidy, err := janitor.New(client, db, janitor.Config{Queues: slices.Collect(maps.Keys(queues())), Every: time.Second, Logger: p.logger()})
-	if err != nil {
-		return err
-	}
-	err = tidy.Run(ctx)
-	server.Shutdown()
-	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	return errors.Join(err, handlers.Wait(finishing))
-}
-
-// open opens the database when it answers: a process that finds none ends, and whatever runs it would start it again.
-func open(ctx context.Context, url string) (*postgres.DB, error) {
-	for {
-		db, err := postgres.Open(ctx, url)
-		if err == nil || ctx.Err() != nil {
-			return db, err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// startOnce starts the server when Redis answers: asynq does not wait for it.
-func startOnce(ctx context.Context, client *redis.Client, server *asynq.Server, h asynq.Handler) error {
-	for client.Ping(ctx).Err() != nil {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-	return server.Start(h)
-}
-
-func (p process) handlers(db *postgres.DB, app *pgxpool.Pool) *worker.Handlers {
-	var mu sync.Mutex
-	random := rand.New(rand.NewPCG(p.Seed, 0))
-	fails := func() error {
-		mu.Lock()
-		defer mu.Unlock()
-		if random.IntN(failsIn) == 0 {
-			return errOnPurpose
-		}
-		return nil
-	}
-	const insert = `INSERT INTO effects (n, kind) VALUES ($1, $2)`
-	h := worker.NewHandlers(worker.HandlersConfig{Outbox: db, Logger: p.logger()})
-	worker.HandleTx(h, db, inside(), func(ctx context.Context, tx pgx.Tx, j worker.Job[numbered]) error {
-		if _, err := tx.Exec(ctx, insert, j.Args.N, inside().Kind()); err != nil {
-			return err
-		}
-		return fails()
+	s, err := scheduler.New(db, scheduler.Config{
+		Schedules: []scheduler.Schedule{{
+			Name: "sweep", Cron: "@every 1s", Job: func(tick string) jobs.Job { return swept().With(sweep{tick}) },
+		}},
+		Poll: 200 * time.Millisecond, Logger: p.logger(),
 	})
-	worker.Handle(h, outside(), func(ctx context.Context, j worker.Job[numbered]) error {
-		if err := fails(); err != nil {
-			return err
-		}
-		_, err := app.Exec(ctx, insert, j.Args.N, outside().Kind())
+	if err != nil {
 		return err
-	})
-	return h
+	}
+	return s.Run(ctx)
 }

@@ -1,19 +1,13 @@
 package survival_test
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
@@ -24,60 +18,113 @@ import (
 
 // What a run can be told by its environment.
 const (
+	fullEnv = "SEALQ_SURVIVAL_FULL" // set by make soak: each test at its full length
 	jobsEnv = "SEALQ_SURVIVAL_JOBS" // how many jobs each test records
 	seedEnv = "SEALQ_SURVIVAL_SEED" // of all that happens by chance
 )
 
-const (
-	// within is how long everything may take to come to rest after the last harm.
-	within = 90 * time.Second
-	// patience is how long recording the jobs may take, on a machine that is busy with other things.
-	patience = 4 * time.Minute
-)
+// sized is the measure of a run of all tests, or of a long one.
+func sized[T any](ordinary, full T) T {
+	if os.Getenv(fullEnv) != "" {
+		return full
+	}
+	return ordinary
+}
+
+// seconds is sized in seconds.
+func seconds(ordinary, full int) time.Duration {
+	return time.Duration(sized(ordinary, full)) * time.Second
+}
+
+// plan says what a system is made of.
+type plan struct {
+	database string // a PostgreSQL URL
+	redis    string // a Redis URL of one of the forms that connect knows. Zero: a private server, of which system.server is the handle
+	// The way by which processes reach them. Zero: straight.
+	processDatabase, processRedis string
+
+	jobs    int
+	relays  []process     // zero: two
+	workers []process     // zero: two, one of them a drop-in
+	dwell   time.Duration // how long each run takes
+	grace   time.Duration // of the workers' janitors. Zero: their own
+}
+
+// asynqsSecond is by how much an effect may be early where clocks agree: asynq counts in whole seconds.
+const asynqsSecond = 1100 * time.Millisecond
+
+// shortGrace makes tests shorter where hosts' clocks do not differ.
+const shortGrace = 5 * time.Second
 
 // system is an outbox with its servers and processes.
 type system struct {
-	seed        uint64
-	jobs        int
-	random      *rand.Rand
-	server      *testservers.RedisServer
-	redis       *redis.Client
-	redisURL    string
-	databaseURL string
-	app         *pgxpool.Pool
-	ringFile    string
-	logs        string
-	processes   int
-	relays      []*running
-	workers     []*running
+	plan                          plan
+	seed                          uint64
+	jobs                          int
+	random                        *rand.Rand
+	server                        *testservers.RedisServer // nil where the plan has another
+	redis                         redis.UniversalClient
+	processDatabase, processRedis string
+	app                           *pgxpool.Pool
+	ringFile                      string
+	logs                          string
+	processes                     int
+	relays                        []*running
+	workers                       []*running
+	schedulers                    []*running
+	killed                        []int         // workers with runs in hand, by their numbers
+	early                         time.Duration // by how much an effect may come before its time
 }
 
-// newSystem prepares everything and starts two relays and two workers.
-func newSystem(t *testing.T, databaseURL string, jobs int) *system {
+// newSystem prepares everything and starts the relays and workers.
+func newSystem(t *testing.T, p plan) *system {
 	t.Helper()
-	s := &system{seed: rand.Uint64(), jobs: fromEnv(t, jobsEnv, jobs), databaseURL: databaseURL, server: testservers.Redis(t)}
-	s.seed = fromEnv(t, seedEnv, s.seed)
+	s := &system{plan: p, seed: fromEnv(t, seedEnv, rand.Uint64()>>1), jobs: fromEnv(t, jobsEnv, p.jobs), early: asynqsSecond}
 	t.Logf("%s=%d %s=%d repeats what happens by chance", seedEnv, s.seed, jobsEnv, s.jobs)
 	s.random = rand.New(rand.NewPCG(s.seed, 1))
-	s.redis, s.redisURL = s.server.Client(t), s.server.URL()
-	dir := t.TempDir()
-	s.logs, s.ringFile = dir, filepath.Join(dir, "keys.json")
+	if p.redis == "" {
+		s.server = testservers.Redis(t)
+		p.redis = s.server.URL()
+	}
+	s.processDatabase, s.processRedis = p.processDatabase, p.processRedis
+	if s.processDatabase == "" {
+		s.processDatabase = p.database
+	}
+	if s.processRedis == "" {
+		s.processRedis = p.redis
+	}
+	var err error
+	s.redis, err = connect(p.redis)
+	check(t, err)
+	t.Cleanup(func() { check(t, s.redis.Close()) })
+	s.logs = t.TempDir()
+	s.ringFile = filepath.Join(s.logs, "keys.json")
 	ring, err := signing.NewRing(time.Now(), 30*24*time.Hour)
 	check(t, err)
 	check(t, signing.NewFile(s.ringFile).Create(ring))
-	db, err := postgres.Open(t.Context(), databaseURL)
+	db, err := postgres.Open(t.Context(), p.database)
 	check(t, err)
 	_, err = db.Migrate(t.Context())
 	check(t, err)
 	check(t, db.Close())
-	s.app, err = pgxpool.New(t.Context(), databaseURL)
+	s.app, err = pgxpool.New(t.Context(), p.database)
 	check(t, err)
 	t.Cleanup(s.app.Close)
 	_, err = s.app.Exec(t.Context(), tables)
 	check(t, err)
-	for range 2 {
-		s.relays = append(s.relays, s.start(t, process{Role: "relay"}))
-		s.workers = append(s.workers, s.start(t, process{Role: "worker"}))
+	if p.relays == nil {
+		p.relays = make([]process, 2)
+	}
+	if p.workers == nil {
+		p.workers = []process{{}, {DropIn: true}}
+	}
+	for _, r := range p.relays {
+		r.Role = roleRelay
+		s.relays = append(s.relays, s.start(t, r))
+	}
+	for _, w := range p.workers {
+		w.Role = roleWorker
+		s.workers = append(s.workers, s.start(t, w))
 	}
 	return s
 }
@@ -98,7 +145,54 @@ func fromEnv[T int | uint64](t *testing.T, name string, value T) T {
 // enqueue starts recording the jobs.
 func (s *system) enqueue(t *testing.T, over time.Duration) *running {
 	t.Helper()
-	return s.start(t, process{Role: "enqueuer", Jobs: s.jobs, Over: over})
+	return s.start(t, process{Role: roleEnqueuer, Jobs: s.jobs, Over: over})
+}
+
+// goOn starts recording the jobs, and more until the process is stopped.
+func (s *system) goOn(t *testing.T, over time.Duration) *running {
+	t.Helper()
+	return s.start(t, process{Role: roleEnqueuer, Jobs: s.jobs, Over: over, Endless: true})
+}
+
+// count asks the database for a number, again where it was just restarted.
+func (s *system) count(t *testing.T, query string, args ...any) (n int) {
+	t.Helper()
+	var err error
+	for range 100 {
+		if err = s.app.QueryRow(t.Context(), query, args...).Scan(&n); err == nil {
+			return n
+		}
+		rest(t.Context())
+	}
+	t.Fatal(err)
+	return 0
+}
+
+// recorded is how many jobs there are.
+func (s *system) recorded(t *testing.T) int {
+	t.Helper()
+	return s.count(t, `SELECT count(*) FROM recorded`)
+}
+
+// enough waits until all jobs are recorded, and stops the process that goes on.
+func (s *system) enough(t *testing.T, enqueuer *running) {
+	t.Helper()
+	s.eventually(t, patience(), "all jobs are recorded", func() bool { return s.recorded(t) >= s.jobs })
+	enqueuer.stop(t)
+}
+
+// eventually asks until it is so.
+func (s *system) eventually(t *testing.T, within time.Duration, what string, is func() bool) {
+	t.Helper()
+	began := time.Now()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		if time.Since(began) > within {
+			t.Fatalf("it took more than %v until %s", within, what)
+		}
+		<-tick.C
+	}
 }
 
 // until does harm again and again, after pauses between shortest and longest, until the process has ended.
@@ -108,148 +202,70 @@ func (s *system) until(t *testing.T, r *running, shortest, longest time.Duration
 		select {
 		case <-r.done:
 			return times
-		case <-time.After(shortest + time.Duration(s.random.Int64N(int64(longest-shortest)))):
+		case <-time.After(s.between(shortest, longest)):
 			harm()
 			times++
 		}
 	}
 }
 
-// rest is what has not come to rest: unfinished rows by state, and what the active lists and lease sets of all queues hold.
-type rest struct {
-	Rows   map[string]int
-	Active map[string]int64
+func (s *system) between(shortest, longest time.Duration) time.Duration {
+	return shortest + time.Duration(s.random.Int64N(int64(longest-shortest)+1))
 }
 
-func (r rest) some() bool { return len(r.Rows)+len(r.Active) > 0 }
-
-func (s *system) rest(ctx context.Context) (rest, error) {
-	r := rest{Active: make(map[string]int64)}
-	var err error
-	if r.Rows, err = s.counts(ctx, `SELECT state, count(*) FROM outbox WHERE state IN ('queued', 'claimed', 'enqueued') GROUP BY state`); err != nil {
-		return r, err
-	}
-	for _, pattern := range []string{"asynq:{*}:active", "asynq:{*}:lease"} {
-		keys := s.redis.Scan(ctx, 0, pattern, 1000).Iterator()
-		for keys.Next(ctx) {
-			key := keys.Val()
-			n, lenErr := s.redis.LLen(ctx, key).Result()
-			if lenErr != nil {
-				n, lenErr = s.redis.ZCard(ctx, key).Result()
-			}
-			if lenErr != nil || n > 0 {
-				r.Active[key] = max(n, 1) // of another type: it is not empty either
-			}
-		}
-		err = errors.Join(err, keys.Err())
-	}
-	return r, err
-}
-
-func (s *system) counts(ctx context.Context, query string) (map[string]int, error) {
-	rows, err := s.app.Query(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	counts := make(map[string]int)
-	var name string
-	var n int
-	_, err = pgx.ForEachRow(rows, []any{&name, &n}, func() error {
-		counts[name] = n
-		return nil
-	})
-	return counts, err
-}
-
-// survived waits until those processes that end by themselves have done so, and everything is at rest. Then it ends all others
-// and looks at what has happened.
-func (s *system) survived(t *testing.T, ending ...*running) {
+// after does something once, after a time by chance.
+func (s *system) after(t *testing.T, shortest, longest time.Duration, do func()) {
 	t.Helper()
-	for _, r := range ending {
-		r.wait(t, patience)
-	}
-	began := time.Now()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		r, err := s.rest(t.Context())
-		if err == nil && !r.some() {
-			break
+	timer := time.NewTimer(s.between(shortest, longest))
+	defer timer.Stop()
+	<-timer.C
+	do()
+}
+
+// killOne kills one of some processes with kill -9, and starts another in its place.
+func (s *system) killOne(t *testing.T, of []*running) {
+	t.Helper()
+	s.kill(t, of, s.random.IntN(len(of)))
+}
+
+func (s *system) kill(t *testing.T, of []*running, victim int) {
+	t.Helper()
+	of[victim].kill(t)
+	of[victim] = s.start(t, of[victim].process)
+}
+
+// killInHand kills one of the workers with kill -9 while it has runs in hand, and starts another in its place.
+func (s *system) killInHand(t *testing.T) {
+	t.Helper()
+	for began := time.Now(); ; {
+		victim := s.random.IntN(len(s.workers))
+		number := s.workers[victim].Number
+		if s.cut(t, number) > 0 {
+			s.killed = append(s.killed, number)
+			s.kill(t, s.workers, victim)
+			return
 		}
 		if time.Since(began) > within {
-			t.Errorf("not at rest after %v: %+v %v%s", within, r, err, s.witness(t))
-			break
+			t.Fatalf("for %v no worker has had a run in hand", within)
 		}
-		<-tick.C
+		s.after(t, 5*time.Millisecond, 20*time.Millisecond, func() {})
 	}
-	t.Logf("at rest %v after the last harm", time.Since(began).Round(100*time.Millisecond))
-	for _, p := range slices.Concat(s.relays, s.workers) {
-		p.stop(t)
-	}
-	s.everyEffectOnce(t)
-	s.everyRowDone(t)
 }
 
-// witness shows a few of the rows that have not ended.
-func (s *system) witness(t *testing.T) string {
+// cut is how many of these workers have begun a run that has had no effect of theirs: those that live have it in hand.
+func (s *system) cut(t *testing.T, workers ...int) int {
 	t.Helper()
-	rows, err := s.app.Query(t.Context(), `SELECT row_to_json(o)::text FROM (
-		SELECT id, kind, queue, state, attempts, failures, next_at - now() AS due_in, lease_until, cause FROM outbox
-		WHERE state IN ('queued', 'claimed', 'enqueued') LIMIT 5) AS o`)
-	check(t, err)
-	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	check(t, err)
-	text := ""
-	for _, row := range list {
-		text += "\n\t" + row
-	}
-	return text
+	return s.count(t, `SELECT count(DISTINCT process) FROM begun AS b WHERE process = ANY($1)
+		AND NOT EXISTS (SELECT 1 FROM effects AS e WHERE e.n = b.n AND e.process = b.process)`, workers)
 }
 
-// everyEffectOnce compares what was done with what was committed.
-func (s *system) everyEffectOnce(t *testing.T) {
+// restart stops the database in order, or as a crash would, and starts it again.
+func (s *system) restart(t *testing.T, database *testservers.PostgresInstance) {
 	t.Helper()
-	var recorded, repeatedOutside int
-	check(t, s.app.QueryRow(t.Context(), `SELECT count(*) FROM recorded`).Scan(&recorded))
-	check(t, s.app.QueryRow(t.Context(), `SELECT count(*) - count(DISTINCT n) FROM effects WHERE kind = $1`, outside().Kind()).Scan(&repeatedOutside))
-	if recorded < s.jobs {
-		t.Errorf("only %d jobs were recorded, not %d", recorded, s.jobs)
+	if s.random.IntN(2) == 0 {
+		database.Stop(t)
+	} else {
+		database.Kill(t)
 	}
-	for what, query := range map[string]string{
-		"jobs without an effect":             `SELECT n FROM recorded EXCEPT SELECT n FROM effects`,
-		"effects in the database done twice": `SELECT n FROM effects WHERE kind = '` + string(inside().Kind()) + `' GROUP BY n HAVING count(*) > 1`,
-		"effects that nobody committed":      `SELECT n FROM effects EXCEPT SELECT n FROM recorded`,
-		"effects of another kind":            `SELECT n FROM effects JOIN recorded USING (n) WHERE effects.kind <> recorded.kind`,
-	} {
-		rows, err := s.app.Query(t.Context(), query)
-		check(t, err)
-		numbers, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-		check(t, err)
-		if len(numbers) > 0 {
-			t.Errorf("%d %s: %v", len(numbers), what, numbers[:min(len(numbers), 10)])
-		}
-	}
-	t.Logf("%d jobs recorded; effects outside the database repeated: %d", recorded, repeatedOutside)
-}
-
-func (s *system) everyRowDone(t *testing.T) {
-	t.Helper()
-	states, err := s.counts(t.Context(), `SELECT state, count(*) FROM outbox GROUP BY state`)
-	check(t, err)
-	attempts, err := s.counts(t.Context(), `SELECT lpad(attempts::text, 2, '0'), count(*) FROM outbox GROUP BY attempts`)
-	check(t, err)
-	refused, err := s.counts(t.Context(), `SELECT reason, count(*) FROM quarantine GROUP BY reason`)
-	check(t, err)
-	histogram, restored := "", 0
-	for _, n := range slices.Sorted(maps.Keys(attempts)) {
-		histogram += fmt.Sprintf(" %s×%d", n, attempts[n])
-		often, err := strconv.Atoi(n)
-		check(t, err)
-		restored += (often - 1) * attempts[n]
-	}
-	t.Logf("rows %v; restored %d times; rows by attempts:%s; quarantined %v", states, restored, histogram, refused)
-	delete(states, "done")
-	if len(states) > 0 {
-		t.Errorf("rows that did not end as done: %v", states)
-	}
+	database.Start(t)
 }
