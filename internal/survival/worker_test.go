@@ -139,8 +139,9 @@ func (p process) handlers(db *postgres.DB, app *pgxpool.Pool) *worker.Handlers {
 	worker.Handle(h, outside(), func(ctx context.Context, j worker.Job[numbered]) error {
 		return r.take(ctx, app, j.Args.N, string(outside().Kind()), p.Dwell)
 	})
-	worker.HandleTx(h, db, long(), func(ctx context.Context, tx pgx.Tx, j worker.Job[numbered]) error {
-		return r.take(ctx, tx, j.Args.N, string(long().Kind()), longRun)
+	// In a transaction the ledger's entry would keep a second run waiting: nobody would see that a lease did not hold.
+	worker.Handle(h, long(), func(ctx context.Context, j worker.Job[numbered]) error {
+		return r.take(ctx, app, j.Args.N, string(long().Kind()), longRun)
 	})
 	worker.HandleTx(h, db, swept(), func(ctx context.Context, tx pgx.Tx, j worker.Job[sweep]) error {
 		_, err := tx.Exec(ctx, `INSERT INTO swept (tick) VALUES ($1)`, j.Args.Tick)
