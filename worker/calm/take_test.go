@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/jobs/rawtask"
 	"github.com/sealq/sealq/worker/calm"
@@ -192,4 +195,43 @@ func check(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Trying again helps nothing before somebody gives the user the right: that is what the log says, and not that Redis is away.
+func TestALackOfRightsIsNotCalledAnOutage(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	if err := q.Do(t.Context(), "ACL", "SETUSER", "calm-low", "on", ">secret", "+ping").Err(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Do(context.WithoutCancel(t.Context()), "ACL", "DELUSER", "calm-low").Err() })
+	options := q.server.Options(t)
+	options.Username, options.Password = "calm-low", "secret"
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	var logged logs
+	client.AddHook(calm.New(calm.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))}))
+	serve(t, client, func(context.Context, *asynq.Task) error { return nil }, asynq.Config{})
+	eventually(t, "it is told", func() bool { return strings.Contains(logged.String(), "the Redis user lacks a right") })
+	if text := logged.String(); strings.Contains(text, "does not answer") || !strings.Contains(text, "sealq redis-acl worker") {
+		t.Error(text)
+	}
+}
+
+// logs keeps what is logged.
+type logs struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
