@@ -26,10 +26,10 @@ const (
 	fieldDeadline protowire.Number = 9
 )
 
-// tamper sets a number in the stored message of a task, which stays genuine.
-func (r *rig) tamper(t *testing.T, queue, id string, field protowire.Number, n int64) {
+// tamper sets a number in the stored message of a task in queue low, which stays genuine.
+func (r *rig) tamper(t *testing.T, id string, field protowire.Number, n int64) {
 	t.Helper()
-	key := "asynq:{" + queue + "}:t:" + id
+	key := "asynq:{low}:t:" + id
 	msg, err := r.redis.HGet(t.Context(), key, "msg").Bytes()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestWhatNobodySignedKeepsNoTaskFromItsHandler(t *testing.T) {
 				return nil
 			})
 			enqueue(t, r.enqueuer(t), def, 1, jobs.ID("genuine"))
-			r.tamper(t, "low", "genuine", test.field, test.value)
+			r.tamper(t, "genuine", test.field, test.value)
 			var mends calls
 			v := r.verifier(t, worker.Config{OnMend: func(_ context.Context, m calm.Mend) { mends.add(string(m.What) + " in " + m.Queue) }})
 			r.runBehind(t, v, h, worker.ServerConfig{Queues: map[string]int{"low": 1}})
@@ -90,7 +90,7 @@ func TestAForgedTaskWithAPastDeadlineIsRefusedAndKept(t *testing.T) {
 	h := worker.NewHandlers(worker.HandlersConfig{})
 	worker.Handle(h, jobs.Define[int]("work", jobs.Policy{Queue: "low"}), func(context.Context, worker.Job[int]) error { return nil })
 	putRaw(t, r.redis, "low", "forged", signing.Task{Kind: "work", ID: "forged", Queue: "low", Payload: []byte("1")})
-	r.tamper(t, "low", "forged", fieldDeadline, 1)
+	r.tamper(t, "forged", fieldDeadline, 1)
 	r.runBehind(t, r.verifier(t, worker.Config{Quarantine: kept}), h, worker.ServerConfig{Queues: map[string]int{"low": 1}})
 	eventually(t, "it is in quarantine and gone", func() bool { return kept.count() == 1 && !r.exists(t, "low", "forged") })
 }
@@ -102,7 +102,7 @@ func TestACountOfTriesBelowZeroDoesNotPutATaskOffForAges(t *testing.T) {
 	var counts calls
 	task := signing.Task{Kind: "work", ID: "genuine", Queue: "low", MaxRetry: 3}
 	r.put(t, task, task, r.keys)
-	r.tamper(t, "low", "genuine", fieldRetried, -7000)
+	r.tamper(t, "genuine", fieldRetried, -7000)
 	r.serve(t, r.verifier(t, worker.Config{}), asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return errors.New("once more") }), asynq.Config{
 		Queues: map[string]int{"low": 1},
 		RetryDelayFunc: func(n int, _ error, _ *asynq.Task) time.Duration {
@@ -127,7 +127,7 @@ func TestAnAppsOwnDeadlineIsLeftToAsynq(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	task := signing.Task{Kind: "work", ID: "late", Queue: "low"}
 	r.put(t, task, task, r.keys)
-	r.tamper(t, "low", "late", fieldDeadline, 1)
+	r.tamper(t, "late", fieldDeadline, 1)
 	t.Cleanup(serveOn(t, client, v, asynq.HandlerFunc(func(context.Context, *asynq.Task) error { runs.add("run"); return nil }), asynq.Config{Queues: map[string]int{"low": 1}}))
 	eventually(t, "asynq has archived it", func() bool { return r.redis.ZCard(t.Context(), "asynq:{low}:archived").Val() == 1 })
 	if len(runs.all()) > 0 {

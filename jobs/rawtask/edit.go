@@ -9,7 +9,7 @@ import (
 
 // OddRetries says whether asynq cannot have counted the message's tries: it counts from 0 up to the most that there may be. No
 // signature covers the count. By one that is too high asynq archives a task at its first failure; one below zero has no end.
-func (m Message) OddRetries() bool { return m.Retried < 0 || m.Retried > m.MaxRetry }
+func (m *Message) OddRetries() bool { return m.Retried < 0 || m.Retried > m.MaxRetry }
 
 // WithRetried is the stored message with another count of tries. raw is not changed.
 func WithRetried(raw []byte, n int) []byte { return withNumber(raw, fieldRetried, int64(max(n, 0))) }

@@ -37,7 +37,7 @@ func (r *Relay) reconcileLoop(ctx context.Context) {
 		if err := r.reconcile(ctx); err != nil && ctx.Err() == nil {
 			outages++
 			pause = max(pause, outagePause(outages))
-			r.tellFailed(ctx, "reconcile", err)
+			r.tellFailed(ctx, "reconcile stopped by an outage, trying again", err)
 		} else {
 			outages = 0
 		}

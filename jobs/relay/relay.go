@@ -137,7 +137,7 @@ func (r *Relay) relayLoop(ctx context.Context) {
 			return
 		case err != nil:
 			outages++
-			r.tellFailed(ctx, "relay", err, slog.Int("tries", outages))
+			r.tellFailed(ctx, "relay stopped by an outage, trying again", err, slog.Int("tries", outages))
 			r.pause(ctx, outagePause(outages), false)
 		default:
 			outages = 0
@@ -153,15 +153,15 @@ func (r *Relay) relayLoop(ctx context.Context) {
 	}
 }
 
-// tellFailed logs why a part of the relay makes a pause.
-func (r *Relay) tellFailed(ctx context.Context, part string, err error, attrs ...any) {
+// tellFailed logs why a part of the relay makes a pause: message, unless it is for lack of a right.
+func (r *Relay) tellFailed(ctx context.Context, message string, err error, attrs ...any) {
 	attrs = append(attrs, slog.Any("error", err))
 	if rawtask.Denied(err) {
-		r.cfg.Logger.ErrorContext(ctx, part+" stopped: its Redis user lacks a right, trying again",
+		r.cfg.Logger.ErrorContext(ctx, "the relay's Redis user lacks a right, trying again",
 			append(attrs, slog.String("advice", "give it what `sealq redis-acl worker` prints, with all queues of the outbox"))...)
 		return
 	}
-	r.cfg.Logger.ErrorContext(ctx, part+" stopped by an outage, trying again", attrs...)
+	r.cfg.Logger.ErrorContext(ctx, message, attrs...) //nolint:sloglint // one of two constants
 }
 
 func outagePause(tries int) time.Duration {

@@ -93,8 +93,7 @@ func Adopt(ctx context.Context, c AdoptionConfig) (Adoption, error) {
 		}
 		a.Queues = append(a.Queues, q)
 	}
-	a.conclude(c.Now())
-	return a, nil
+	return a.concluded(c.Now()), nil
 }
 
 func notes(keys bool) []string {
@@ -118,12 +117,12 @@ func (c AdoptionConfig) queue(ctx context.Context, tasks *rawtask.Lister, name s
 			if _, squatted := errors.AsType[*rawtask.PlaceError](err); squatted {
 				continue // nothing can be read of it, by workers neither
 			}
-			if isTimeout(err) || n == adoptionTasks {
+			if err != nil && !isTimeout(err) {
+				return q, err
+			}
+			if err != nil || n == adoptionTasks {
 				q.All = false
 				break
-			}
-			if err != nil {
-				return q, err
 			}
 			n++
 			verdict, err := c.sort(ctx, f, &counts)
@@ -189,8 +188,8 @@ func (q *QueueAdoption) add(f rawtask.Found, now time.Time) {
 	}
 }
 
-// conclude says it in one sentence.
-func (a *Adoption) conclude(now time.Time) {
+// concluded says it in one sentence.
+func (a Adoption) concluded(now time.Time) Adoption {
 	var where, unread []string
 	for _, q := range a.Queues {
 		n := int64(0)
@@ -223,6 +222,7 @@ func (a *Adoption) conclude(now time.Time) {
 		a.Safe = true
 		a.Verdict = "safe to enforce now: no unsigned task waits" + a.among()
 	}
+	return a
 }
 
 func wait(n int64) string {
@@ -232,7 +232,7 @@ func wait(n int64) string {
 	return fmt.Sprintf("%d unsigned tasks wait", n)
 }
 
-func (a *Adoption) among() string {
+func (a Adoption) among() string {
 	var n int64
 	for _, q := range a.Queues {
 		for _, state := range yetToRun() {

@@ -11,12 +11,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/cmd/sealq/internal/redisurl"
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/mail"
 	"github.com/sealq/sealq/signing"
-
-	"github.com/sealq/sealq/cmd/sealq/internal/app"
-	"github.com/sealq/sealq/cmd/sealq/internal/redisurl"
 )
 
 // Status is what a check comes to.
@@ -120,7 +119,7 @@ type need int
 
 const (
 	nothing  need = iota
-	redis_        // a Redis that answers
+	queue         // a Redis that answers
 	database      // a database that answers
 	tables        // … and is up to date
 )

@@ -80,7 +80,7 @@ func (e *env) reachDatabase(ctx context.Context) []Finding {
 // lacks says why a check with these needs cannot be made, "" if it can.
 func (e *env) lacks(n need) string {
 	switch {
-	case n == redis_ && e.redis == nil:
+	case n == queue && e.redis == nil:
 		return "not looked at: there is no connection to Redis"
 	case n >= database && e.db == nil:
 		return "not looked at: there is no connection to a database"

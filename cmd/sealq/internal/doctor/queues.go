@@ -19,9 +19,9 @@ const groupQueues = "queues"
 
 func queueChecks() []check {
 	return []check{
-		{groupQueues, "tasks", redis_, tasksInOrder},
-		{groupQueues, "served", redis_, queuesServed},
-		{groupQueues, "paused", redis_, queuesPaused},
+		{groupQueues, "tasks", queue, tasksInOrder},
+		{groupQueues, "served", queue, queuesServed},
+		{groupQueues, "paused", queue, queuesPaused},
 	}
 }
 
@@ -175,7 +175,7 @@ func (f *faults) leases(ctx context.Context, c redis.UniversalClient, queue stri
 			f.places = append(f.places, "leased")
 			return nil
 		}
-		return err
+		return fmt.Errorf("list the leases: %w", err)
 	}
 	for _, id := range ids {
 		if active[id] {

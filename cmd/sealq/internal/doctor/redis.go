@@ -19,13 +19,13 @@ const notRedis = "look whether it is Redis that answers there"
 
 func redisChecks() []check {
 	return []check{
-		{groupRedis, "version", redis_, redisVersion},
-		{groupRedis, "eviction", redis_, redisEviction},
-		{groupRedis, "persistence", redis_, redisPersistence},
-		{groupRedis, "protection", redis_, redisProtection},
-		{groupRedis, "clock", redis_, redisClock},
-		{groupRedis, "rights too wide", redis_, rightsTooWide},
-		{groupRedis, "rights enough", redis_, rightsEnough},
+		{groupRedis, "version", queue, redisVersion},
+		{groupRedis, "eviction", queue, redisEviction},
+		{groupRedis, "persistence", queue, redisPersistence},
+		{groupRedis, "protection", queue, redisProtection},
+		{groupRedis, "clock", queue, redisClock},
+		{groupRedis, "rights too wide", queue, rightsTooWide},
+		{groupRedis, "rights enough", queue, rightsEnough},
 	}
 }
 
@@ -33,7 +33,7 @@ func redisChecks() []check {
 func (e *env) eachMaster(ctx context.Context, ask func(ctx context.Context, c *redis.Client) error) error {
 	switch client := e.redis.(type) {
 	case *redis.ClusterClient:
-		return client.ForEachMaster(ctx, ask)
+		return client.ForEachMaster(ctx, ask) //nolint:wrapcheck // the check says what it was about
 	case *redis.Client:
 		return ask(ctx, client)
 	}
@@ -47,7 +47,7 @@ func redisVersion(ctx context.Context, e *env) []Finding {
 	err := e.eachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
 		answer, err := c.Do(ctx, "HELLO").Result()
 		if err != nil {
-			return err
+			return err //nolint:wrapcheck // likewise
 		}
 		version := versionIn(answer)
 		mu.Lock()
@@ -109,7 +109,7 @@ func (e *env) info(ctx context.Context, section string) ([]map[string]string, er
 	err := e.eachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
 		text, err := c.Info(ctx, section).Result()
 		if err != nil {
-			return err
+			return err //nolint:wrapcheck // likewise
 		}
 		values := make(map[string]string)
 		for line := range strings.Lines(text) {
@@ -211,7 +211,7 @@ func redisClock(ctx context.Context, e *env) []Finding {
 		asked := e.Now()
 		at, err := c.Time(ctx).Result()
 		if err != nil {
-			return err
+			return err //nolint:wrapcheck // likewise
 		}
 		took := e.Now().Sub(asked)
 		ahead := at.Sub(asked.Add(took / 2))

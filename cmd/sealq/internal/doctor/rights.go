@@ -128,7 +128,7 @@ func (e *env) tryRole(ctx context.Context, role redisacl.Role) ([]string, error)
 		case redisurl.Denied(err):
 			lacks = append(lacks, t.what)
 		case !isNil(err) && !answered:
-			return nil, err
+			return nil, fmt.Errorf("try %s: %w", t.what, err)
 		}
 	}
 	return lacks, nil
