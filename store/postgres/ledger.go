@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,7 +16,8 @@ const enterEffectSQL = `
 INSERT INTO ledger (kind, effect_id, keep_until) VALUES ($1, $2, statement_timestamp() + $3::interval) ON CONFLICT DO NOTHING`
 
 // Once runs fn once for the effect, as worker.Ledger says. fn must write through its tx: what it does elsewhere is not
-// undone with it, and happens again with the next try.
+// undone with it, and happens again with the next try. PostgreSQL ends a transaction that says nothing until 5 seconds after
+// ctx's deadline, or for a minute if it has none: a worker that has vanished must not keep its effect from others.
 func (db *DB) Once(ctx context.Context, e jobs.Effect, fn func(ctx context.Context, tx pgx.Tx) error) (done bool, err error) {
 	tx, entered, err := db.enter(ctx, e)
 	if err != nil {
@@ -46,6 +48,7 @@ func (db *DB) Once(ctx context.Context, e jobs.Effect, fn func(ctx context.Conte
 func (db *DB) enter(ctx context.Context, e jobs.Effect) (tx pgx.Tx, entered bool, err error) {
 	var b pgx.Batch
 	b.BeginTx(pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	b.Queue(`SELECT set_config('`+idleSetting+`', $1, true)`, strconv.FormatInt(longestIdle(ctx).Milliseconds(), 10))
 	b.Queue(enterEffectSQL, name(string(e.Kind)), name(e.ID), e.Keep).Exec(func(tag pgconn.CommandTag) error {
 		entered = tag.RowsAffected() == 1
 		return nil

@@ -11,9 +11,24 @@ const (
 	// longestSilence bounds a statement whose caller sets no bound. A host that vanishes leaves connections that say nothing
 	// and stay open: the kernel gives them up after a quarter of an hour, and pgx by itself never.
 	longestSilence = 30 * time.Second
+	// idleSetting is PostgreSQL's own bound of a transaction of which nothing is heard. Without it the locks of a host that has
+	// vanished stay for the two hours that TCP takes to ask (tcp_keepalives_idle).
+	idleSetting = "idle_in_transaction_session_timeout"
+	// idleUnbound is that bound where the caller sets none, and idleSlack what is added where it does: pgx is to say it first.
+	idleUnbound = time.Minute
+	idleSlack   = 5 * time.Second
 	// pingTimeout bounds the question whether an idle connection is still good.
 	pingTimeout = 5 * time.Second
 )
+
+// longestIdle is for how long a transaction under ctx may say nothing.
+func longestIdle(ctx context.Context) time.Duration {
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		return idleUnbound
+	}
+	return max(time.Until(deadline), 0) + idleSlack
+}
 
 // patience is a tracer of pgx, whose contexts are those that statements run under.
 type patience time.Duration
