@@ -61,7 +61,7 @@ type Config struct {
 	Budgets quarantine.Budgets
 	// Now is the host's clock. Zero: time.Now.
 	Now func() time.Time
-	// Reach and Look bound connecting, and each of the other checks. Zero: 4 s, 8 s.
+	// Reach and Look bound connecting, and each of the other checks. Zero: 4 s, 7 s.
 	Reach, Look time.Duration
 }
 
@@ -104,7 +104,7 @@ type Mail struct {
 
 const (
 	defaultReach = 4 * time.Second
-	defaultLook  = 8 * time.Second
+	defaultLook  = 7 * time.Second
 )
 
 // check looks at one thing.

@@ -120,11 +120,13 @@ func (e *env) readRing(ctx context.Context) (*signing.Ring, error) {
 const closing = time.Second
 
 func (e *env) close() {
+	var closes sync.WaitGroup
+	defer closes.Wait()
 	if e.redis != nil {
-		closeSoon(e.redis.Close)
+		closes.Go(func() { closeSoon(e.redis.Close) })
 	}
 	if e.db != nil {
-		closeSoon(e.db.Close)
+		closes.Go(func() { closeSoon(e.db.Close) })
 	}
 }
 
