@@ -89,7 +89,7 @@ func (a *app) run(b *testing.B, w way, n int, t *rounds.Timer) error {
 			g.Go(func() error {
 				for i := next.Add(1); i <= int64(upTo); i = next.Add(1) {
 					own := a.own.statements(strconv.FormatInt(i, 10))
-					if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return w.do(ctx, tx, own) }); err != nil {
+					if err := w.begin(ctx, conn, func(tx pgx.Tx) error { return w.do(ctx, tx, own) }); err != nil {
 						return err
 					}
 				}

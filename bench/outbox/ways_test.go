@@ -7,8 +7,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/store/postgres"
 )
 
 type note struct {
@@ -90,8 +92,9 @@ ALTER TABLE pgbench_accounts ADD PRIMARY KEY (aid);`
 
 // way is how a job is recorded in an application's transaction.
 type way struct {
-	name string
-	do   func(ctx context.Context, tx pgx.Tx, own []statement) error
+	name  string
+	begin func(ctx context.Context, conn *pgxpool.Conn, fn func(tx pgx.Tx) error) error
+	do    func(ctx context.Context, tx pgx.Tx, own []statement) error
 }
 
 func (a *app) ways() []way {
@@ -111,17 +114,20 @@ func (a *app) ways() []way {
 			return do(ctx, tx)
 		}
 	}
+	enqueue := and(func(ctx context.Context, tx pgx.Tx) error {
+		_, err := a.db.EnqueueTx(ctx, tx, kind.With(note{Text: text}))
+		return err
+	})
+	plain := func(ctx context.Context, conn *pgxpool.Conn, fn func(tx pgx.Tx) error) error { return pgx.BeginFunc(ctx, conn, fn) }
 	return []way{
-		{"alone", alone},
-		{"and SELECT 1", and(func(ctx context.Context, tx pgx.Tx) error {
+		{"alone", plain, alone},
+		{"and SELECT 1", plain, and(func(ctx context.Context, tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, `SELECT $1::int`, 1)
 			return err
 		})},
-		{"and EnqueueTx", and(func(ctx context.Context, tx pgx.Tx) error {
-			_, err := a.db.EnqueueTx(ctx, tx, kind.With(note{Text: text}))
-			return err
-		})},
-		{"and EnqueueBatch, with its last statement", func(ctx context.Context, tx pgx.Tx, own []statement) error {
+		{"and EnqueueTx", plain, enqueue},
+		{"and EnqueueTx, with COMMIT", postgres.BeginFunc[*pgxpool.Conn], enqueue},
+		{"and EnqueueBatch, with its last statement", plain, func(ctx context.Context, tx pgx.Tx, own []statement) error {
 			last := own[len(own)-1]
 			if err := alone(ctx, tx, own[:len(own)-1]); err != nil {
 				return err
@@ -133,7 +139,7 @@ func (a *app) ways() []way {
 			}
 			return tx.SendBatch(ctx, b).Close()
 		}},
-		{"and sealq_enqueue", and(func(ctx context.Context, tx pgx.Tx) error {
+		{"and sealq_enqueue", plain, and(func(ctx context.Context, tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, `SELECT sealq_enqueue($1, $2)`, "bench:note", note{Text: text})
 			return err
 		})},

@@ -94,12 +94,12 @@ func (db *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
-// InTx runs fn in a transaction of its own and commits it if fn returns nil. Else, or when fn panics, it rolls back; fn's
-// error is returned as it is. fn must neither commit nor roll back. What fn calls without handing it tx uses another
+// InTx runs fn in a transaction of its own, a *Tx, and commits it if fn returns nil. Else, or when fn panics, it rolls back;
+// fn's error is returned as it is. fn must neither commit nor roll back. What fn calls without handing it tx uses another
 // connection, does not see tx's changes, and waits for ever on a row that tx has locked. PostgreSQL ends a transaction that says
 // nothing for a minute, or until 5 seconds after ctx's deadline.
 func (db *DB) InTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
-	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: fmt.Sprintf("begin isolation level read committed; set local %s = %d",
+	tx, err := BeginTx(ctx, db.pool, pgx.TxOptions{BeginQuery: fmt.Sprintf("begin isolation level read committed; set local %s = %d",
 		idleSetting, longestIdle(ctx).Milliseconds())})
 	if err != nil {
 		return wrap("begin", err)

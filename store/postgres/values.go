@@ -98,6 +98,9 @@ func bigint(n uint64) *int64 {
 
 // encodeHeaders keeps every byte of names and values, which jsonb and text would not: pairs in base64, sorted by name.
 func encodeHeaders(headers map[string]string) ([]byte, error) {
+	if len(headers) == 0 {
+		return []byte("[]"), nil
+	}
 	pairs := make([][2][]byte, 0, len(headers))
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		pairs = append(pairs, [2][]byte{[]byte(name), []byte(headers[name])})
