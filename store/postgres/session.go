@@ -138,9 +138,6 @@ func (s *session) flush(ctx context.Context) error {
 
 // commit sends what is kept, and COMMIT after it: PostgreSQL passes over that where an INSERT fails.
 func (s *session) commit(ctx context.Context) error {
-	if s.status() == idle {
-		return errEndedBefore
-	}
 	// A name of ours: under its own, pgx would run every other transaction's COMMIT as prepared.
 	if err := s.queue(ctx, preparedCommit, "commit", nil); err != nil {
 		return err

@@ -114,6 +114,9 @@ func (tx *Tx) Commit(ctx context.Context) error {
 	if len(tx.at.kept) == 0 || tx.at.status() == aborted {
 		return tx.tx.Commit(ctx) //nolint:wrapcheck // as pgx returns it
 	}
+	if tx.at.status() == idle {
+		return errEndedBefore
+	}
 	if !tx.at.ownCommit && !tx.at.direct {
 		return tx.undone(ctx, tx.at.commit(ctx))
 	}

@@ -1,0 +1,464 @@
+package postgres_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/store/postgres"
+)
+
+// link counts what a pool sends. It calls done, if there is one, when it has sent COMMIT, and breaks when done returns.
+type link struct {
+	trips atomic.Int64
+	done  atomic.Pointer[func()]
+}
+
+type linked struct {
+	net.Conn
+	link *link
+	deaf atomic.Bool
+}
+
+func (c *linked) Write(p []byte) (int, error) {
+	c.link.trips.Add(1)
+	n, err := c.Conn.Write(p)
+	if done := c.link.done.Load(); done != nil && bytes.Contains(p, []byte("commit")) {
+		c.link.done.Store(nil)
+		(*done)()
+		c.deaf.Store(true)
+	}
+	return n, err
+}
+
+func (c *linked) Read(p []byte) (int, error) {
+	if c.deaf.Load() {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return c.Conn.Read(p)
+}
+
+// openPool has one connection at a time.
+func openPool(t *testing.T, url string, change func(*pgxpool.Config)) (*link, *pgxpool.Pool) {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &link{}
+	var dialer net.Dialer
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		return &linked{Conn: conn, link: l}, err
+	}
+	config.MaxConns = 1
+	if change != nil {
+		change(config)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return l, pool
+}
+
+// shop is an application with a table of its own and a pool of one connection.
+type shop struct {
+	db   *postgres.DB
+	raw  *pgxpool.Pool
+	pool *pgxpool.Pool
+	link *link
+}
+
+func newShop(t *testing.T, change func(*pgxpool.Config)) *shop {
+	t.Helper()
+	db, raw := open(t)
+	exec(t, raw, `CREATE TABLE orders (item text PRIMARY KEY, twin text REFERENCES orders DEFERRABLE INITIALLY DEFERRED)`)
+	exec(t, raw, `ALTER TABLE outbox ADD CHECK (queue <> 'refused')`) // no job of sealq's fails here by itself
+	s := &shop{db: db, raw: raw}
+	s.link, s.pool = openPool(t, raw.Config().ConnString(), change)
+	return s
+}
+
+// buy commits an order with a job in each queue.
+func (s *shop) buy(ctx context.Context, item string, queues ...string) error {
+	return postgres.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `INSERT INTO orders VALUES ($1)`, item); err != nil {
+			return err
+		}
+		for _, queue := range queues {
+			if _, err := s.db.EnqueueTx(ctx, tx, note(jobs.Queue(queue))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// requireUsable says whether the pool's one connection was given back as good as new, or a new one in its place.
+func (s *shop) requireUsable(t *testing.T) {
+	t.Helper()
+	if n := s.pool.Stat().AcquiredConns(); n != 0 {
+		t.Errorf("%d connections were not given back", n)
+	}
+	if err := s.buy(t.Context(), "afterwards", "after"); err != nil {
+		t.Errorf("the next transaction: %v", err)
+	}
+	if got := scalar(t, s.raw, `SELECT count(*) FROM orders WHERE item = 'afterwards'`); got != "1" {
+		t.Error("the next transaction did not commit")
+	}
+}
+
+func TestJobsTravelWithCommit(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		mode  pgx.QueryExecMode
+		trips int64 // BEGIN, the order, COMMIT with three jobs
+	}{
+		"prepared statements": {pgx.QueryExecModeCacheStatement, 3},
+		"descriptions":        {pgx.QueryExecModeCacheDescribe, 3},
+		"no preparation":      {pgx.QueryExecModeExec, 3},
+		"the simple protocol": {pgx.QueryExecModeSimpleProtocol, 6}, // where they do not
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = test.mode })
+			if err := s.buy(t.Context(), "a hat", "a", "b", "c"); err != nil { // prepares
+				t.Fatal(err)
+			}
+			before := s.link.trips.Load()
+			if err := s.buy(t.Context(), "a coat", "d", "e", "f"); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.link.trips.Load() - before; got != test.trips {
+				t.Errorf("%d round trips, want %d", got, test.trips)
+			}
+			if got := scalar(t, s.raw, queuesSQL); got != "a b c d e f" {
+				t.Errorf("recorded %s", got)
+			}
+			s.requireUsable(t)
+		})
+	}
+}
+
+func TestACommitWhoseJobIsRefusedCommitsNothingAndNamesTheJob(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, nil)
+	if err := s.buy(t.Context(), "a hat", "a"); err != nil {
+		t.Fatal(err)
+	}
+	var id string
+	err := postgres.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `INSERT INTO orders VALUES ('a coat')`); err != nil {
+			return err
+		}
+		for _, queue := range []string{"b", "refused", "c"} {
+			job, err := s.db.EnqueueTx(t.Context(), tx, note(jobs.Queue(queue)))
+			if err != nil {
+				return err
+			}
+			if queue == "refused" {
+				id = job
+			}
+		}
+		return nil
+	})
+	if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != "23514" || !errors.Is(err, pgx.ErrTxCommitRollback) ||
+		!strings.Contains(err.Error(), "record test:note "+id) {
+		t.Errorf("want an error of job %s, got %v", id, err)
+	}
+	if got := scalar(t, s.raw, "SELECT string_agg(item, ' ') FROM orders") + "; " + scalar(t, s.raw, queuesSQL); got != "a hat; a" {
+		t.Errorf("committed are %s", got)
+	}
+	if s.pool.Stat().NewConnsCount() != 1 {
+		t.Error("the connection was thrown away")
+	}
+	s.requireUsable(t)
+}
+
+func TestAJobThatIsRefusedIsTheNextStatementsErrorAndASavepointUndoesIt(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, nil)
+	ctx := t.Context()
+	var want string
+	enqueue := func(tx pgx.Tx) error {
+		id, err := s.db.EnqueueTx(ctx, tx, note(jobs.Queue("refused")))
+		want = "record test:note " + id
+		return err
+	}
+	b := &pgx.Batch{}
+	b.Queue("SELECT 1")
+	for name, use := range map[string]func(tx pgx.Tx) error{
+		"Exec": func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "INSERT INTO orders VALUES ('never')")
+			return err
+		},
+		"Query": func(tx pgx.Tx) error {
+			rows, err := tx.Query(ctx, "SELECT 1")
+			if rows.Next() || rows.Err() == nil {
+				t.Error("Query: there are rows")
+			}
+			return err
+		},
+		"QueryRow":  func(tx pgx.Tx) error { return tx.QueryRow(ctx, "SELECT 1").Scan(new(int)) },
+		"SendBatch": func(tx pgx.Tx) error { return tx.SendBatch(ctx, b).Close() },
+		"CopyFrom": func(tx pgx.Tx) error {
+			_, err := tx.CopyFrom(ctx, pgx.Identifier{"orders"}, []string{"item"}, pgx.CopyFromRows([][]any{{"never"}}))
+			return err
+		},
+		"Prepare": func(tx pgx.Tx) error {
+			_, err := tx.Prepare(ctx, "", "SELECT 1")
+			return err
+		},
+		"Begin": func(tx pgx.Tx) error {
+			_, err := tx.Begin(ctx)
+			return err
+		},
+		"Commit of a savepoint": func(tx pgx.Tx) error { return tx.Commit(ctx) },
+		"Flush":                 func(tx pgx.Tx) error { return tx.(*postgres.Tx).Flush(ctx) },
+		"EnqueueTx of a unique job": func(tx pgx.Tx) error {
+			_, err := s.db.EnqueueTx(ctx, tx, note(jobs.UniqueKey("never")))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) { //nolint:paralleltest // one after the other, on one connection
+			exec(t, s.raw, "TRUNCATE outbox, orders")
+			if err := postgres.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+				within, err := tx.Begin(ctx)
+				if err != nil {
+					return err
+				}
+				if err := enqueue(within); err != nil {
+					t.Errorf("EnqueueTx: %v", err)
+				}
+				err = use(within)
+				if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != "23514" || !strings.Contains(err.Error(), want) {
+					t.Errorf("want %s and why, got %v", want, err)
+				}
+				if err := within.Rollback(ctx); err != nil {
+					return err
+				}
+				_, err = s.db.EnqueueTx(ctx, tx, note(jobs.Queue("good")))
+				return err
+			}); err != nil {
+				t.Errorf("the transaction around the savepoint: %v", err)
+			}
+			if got := scalar(t, s.raw, "SELECT count(*) FROM orders") + " " + scalar(t, s.raw, queuesSQL); got != "0 good" {
+				t.Errorf("recorded are %s", got)
+			}
+		})
+	}
+	s.requireUsable(t)
+}
+
+func TestACommitThatFailsByItselfIsNoJobsFault(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, nil)
+	ctx := t.Context()
+	err := postgres.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `INSERT INTO orders VALUES ('a glove', 'the other one')`); err != nil {
+			return err
+		}
+		_, err := s.db.EnqueueTx(ctx, tx, note())
+		return err
+	})
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || refused.Code != "23503" || err.Error() != refused.Error() {
+		t.Errorf("want the deferred constraint's own error, got %v", err)
+	}
+	if got := scalar(t, s.raw, queuesSQL); got != "" {
+		t.Errorf("recorded is %s", got)
+	}
+	if s.pool.Stat().NewConnsCount() != 1 {
+		t.Error("the connection was thrown away")
+	}
+	s.requireUsable(t)
+}
+
+func TestATransactionThatWasAbortedBehindItsBackIsRolledBack(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, nil)
+	ctx := t.Context()
+	for name, c := range map[string]struct {
+		statement string
+		rollback  bool
+	}{"aborted": {"SELECT 1/0", true}, "ended": {"ROLLBACK", false}} {
+		err := postgres.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if _, err := s.db.EnqueueTx(ctx, tx, note()); err != nil {
+				return err
+			}
+			_, _ = tx.Conn().Exec(ctx, c.statement) // what Conn warns of
+			return nil
+		})
+		if err == nil || errors.Is(err, pgx.ErrTxCommitRollback) != c.rollback {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if got := scalar(t, s.raw, queuesSQL); got != "" {
+		t.Errorf("recorded is %s", got)
+	}
+	s.requireUsable(t)
+}
+
+func TestConnectionsThatBreakBeforeCommit(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(t *testing.T, s *shop, tx pgx.Tx, cancel context.CancelFunc){
+		"the server ends the session": func(t *testing.T, s *shop, tx pgx.Tx, _ context.CancelFunc) {
+			t.Helper()
+			var pid uint32
+			if err := tx.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.db.EnqueueTx(t.Context(), tx, note()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.raw.Exec(t.Context(), "SELECT pg_terminate_backend($1, 5000)", pid); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"the context is over": func(_ *testing.T, _ *shop, _ pgx.Tx, cancel context.CancelFunc) { cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			err := postgres.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+				if _, err := s.db.EnqueueTx(ctx, tx, note()); err != nil {
+					return err
+				}
+				harm(t, s, tx, cancel)
+				return nil
+			})
+			if err == nil {
+				t.Error("it committed")
+			}
+			if got := scalar(t, s.raw, queuesSQL); got != "" {
+				t.Errorf("recorded is %s", got)
+			}
+			s.requireUsable(t)
+		})
+	}
+}
+
+func TestACommitWhoseAnswerIsLostIsNotCalledRolledBack(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, nil)
+	if err := s.buy(t.Context(), "a hat", "a"); err != nil { // prepares COMMIT
+		t.Fatal(err)
+	}
+	committed := func() {
+		for deadline := time.Now().Add(10 * time.Second); scalar(t, s.raw, queuesSQL) != "a b"; {
+			if time.Now().After(deadline) {
+				t.Error("COMMIT was not carried out")
+				return
+			}
+		}
+	}
+	s.link.done.Store(&committed)
+	err := s.buy(t.Context(), "a coat", "b")
+	if !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, pgx.ErrTxCommitRollback) || strings.Contains(err.Error(), "record") {
+		t.Errorf("want %v and no more, got %v", io.ErrUnexpectedEOF, err)
+	}
+	s.requireUsable(t)
+}
+
+func TestAConnectionThatLostItsPreparedStatementsRecovers(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, nil)
+	if err := s.buy(t.Context(), "a hat", "a"); err != nil {
+		t.Fatal(err)
+	}
+	enqueue := func(tx pgx.Tx) error {
+		_, err := s.db.EnqueueTx(t.Context(), tx, note(jobs.Queue("b")))
+		return err
+	}
+	if _, err := s.pool.Exec(t.Context(), "DISCARD ALL"); err != nil {
+		t.Fatal(err)
+	}
+	if err := postgres.BeginFunc(t.Context(), s.pool, enqueue); !errors.Is(err, pgx.ErrTxCommitRollback) {
+		t.Errorf("want an error as pgx's own prepared statements have it, got %v", err)
+	}
+	if err := postgres.BeginFunc(t.Context(), s.pool, enqueue); err != nil {
+		t.Errorf("the next transaction: %v", err)
+	}
+	if got := scalar(t, s.raw, queuesSQL); got != "a b" {
+		t.Errorf("recorded are %s, want a b", got)
+	}
+}
+
+func TestATransactionThatIsOverRefusesEverything(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, nil)
+	ctx := t.Context()
+	tx, err := postgres.Begin(ctx, s.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	within, err := tx.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.db.EnqueueTx(ctx, tx, note()); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for name, tx := range map[string]pgx.Tx{"the transaction": tx, "a savepoint in it": within} {
+		_, exec := tx.Exec(ctx, "SELECT 1")
+		_, query := tx.Query(ctx, "SELECT 1")
+		_, begin := tx.Begin(ctx)
+		objects := tx.LargeObjects()
+		_, create := objects.Create(ctx, 0)
+		_, enqueue := s.db.EnqueueTx(ctx, tx, note())
+		for use, err := range map[string]error{
+			"Exec": exec, "Query": query, "Begin": begin, "LargeObjects": create, "EnqueueTx": enqueue,
+			"QueryRow": tx.QueryRow(ctx, "SELECT 1").Scan(), "SendBatch": tx.SendBatch(ctx, &pgx.Batch{}).Close(),
+			"Commit": tx.Commit(ctx), "Rollback": tx.Rollback(ctx),
+		} {
+			if !errors.Is(err, pgx.ErrTxClosed) {
+				t.Errorf("%s of %s: want %v, got %v", use, name, pgx.ErrTxClosed, err)
+			}
+		}
+	}
+	s.requireUsable(t)
+}
+
+// tracer writes down what pgx says.
+type tracer struct{ saw []string }
+
+func (tr *tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	tr.saw = append(tr.saw, data.SQL)
+	return ctx
+}
+
+func (tr *tracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	tr.saw = append(tr.saw, data.CommandTag.String())
+}
+
+func TestATracerSeesWhatTravelsWithCommit(t *testing.T) {
+	t.Parallel()
+	var saw tracer
+	s := newShop(t, func(c *pgxpool.Config) { c.ConnConfig.Tracer = &saw })
+	if err := s.buy(t.Context(), "a hat", "a"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"begin", "BEGIN", "INSERT INTO orders VALUES ($1)", "INSERT 0 1", "INSERT INTO outbox; COMMIT", "COMMIT"}
+	if diff := cmp.Diff(want, saw.saw); diff != "" {
+		t.Errorf("traced (-want +got):\n%s", diff)
+	}
+}
