@@ -236,9 +236,7 @@ func TestTransactionsOfBeginDoWhatPgxDoes(t *testing.T) {
 				s.see("orders "+scalar(t, raw, "SELECT string_agg(item, ' ') FROM orders"), nil)
 				s.see("recorded "+scalar(t, raw, `SELECT string_agg(concat_ws(' ', queue, kind, unique_key, convert_from(payload, 'UTF8'),
 					convert_from(headers, 'UTF8'), retries, state, not_before > now(), expires_at - not_before > '2 h'), E'\n' ORDER BY queue) FROM outbox`), nil)
-				if n := pool.Stat().AcquiredConns(); n != 0 {
-					t.Errorf("%d connections were not given back", n)
-				}
+				requireNoneAcquired(t, pool)
 				return s.saw
 			}
 			want := run(func(ctx context.Context, pool *pgxpool.Pool, fn func(pgx.Tx) error) error {
