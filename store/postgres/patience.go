@@ -27,7 +27,7 @@ func longestIdle(ctx context.Context) time.Duration {
 	if !bounded {
 		return idleUnbound
 	}
-	return max(time.Until(deadline), 0) + idleSlack
+	return max(time.Until(deadline), 0) + idleSlack //nolint:forbidigo // contexts go by the real clock
 }
 
 // patience is a tracer of pgx, whose contexts are those that statements run under.
