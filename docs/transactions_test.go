@@ -30,7 +30,13 @@ func PlaceOrder(ctx context.Context, tx pgx.Tx, outbox jobs.Outbox[pgx.Tx], item
 }
 
 func BuyWithPgx(ctx context.Context, pool *pgxpool.Pool, db *postgres.DB, item string) error {
-	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { // the app's own pool, or db.InTx
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { // the app's own pool
+		return PlaceOrder(ctx, tx, db, item)
+	})
+}
+
+func BuyInOneTripLess(ctx context.Context, pool *pgxpool.Pool, db *postgres.DB, item string) error {
+	return postgres.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		return PlaceOrder(ctx, tx, db, item)
 	})
 }
@@ -136,6 +142,15 @@ func TestAnOrderAndItsJobCommitTogetherInPostgreSQL(t *testing.T) {
 	if state := jobstest.RequireOneEnqueued(t, recorded, Invoice).State; state != jobs.RowDone {
 		t.Errorf("the row is %s", state)
 	}
+}
+
+func TestAnOrdersJobTravelsWithItsCommit(t *testing.T) {
+	t.Parallel()
+	db, pool := openPostgres(t)
+	if err := BuyInOneTripLess(t.Context(), pool, db, "a coat"); err != nil {
+		t.Fatal(err)
+	}
+	jobstest.RequireEnqueued(t, jobstest.FromSQL(pool.Query), Invoice, InvoiceArgs{OrderID: 1})
 }
 
 func TestAnOrderAndItsJobTravelInOneBatch(t *testing.T) {

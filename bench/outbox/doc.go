@@ -1,6 +1,7 @@
 // Package outbox measures what recording a job costs an application: the rate at which 32 clients commit transactions of their
 // own to one PostgreSQL with fsync on, alone, with one more statement that does nothing, and with a job of 256 bytes, recorded
-// by EnqueueTx, EnqueueBatch or sealq_enqueue. Three transactions stand for the application's:
+// by EnqueueTx, in a transaction of pgx's and in one of postgres.Begin, which sends it with COMMIT, by EnqueueBatch or by
+// sealq_enqueue. Three transactions stand for the application's:
 //
 //   - TPC-B is pgbench's own, the field's standard: three updates, a query and an insert. It is the one to judge by.
 //   - A sign-up as an application does it that keeps its users itself: a query and two inserts.

@@ -118,7 +118,9 @@ func (a *app) ways() []way {
 		_, err := a.db.EnqueueTx(ctx, tx, kind.With(note{Text: text}))
 		return err
 	})
-	plain := func(ctx context.Context, conn *pgxpool.Conn, fn func(tx pgx.Tx) error) error { return pgx.BeginFunc(ctx, conn, fn) }
+	plain := func(ctx context.Context, conn *pgxpool.Conn, fn func(tx pgx.Tx) error) error {
+		return pgx.BeginFunc(ctx, conn, fn)
+	}
 	return []way{
 		{"alone", plain, alone},
 		{"and SELECT 1", plain, and(func(ctx context.Context, tx pgx.Tx) error {

@@ -2,7 +2,8 @@
 // the quarantine, mails, schedules, the wrapped key ring with what processes report of theirs, leases, and what package
 // accounts stores.
 //
-// Transactions are pgx.Tx, of this package's pool or of the application's own. Every statement runs in READ COMMITTED,
+// Transactions are pgx.Tx, of this package's pool or of the application's own; in those that Begin begins, jobs travel with
+// COMMIT. Every statement runs in READ COMMITTED,
 // which conflicts and locks here are written for; a caller's stricter transaction works, but may end in a serialization
 // error. The database's clock decides (statement_timestamp(): now() stands still in a long transaction). Tables are
 // looked for in the connection's search_path, so postgres://…?search_path=sealq keeps them apart from an application's.

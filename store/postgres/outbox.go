@@ -2,10 +2,12 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -89,10 +91,32 @@ func insertRowStatement(row jobs.Row) (sql string, args []any, err error) {
 		return "", nil, fmt.Errorf("record %s: %w", row.Kind, err)
 	}
 	args = append(make([]any, 0, 10), row.ID, name(string(row.Kind)), name(row.Queue), blob(row.Payload), headers, row.Retries)
-	if row.UniqueKey == "" && row.NotBefore.IsZero() && row.ExpiresAt.IsZero() {
+	if isDue(row) {
 		return insertDueRowSQL, append(args, row.Life), nil
 	}
 	return insertRowSQL, append(args, nameOrNull(row.UniqueKey), timeOrNull(row.NotBefore), timeOrNull(row.ExpiresAt), row.Life), nil
+}
+
+// isDue says whether insertDueRowSQL is enough for the row.
+func isDue(row jobs.Row) bool {
+	return row.UniqueKey == "" && row.NotBefore.IsZero() && row.ExpiresAt.IsZero()
+}
+
+// encodeDueRow is what insertDueRowSQL takes, in PostgreSQL's binary formats (its manual has none of them: src/backend/utils/adt,
+// uuid_recv, textrecv, bytearecv, int4recv, interval_recv). pgx's encoder for any type takes as long as all the rest of it.
+func encodeDueRow(row jobs.Row) ([][]byte, error) {
+	id, err := uuid.Parse(row.ID)
+	if err != nil {
+		return nil, fmt.Errorf("encode ID: %w", err)
+	}
+	headers, err := encodeHeaders(row.Headers)
+	if err != nil {
+		return nil, err
+	}
+	retries := binary.BigEndian.AppendUint32(nil, uint32(row.Retries))                          //nolint:gosec // a small number: see jobs.MaxRetry
+	life := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(row.Life.Microseconds())) //nolint:gosec // not negative
+	life = append(life, 0, 0, 0, 0, 0, 0, 0, 0)                                                 // days and months
+	return [][]byte{id[:], []byte(name(string(row.Kind))), []byte(name(row.Queue)), blob(row.Payload), headers, retries, life}, nil
 }
 
 func recorded(row jobs.Row, tag pgconn.CommandTag) error {

@@ -72,7 +72,7 @@ const (
 	maxKeptBytes = jobs.MaxArgsBytes
 )
 
-// keep puts the row's INSERT on the batch, encoded as pgx would. Its statement is prepared at once where the connection does not
+// keep puts the row's INSERT on the batch. Its statement is prepared at once where the connection does not
 // have it yet and may: one more round trip, the first time.
 func (s *session) keep(ctx context.Context, row jobs.Row) error {
 	if n := len(s.kept); n == maxKept || n > 0 && s.bytes+len(row.Payload) > maxKeptBytes {
@@ -80,15 +80,31 @@ func (s *session) keep(ctx context.Context, row jobs.Row) error {
 			return err
 		}
 	}
-	sql, args, err := insertRowStatement(row)
-	if err != nil {
-		return err
-	}
-	if err := s.queue(ctx, sql, sql, args); err != nil {
+	if err := s.queueRow(ctx, row); err != nil {
 		return wrap("record "+string(row.Kind), err)
 	}
 	s.kept, s.bytes = append(s.kept, jobs.RowRef{ID: row.ID, Kind: row.Kind}), s.bytes+len(row.Payload)
 	return nil
+}
+
+func (s *session) queueRow(ctx context.Context, row jobs.Row) error {
+	if isDue(row) && s.habits().mode == pgx.QueryExecModeCacheStatement {
+		prepared, err := s.conn.Prepare(ctx, insertDueRowSQL, insertDueRowSQL)
+		if err != nil {
+			return err //nolint:wrapcheck // wrapped by the caller
+		}
+		values, err := encodeDueRow(row)
+		if err != nil {
+			return err
+		}
+		s.batch.ExecStatement(prepared, values, []int16{pgx.BinaryFormatCode}, nil)
+		return nil
+	}
+	sql, args, err := insertRowStatement(row)
+	if err != nil {
+		return err
+	}
+	return s.queue(ctx, sql, sql, args)
 }
 
 func (s *session) queue(ctx context.Context, name, sql string, args []any) (err error) {

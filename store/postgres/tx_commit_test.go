@@ -1,13 +1,9 @@
 package postgres_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
-	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,118 +15,6 @@ import (
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/store/postgres"
 )
-
-// link counts what a pool sends. Where done is set, the answer to the next COMMIT is lost; done is called when that was sent.
-type link struct {
-	trips atomic.Int64
-	done  atomic.Pointer[func()]
-}
-
-type linked struct {
-	net.Conn
-	link *link
-	deaf atomic.Bool
-}
-
-func (c *linked) Write(p []byte) (int, error) {
-	c.link.trips.Add(1)
-	done := c.link.done.Load()
-	if done == nil || !bytes.Contains(p, []byte("commit")) {
-		return c.Conn.Write(p)
-	}
-	c.link.done.Store(nil)
-	c.deaf.Store(true)
-	n, err := c.Conn.Write(p)
-	(*done)()
-	return n, err
-}
-
-func (c *linked) Read(p []byte) (int, error) {
-	if c.deaf.Load() {
-		return 0, io.ErrUnexpectedEOF
-	}
-	return c.Conn.Read(p)
-}
-
-// openPool has one connection at a time.
-func openPool(t *testing.T, url string, change func(*pgxpool.Config)) (*link, *pgxpool.Pool) {
-	t.Helper()
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &link{}
-	var dialer net.Dialer
-	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, address)
-		return &linked{Conn: conn, link: l}, err
-	}
-	config.MaxConns = 1
-	if change != nil {
-		change(config)
-	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return l, pool
-}
-
-// shop is an application with a table of its own and a pool of one connection.
-type shop struct {
-	db   *postgres.DB
-	raw  *pgxpool.Pool
-	pool *pgxpool.Pool
-	link *link
-}
-
-func newShop(t *testing.T, change func(*pgxpool.Config)) *shop {
-	t.Helper()
-	db, raw := open(t)
-	exec(t, raw, `CREATE TABLE orders (item text PRIMARY KEY, twin text REFERENCES orders DEFERRABLE INITIALLY DEFERRED)`)
-	exec(t, raw, `ALTER TABLE outbox ADD CHECK (queue <> 'refused')`) // no job of sealq's fails here by itself
-	s := &shop{db: db, raw: raw}
-	s.link, s.pool = openPool(t, raw.Config().ConnString(), change)
-	return s
-}
-
-// buy commits an order with a job in each queue.
-func (s *shop) buy(ctx context.Context, item string, queues ...string) error {
-	return postgres.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `INSERT INTO orders VALUES ($1)`, item); err != nil {
-			return err
-		}
-		for _, queue := range queues {
-			if _, err := s.db.EnqueueTx(ctx, tx, note(jobs.Queue(queue))); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// requireUsable says whether the pool's one connection was given back as good as new, or a new one in its place.
-func (s *shop) requireUsable(t *testing.T) {
-	t.Helper()
-	requireNoneAcquired(t, s.pool)
-	if err := s.buy(t.Context(), "afterwards", "after"); err != nil {
-		t.Errorf("the next transaction: %v", err)
-	}
-	if got := scalar(t, s.raw, `SELECT count(*) FROM orders WHERE item = 'afterwards'`); got != "1" {
-		t.Error("the next transaction did not commit")
-	}
-}
-
-// requireNoneAcquired waits for a connection that broke to be cleared away.
-func requireNoneAcquired(t *testing.T, pool *pgxpool.Pool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); pool.Stat().AcquiredConns() > 0; {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d connections were not given back", pool.Stat().AcquiredConns())
-		}
-	}
-}
 
 func TestJobsTravelWithCommit(t *testing.T) {
 	t.Parallel()
@@ -201,67 +85,65 @@ func TestACommitWhoseJobIsRefusedCommitsNothingAndNamesTheJob(t *testing.T) {
 
 func TestAJobThatIsRefusedIsTheNextStatementsErrorAndASavepointUndoesIt(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, nil)
-	ctx := t.Context()
-	var want string
-	enqueue := func(tx pgx.Tx) error {
-		id, err := s.db.EnqueueTx(ctx, tx, note(jobs.Queue("refused")))
-		want = "record test:note " + id
-		return err
-	}
 	b := &pgx.Batch{}
 	b.Queue("SELECT 1")
-	for name, use := range map[string]func(tx pgx.Tx) error{
-		"Exec": func(tx pgx.Tx) error {
+	for name, use := range map[string]func(ctx context.Context, s *shop, tx pgx.Tx) error{
+		"Exec": func(ctx context.Context, _ *shop, tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "INSERT INTO orders VALUES ('never')")
 			return err
 		},
-		"Query": func(tx pgx.Tx) error {
+		"Query": func(ctx context.Context, _ *shop, tx pgx.Tx) error {
 			rows, err := tx.Query(ctx, "SELECT 1")
-			if rows.Next() || rows.Err() == nil {
-				t.Error("Query: there are rows")
+			if rows.Next() {
+				return errors.New("there are rows")
 			}
-			return err
+			return errors.Join(err, rows.Err())
 		},
-		"QueryRow":  func(tx pgx.Tx) error { return tx.QueryRow(ctx, "SELECT 1").Scan(new(int)) },
-		"SendBatch": func(tx pgx.Tx) error { return tx.SendBatch(ctx, b).Close() },
-		"CopyFrom": func(tx pgx.Tx) error {
+		"QueryRow": func(ctx context.Context, _ *shop, tx pgx.Tx) error {
+			return tx.QueryRow(ctx, "SELECT 1").Scan(new(int))
+		},
+		"SendBatch": func(ctx context.Context, _ *shop, tx pgx.Tx) error { return tx.SendBatch(ctx, b).Close() },
+		"CopyFrom": func(ctx context.Context, _ *shop, tx pgx.Tx) error {
 			_, err := tx.CopyFrom(ctx, pgx.Identifier{"orders"}, []string{"item"}, pgx.CopyFromRows([][]any{{"never"}}))
 			return err
 		},
-		"Prepare": func(tx pgx.Tx) error {
+		"Prepare": func(ctx context.Context, _ *shop, tx pgx.Tx) error {
 			_, err := tx.Prepare(ctx, "", "SELECT 1")
 			return err
 		},
-		"Begin": func(tx pgx.Tx) error {
+		"Begin": func(ctx context.Context, _ *shop, tx pgx.Tx) error {
 			_, err := tx.Begin(ctx)
 			return err
 		},
-		"Commit of a savepoint": func(tx pgx.Tx) error { return tx.Commit(ctx) },
-		"Flush":                 func(tx pgx.Tx) error { return tx.(*postgres.Tx).Flush(ctx) },
-		"EnqueueTx of a unique job": func(tx pgx.Tx) error {
+		"Commit of a savepoint": func(ctx context.Context, _ *shop, tx pgx.Tx) error { return tx.Commit(ctx) },
+		"Flush": func(ctx context.Context, _ *shop, tx pgx.Tx) error {
+			return tx.(*postgres.Tx).Flush(ctx) //nolint:forcetypeassert // as Begin says
+		},
+		"EnqueueTx of a unique job": func(ctx context.Context, s *shop, tx pgx.Tx) error {
 			_, err := s.db.EnqueueTx(ctx, tx, note(jobs.UniqueKey("never")))
 			return err
 		},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // one after the other, on one connection
-			exec(t, s.raw, "TRUNCATE outbox, orders")
-			if err := postgres.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-				within, err := tx.Begin(ctx)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, nil)
+			if err := postgres.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {
+				within, err := tx.Begin(t.Context())
 				if err != nil {
 					return err
 				}
-				if err := enqueue(within); err != nil {
+				id, err := s.db.EnqueueTx(t.Context(), within, note(jobs.Queue("refused")))
+				if err != nil {
 					t.Errorf("EnqueueTx: %v", err)
 				}
-				err = use(within)
-				if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != "23514" || !strings.Contains(err.Error(), want) {
-					t.Errorf("want %s and why, got %v", want, err)
+				err = use(t.Context(), s, within)
+				if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != "23514" || !strings.Contains(err.Error(), "record test:note "+id) {
+					t.Errorf("want job %s and why, got %v", id, err)
 				}
-				if err := within.Rollback(ctx); err != nil {
+				if err := within.Rollback(t.Context()); err != nil {
 					return err
 				}
-				_, err = s.db.EnqueueTx(ctx, tx, note(jobs.Queue("good")))
+				_, err = s.db.EnqueueTx(t.Context(), tx, note(jobs.Queue("good")))
 				return err
 			}); err != nil {
 				t.Errorf("the transaction around the savepoint: %v", err)
@@ -269,9 +151,9 @@ func TestAJobThatIsRefusedIsTheNextStatementsErrorAndASavepointUndoesIt(t *testi
 			if got := scalar(t, s.raw, "SELECT count(*) FROM orders") + " " + scalar(t, s.raw, queuesSQL); got != "0 good" {
 				t.Errorf("recorded are %s", got)
 			}
+			s.requireUsable(t)
 		})
 	}
-	s.requireUsable(t)
 }
 
 func TestACommitThatFailsByItselfIsNoJobsFault(t *testing.T) {
@@ -430,7 +312,8 @@ func TestATransactionThatIsOverRefusesEverything(t *testing.T) {
 	}
 	for name, tx := range map[string]pgx.Tx{"the transaction": tx, "a savepoint in it": within} {
 		_, exec := tx.Exec(ctx, "SELECT 1")
-		_, query := tx.Query(ctx, "SELECT 1")
+		rows, query := tx.Query(ctx, "SELECT 1")
+		rows.Close()
 		_, begin := tx.Begin(ctx)
 		objects := tx.LargeObjects()
 		_, create := objects.Create(ctx, 0)

@@ -60,9 +60,6 @@ const queuesSQL = `SELECT coalesce(string_agg(queue, ' ' ORDER BY queue), '') FR
 // of pgx's, where that is so, and in one of Begin's.
 func TestTransactionsOfBeginDoWhatPgxDoes(t *testing.T) {
 	t.Parallel()
-	db, raw := open(t)
-	exec(t, raw, "CREATE TABLE orders (item text PRIMARY KEY)")
-	_, pool := openPool(t, raw.Config().ConnString(), nil)
 	for _, test := range []struct {
 		name string
 		run  func(ctx context.Context, s *script, tx pgx.Tx) error
@@ -226,7 +223,11 @@ func TestTransactionsOfBeginDoWhatPgxDoes(t *testing.T) {
 			return nil
 		}},
 	} {
-		t.Run(test.name, func(t *testing.T) { //nolint:paralleltest // one after the other, in the same tables
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			db, raw := open(t)
+			exec(t, raw, "CREATE TABLE orders (item text PRIMARY KEY)")
+			_, pool := openPool(t, raw.Config().ConnString(), nil)
 			run := func(begin func(ctx context.Context, pool *pgxpool.Pool, fn func(pgx.Tx) error) error) []string {
 				exec(t, raw, "TRUNCATE outbox, orders")
 				s := &script{db: db}
