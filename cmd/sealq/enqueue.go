@@ -143,12 +143,15 @@ func (p *program) enqueueDirect(ctx context.Context, s *session, job jobs.Job) e
 		if err != nil {
 			return err
 		}
-		s.warnUnserved(ctx, client, receipt.Queue)
+		if server.User == "" {
+			s.warnUnserved(ctx, client, receipt.Queue)
+		}
 		return s.printReceipt(receipt)
 	})(ctx, s, nil)
 }
 
-// warnUnserved warns of a task that nobody will fetch. Whoever may only enqueue cannot know.
+// warnUnserved warns of a task that nobody will fetch. It is for the default user: one of redis-acl's that may only enqueue may not
+// know, and to ask would stand in Redis's list of what was refused.
 func (s *session) warnUnserved(ctx context.Context, client redis.UniversalClient, queue string) {
 	ctx, cancel := context.WithTimeout(ctx, reachPatience)
 	defer cancel()

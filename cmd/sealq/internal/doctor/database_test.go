@@ -21,7 +21,7 @@ func TestAHealthyDatabaseHasNoProblem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := on(t)
-			r := doctor.Run(t.Context(), p.Config)
+			r := p.run(t)
 			without(t, r)
 			for _, name := range []string{"connection", "migrations", "version", "clock", "outbox waiting", "outbox ended", "quarantine", "audit log"} {
 				says(t, findIn(t, r, "database", name), doctor.OK, "", "")
@@ -170,7 +170,7 @@ func TestOfSQLiteNoRolesAreToldAndTheHostsClock(t *testing.T) {
 	t.Parallel()
 	p := onSQLite(t)
 	says(t, p.finds(t, "database", "clock"), doctor.OK, "SQLite goes by this host's clock", "")
-	for _, f := range doctor.Run(t.Context(), p.Config).Checks {
+	for _, f := range p.run(t).Checks {
 		if f.Check == "role" || f.Check == "grants" {
 			t.Errorf("of a database without roles: %+v", f)
 		}

@@ -32,7 +32,7 @@ func TestAHealthyRedisOfAnyFormHasNoProblem(t *testing.T) {
 			t.Parallel()
 			p := &patient{Config: doctor.Config{Queues: []string{"critical", "mail"}}}
 			p.lookAt(t, top(t).URL())
-			r := doctor.Run(t.Context(), p.Config)
+			r := p.run(t)
 			without(t, r)
 			for _, name := range []string{"connection", "version", "eviction", "persistence", "clock", "rights enough"} {
 				says(t, findIn(t, r, "redis", name), doctor.OK, "", "")
@@ -235,7 +235,7 @@ func TestAUserWithFewRightsHasNoProblem(t *testing.T) {
 			t.Parallel()
 			p := onRedis(t)
 			p.user(t, role, p.Queues)
-			r := doctor.Run(t.Context(), p.Config)
+			r := p.run(t)
 			without(t, r)
 			want := doctor.Skipped
 			if role == redisacl.Dashboard {

@@ -142,10 +142,14 @@ func TestServersThatHangHoldNothingUp(t *testing.T) {
 	p.mailAt(t, "smtp://"+silence(t)+"?tls=none")
 	frozen.Freeze(t)
 	t.Cleanup(func() { frozen.Thaw(t) })
+	p.Reach, p.Look = time.Second, 2*time.Second
 	began := time.Now()
-	r := doctor.Run(t.Context(), p.Config)
-	if took := time.Since(began); took > 15*time.Second {
+	r := p.run(t)
+	if took := time.Since(began); took > p.Reach+p.Look+2*doctor.Closing+5*time.Second {
 		t.Errorf("it took %v", took)
+	}
+	if all := doctor.DefaultReach + doctor.DefaultLook + 2*doctor.Closing; all > 15*time.Second {
+		t.Errorf("by default it may take %v", all)
 	}
 	says(t, findIn(t, r, "redis", "connection"), doctor.Problem, "no answer in time", "start it")
 	says(t, findIn(t, r, "database", "connection"), doctor.Problem, "no answer in time", "start it")
@@ -164,8 +168,8 @@ func TestOneServerThatHangsHidesNoOther(t *testing.T) {
 	p.lookAt(t, frozen.URL())
 	frozen.Freeze(t)
 	t.Cleanup(func() { frozen.Thaw(t) })
-	p.Reach = 300 * time.Millisecond
-	r := doctor.Run(t.Context(), p.Config)
+	p.Reach, p.Look = 5*time.Second, time.Minute
+	r := p.run(t)
 	says(t, findIn(t, r, "redis", "connection"), doctor.Problem, "no answer in time", "")
 	says(t, findIn(t, r, "database", "migrations"), doctor.OK, "", "")
 	says(t, findIn(t, r, "mail", "mail server"), doctor.OK, "", "")
