@@ -158,9 +158,11 @@ func TestAHostileClientMakesNoSeries(t *testing.T) {
 	ctx, client := t.Context(), asynq.NewClientFromRedisClient(f.redis)
 	for range 300 {
 		headers := map[string]string{letters(6): letters(20)}
-		switch rand.N(4) {
+		switch rand.N(5) {
 		case 0: // unsigned
-		case 1:
+		case 1: // too short
+			headers[signing.SignatureHeader] = letters(103)
+		case 2:
 			headers[signing.SignatureHeader] = letters(104)
 		default: // under keys that nobody has
 			headers[signing.SignatureHeader] = header()

@@ -87,16 +87,16 @@ func TestWhatIsNoTaskOfItsQueueGoesToQuarantineWithItsBytes(t *testing.T) {
 	}
 }
 
-// full has no room.
-type full struct{}
+// fullQuarantine has no room.
+type fullQuarantine struct{}
 
-func (full) Keep(context.Context, jobs.Refused) error { return quarantine.ErrCounted }
+func (fullQuarantine) Keep(context.Context, jobs.Refused) error { return quarantine.ErrCounted }
 
 func TestWhatIsNoTaskOfItsQueueLeavesItThoughTheQuarantineIsFull(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	var counted atomic.Int32
-	v := r.verifier(t, worker.Config{Quarantine: full{}, OnVerdict: func(_ context.Context, v worker.Verdict) {
+	v := r.verifier(t, worker.Config{Quarantine: fullQuarantine{}, OnVerdict: func(_ context.Context, v worker.Verdict) {
 		if v.Counted {
 			counted.Add(1)
 		}
