@@ -39,8 +39,10 @@ var lighter = []string{
 	module + "/accounts", module + "/store", module + "/mail", module + "/dashboard",
 }
 
-// light is what an application that only signs and verifies never pulls in.
-var light = append(slices.Clone(lighter), "github.com/prometheus", module+"/metrics")
+// light is what an application that only signs and verifies never pulls in. Of OpenTelemetry it gets the API of traces, and
+// nothing that sends any: not even the propagation package, with which comes net/http.
+var light = append(slices.Clone(lighter), "github.com/prometheus", module+"/metrics", "net/http",
+	"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters", "go.opentelemetry.io/otel/propagation")
 
 var queue = []string{"github.com/hibiken/asynq"}
 
@@ -225,6 +227,7 @@ func TestFloorPlanFindsBreaches(t *testing.T) {
 		"test servers in the product":       {pkg("cmd/sealq", "internal/testservers/instance"), []string{"cmd/sealq imports internal/testservers/instance, which is for tests only"}},
 		"apps' test support in the product": {pkg("worker/authworker", "jobs/jobstest"), []string{"worker/authworker imports jobs/jobstest, which is for tests only"}},
 		"Prometheus in the worker":          {pkg("worker", "github.com/prometheus/client_golang/prometheus"), []string{"worker pulls in github.com/prometheus/client_golang/prometheus"}},
+		"OpenTelemetry's SDK in the jobs":   {pkg("jobs", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/sdk/trace"), []string{"jobs pulls in go.opentelemetry.io/otel/sdk/trace"}},
 		"metrics in the worker":             {pkg("worker", "metrics"), []string{"worker imports metrics, which does not stand below it (floor 3, itself on floor 2)", "worker pulls in github.com/sealq/sealq/metrics"}},
 		"a database in the metrics":         {pkg("metrics", "github.com/jackc/pgx/v5"), []string{"metrics pulls in github.com/jackc/pgx/v5"}},
 		"a database in apps' test support":  {pkg("jobs/jobstest", "worker", "modernc.org/sqlite"), []string{"jobs/jobstest pulls in modernc.org/sqlite"}},

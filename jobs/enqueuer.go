@@ -65,7 +65,7 @@ func NewEnqueuer(c *asynq.Client, k *signing.Keys, cfg Config) (*Enqueuer, error
 }
 
 // Enqueue signs the job now and puts it into Redis. What Redis loses afterwards is lost; see Outbox for jobs
-// that must survive that. A context that ends during the call leaves open whether the task is in Redis: give
+// that must survive that. A trace that ctx is part of goes on in the worker. A context that ends during the call leaves open whether the task is in Redis: give
 // the job an ID and enqueue it again; ErrAlreadyEnqueued then means that it was.
 func (e *Enqueuer) Enqueue(ctx context.Context, j Job) (Receipt, error) {
 	if err := j.Err(); err != nil {
@@ -89,7 +89,7 @@ func (e *Enqueuer) Enqueue(ctx context.Context, j Job) (Receipt, error) {
 	}
 	task := signing.Task{
 		Kind: string(j.kind), ID: id, Queue: j.queue, MaxRetry: j.retries + Headroom,
-		Headers: j.headers, Payload: j.payload,
+		Headers: traced(ctx, j.headers), Payload: j.payload,
 	}
 	return e.enqueue(ctx, task, signing.Validity{NotBefore: due, Expires: expires, Encrypt: j.policy.Encrypt}, now)
 }
@@ -118,7 +118,8 @@ var ErrInvalidRow = errors.New("the outbox row is refused")
 // EnqueueRow signs and enqueues one attempt of an outbox row, under the definition's policy. It checks the row
 // as strictly as a job and a worker are checked, and returns ErrInvalidRow: it is no signing oracle for whoever
 // can insert a row. The signature ends when the row does, or before that by the kind's max age or the ring's
-// max_lifetime; a task that outlives its signature is restored under a new one.
+// max_lifetime; a task that outlives its signature is restored under a new one. The task is of the row's trace, or of ctx's
+// where that has one.
 func (e *Enqueuer) EnqueueRow(ctx context.Context, r ClaimedRow, d Definition) (Receipt, error) {
 	if err := r.check(d); err != nil {
 		return Receipt{}, fmt.Errorf("%w: %w", ErrInvalidRow, err)
@@ -126,8 +127,9 @@ func (e *Enqueuer) EnqueueRow(ctx context.Context, r ClaimedRow, d Definition) (
 	p, now := d.Policy(), e.now()
 	expires := earliest(latest(r.NotBefore, now).Add(p.MaxAge), now.Add(e.keys.MaxLifetime()))
 	expires = earliest(expires, r.ExpiresAt)
-	headers := make(map[string]string, len(r.Headers)+2)
-	maps.Copy(headers, r.Headers)
+	carried := traced(ctx, r.Headers)
+	headers := make(map[string]string, len(carried)+2)
+	maps.Copy(headers, carried)
 	headers[signing.EffectHeader] = r.ID
 	task := signing.Task{
 		Kind: string(r.Kind), ID: r.TaskID(), Queue: r.Queue, MaxRetry: r.Retries + Headroom,

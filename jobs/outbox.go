@@ -14,7 +14,7 @@ import (
 // Outbox records a job in the caller's transaction. Drivers implement it: store/postgres for pgx.Tx,
 // store/sqlite for *sql.Tx.
 type Outbox[Tx any] interface {
-	// EnqueueTx inserts the job's row and returns its ID, which names the job's effect. The job exists if and
+	// EnqueueTx inserts the row of j.Traced(ctx) and returns its ID, which names the job's effect. The job exists if and
 	// only if tx commits. It returns ErrDuplicate, leaving tx usable, where an unfinished row has the same unique key.
 	EnqueueTx(ctx context.Context, tx Tx, j Job) (id string, err error)
 }

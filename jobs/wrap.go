@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealq/sealq/signing"
 )
@@ -46,7 +47,8 @@ func (c *Client) Enqueue(task *asynq.Task, opts ...asynq.Option) (*asynq.TaskInf
 	return c.EnqueueContext(context.Background(), task, opts...)
 }
 
-// EnqueueContext is asynq's EnqueueContext with a signature. The task itself is not changed.
+// EnqueueContext is asynq's EnqueueContext with a signature. The task itself is not changed. A trace that ctx is part of goes
+// on in the worker.
 func (c *Client) EnqueueContext(ctx context.Context, task *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error) {
 	s, ok := c.options.settle(task, opts)
 	if !ok {
@@ -65,7 +67,7 @@ func (c *Client) EnqueueContext(ctx context.Context, task *asynq.Task, opts ...a
 	if s.maxRetry > math.MaxInt32 {
 		return nil, fmt.Errorf("enqueue %s: MaxRetry(%d) is more than %d, asynq would store a negative number", task.Type(), s.maxRetry, math.MaxInt32)
 	}
-	signed, err := c.sign(task, s)
+	signed, err := c.sign(ctx, task, s)
 	if err != nil {
 		return nil, fmt.Errorf("enqueue %s: %w", task.Type(), err)
 	}
@@ -73,7 +75,7 @@ func (c *Client) EnqueueContext(ctx context.Context, task *asynq.Task, opts ...a
 }
 
 // sign makes the task that is enqueued. asynq clones the headers that it is made with: the clone is ours to change.
-func (c *Client) sign(task *asynq.Task, s settled) (*asynq.Task, error) {
+func (c *Client) sign(ctx context.Context, task *asynq.Task, s settled) (*asynq.Task, error) {
 	headers := task.Headers()
 	if headers == nil {
 		headers = c.noHeaders
@@ -84,6 +86,9 @@ func (c *Client) sign(task *asynq.Task, s settled) (*asynq.Task, error) {
 		if strings.HasPrefix(name, reservedHeaders) {
 			delete(headers, name)
 		}
+	}
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+		setTrace(headers, sc)
 	}
 	sig, _, err := c.keys.Sign(signing.Task{
 		Kind: task.Type(), ID: s.id, Queue: s.queue, MaxRetry: s.maxRetry, Headers: headers, Payload: task.Payload(),

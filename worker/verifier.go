@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/quarantine"
@@ -61,6 +62,9 @@ type Config struct {
 	// OnMend is called, by a Server or a client with Hook, for every message whose unsigned parts were put right, so that asynq asks
 	// about its task. Zero: nobody is told.
 	OnMend func(context.Context, calm.Mend)
+	// TracerProvider makes a span around each handler, in the trace that a verified task carries in its headers. Zero: none is
+	// made, and what handlers make of their contexts' span is a child of the one in which the task was enqueued.
+	TracerProvider trace.TracerProvider
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 	// Now is the clock. Zero: time.Now.
@@ -74,6 +78,7 @@ type Verifier struct {
 	quarantine Quarantine // nil: asynq's archive
 	queues     atomic.Pointer[map[string]bool]
 	alarm      keyAlarm
+	tracer     trace.Tracer // nil: no spans
 	waiting    atomic.Int32 // tasks that wait in their slots
 	slots      slots
 	running    sync.Map // jobs of plain handlers that run; Handlers knows its own
@@ -95,6 +100,9 @@ func New(k *signing.Keys, c Config) (*Verifier, error) {
 			c.UnsignedUntil.Format(time.DateOnly), last.Format(time.DateOnly))
 	}
 	v := &Verifier{keys: k, cfg: c, quarantine: c.Quarantine, alarm: keyAlarm{now: c.Now}}
+	if c.TracerProvider != nil {
+		v.tracer = c.TracerProvider.Tracer(scope)
+	}
 	if v.quarantine == nil && !c.Archive {
 		dir, err := OpenDirWith(c.QuarantineDir, DirConfig{Budgets: c.QuarantineBudgets, Now: c.Now})
 		if err != nil {
@@ -191,7 +199,10 @@ func (h *verifying) process(ctx context.Context, task *asynq.Task) *ending {
 	d := &delivery{Verified: verified, keep: h.keys.MaxLifetime() + ledgerSlack, done: h.rules.Done, say: func(o Outcome) {
 		h.tell(ctx, Verdict{Outcome: o, Kind: jobs.Kind(t.Kind), KID: claims.KID.String()})
 	}}
-	return h.over(ctx, d, h.deliver(ctx, task, t, d))
+	ctx, span := h.startSpan(ctx, t)
+	end := h.deliver(ctx, task, t, d)
+	endSpan(span, d, end)
+	return h.over(ctx, d, end)
 }
 
 // deliver hands a verified task on.

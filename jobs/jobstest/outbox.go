@@ -36,14 +36,14 @@ var (
 )
 
 // EnqueueTx records the job: see jobs.Outbox. tx is not touched, and may be nil.
-func (o *Outbox[Tx]) EnqueueTx(_ context.Context, _ Tx, j jobs.Job) (string, error) {
+func (o *Outbox[Tx]) EnqueueTx(ctx context.Context, _ Tx, j jobs.Job) (string, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now //nolint:forbidigo // the default of the injected clock
 	if o.Now != nil {
 		now = o.Now
 	}
-	row, err := recorded(j, now())
+	row, err := recorded(j.Traced(ctx), now())
 	if err != nil {
 		return "", err
 	}

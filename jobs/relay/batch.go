@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/jobs"
@@ -23,8 +24,9 @@ const (
 // item is a claimed row on its way into Redis.
 type item struct {
 	jobs.ClaimedRow
-	command command // by which asynq enqueues it; where err is nil
-	err     error   // why it is not in Redis
+	command command    // by which asynq enqueues it; where err is nil
+	err     error      // why it is not in Redis
+	span    trace.Span // nil: none
 }
 
 // drain moves batch after batch until no full one waits, and returns how many rows it claimed. The next batch is claimed while
@@ -68,9 +70,12 @@ func (r *Relay) move(ctx context.Context, rows []jobs.ClaimedRow) []*item {
 	}
 	r.holds.back(ctx, items)
 	for _, it := range fine(items) {
-		it.command, it.err = r.sign(ctx, it.ClaimedRow)
+		var traced context.Context
+		traced, it.span = r.startSpan(ctx, it.ClaimedRow)
+		it.command, it.err = r.sign(traced, it.ClaimedRow)
 	}
 	r.send(ctx, fine(items))
+	endSpans(items)
 	return items
 }
 
@@ -102,6 +107,11 @@ const (
 	left                 // this relay cannot sign it now, others may
 	waiting              // its queue is held, or nothing can be signed: it is claimed again when that is over
 )
+
+// String is for spans.
+func (f fate) String() string {
+	return [...]string{enqueued: "enqueued", refused: "refused", left: "left to other relays", waiting: "waits in the outbox"}[f]
+}
 
 func (it *item) fate() fate {
 	_, held := errors.AsType[*heldError](it.err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/jobs"
@@ -41,6 +42,9 @@ type Config struct {
 	// Survey is the pause between two counts of the outbox, for Stats and to find rows of kinds that no relay takes. It
 	// reads all unfinished rows. Zero: 1 min.
 	Survey time.Duration
+	// TracerProvider makes a span for each row, in the trace in which it was recorded. Zero: none is made, and the worker's spans
+	// are children of the one in which the row was recorded.
+	TracerProvider trace.TracerProvider
 	// Now is the clock. Zero: time.Now.
 	Now func() time.Time
 	// Logger. Zero: nothing is logged.
@@ -87,6 +91,7 @@ type Relay struct {
 	redis    redis.UniversalClient
 	tasks    *rawtask.Reader
 	cfg      Config
+	tracer   trace.Tracer // nil: no spans
 	nudge    chan struct{}
 	holds    *holds
 	counts   counts
@@ -104,10 +109,14 @@ func New(rows Rows, catalog *jobs.Catalog, k *signing.Keys, r redis.UniversalCli
 	if err != nil {
 		return nil, fmt.Errorf("new relay: %w", err)
 	}
-	return &Relay{
+	relay := &Relay{
 		rows: rows, recorder: recorder, catalog: catalog, keys: k, redis: r, tasks: rawtask.NewReader(r),
 		cfg: cfg, nudge: make(chan struct{}, 1), holds: newHolds(r, cfg),
-	}, nil
+	}
+	if cfg.TracerProvider != nil {
+		relay.tracer = cfg.TracerProvider.Tracer(scope)
+	}
+	return relay, nil
 }
 
 // Nudge tells the relay that a row was just committed in this process. It never blocks.
@@ -121,6 +130,7 @@ func (r *Relay) Nudge() {
 // Run relays and reconciles until ctx ends, then returns nil. Trouble with Redis or the database is logged and
 // tried again.
 func (r *Relay) Run(ctx context.Context) error {
+	ctx = trace.ContextWithSpan(ctx, nil) // rows have traces of their own, or none
 	var g errgroup.Group
 	g.Go(func() error { r.relayLoop(ctx); return nil })
 	g.Go(func() error { r.reconcileLoop(ctx); return nil })

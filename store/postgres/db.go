@@ -77,6 +77,7 @@ func parseURL(url string) (*pgxpool.Config, error) {
 	if params := config.ConnConfig.RuntimeParams; params["application_name"] == "" {
 		params["application_name"] = "sealq"
 	}
+	config.ConnConfig.Tracer = newTracer()
 	return config, nil
 }
 

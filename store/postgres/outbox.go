@@ -42,7 +42,7 @@ const unfinished = `state IN ('queued', 'claimed', 'enqueued')`
 
 // EnqueueTx records the job in tx, as jobs.Outbox says. In a transaction of Begin, or of InTx, that costs no round trip: see Tx.
 func (db *DB) EnqueueTx(ctx context.Context, tx pgx.Tx, j jobs.Job) (id string, err error) {
-	row, err := j.Row(db.now())
+	row, err := j.Traced(ctx).Row(db.now())
 	if err != nil {
 		return "", err
 	}
@@ -59,7 +59,8 @@ func (db *DB) EnqueueTx(ctx context.Context, tx pgx.Tx, j jobs.Job) (id string, 
 
 // EnqueueBatch queues the job's row on a batch that the caller sends in a transaction, where it costs no round trip of its
 // own: it travels with the caller's statements. The job exists if and only if that transaction commits. The batch's Close
-// returns jobs.ErrDuplicate, leaving the transaction usable, where an unfinished row has the same unique key.
+// returns jobs.ErrDuplicate, leaving the transaction usable, where an unfinished row has the same unique key. It is given no
+// context: hand it j.Traced(ctx) for the job to go on in ctx's trace.
 func (db *DB) EnqueueBatch(b *pgx.Batch, j jobs.Job) (id string, err error) {
 	row, err := j.Row(db.now())
 	if err != nil {

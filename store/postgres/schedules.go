@@ -65,7 +65,7 @@ ON CONFLICT (schedule, due_at) DO NOTHING`
 // Tick makes the tick of one due time and its outbox row, as scheduler.Ticks says. Where an unfinished row has the
 // job's unique key it makes nothing and returns jobs.ErrDuplicate.
 func (db *DB) Tick(ctx context.Context, due jobs.Due, j jobs.Job) (made bool, err error) {
-	row, err := j.Row(db.now())
+	row, err := j.Traced(ctx).Row(db.now())
 	if err != nil {
 		return false, err
 	}

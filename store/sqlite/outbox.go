@@ -24,7 +24,7 @@ func (db *DB) EnqueueTx(ctx context.Context, tx *sql.Tx, j jobs.Job) (string, er
 }
 
 func (db *DB) insertRow(ctx context.Context, tx *sql.Tx, j jobs.Job, instant int64) (string, error) {
-	row, err := j.Row(timeOf(instant))
+	row, err := j.Traced(ctx).Row(timeOf(instant))
 	if err != nil {
 		return "", fmt.Errorf("record job: %w", err)
 	}

@@ -50,6 +50,14 @@ func outboxTests[Tx any]() []test[Tx] {
 				s.Errorf("row (-want +got):\n%s", diff)
 			}
 		}},
+		{"a job that is recorded within a trace takes it along", func(s suite[Tx]) {
+			ctx := jobs.ContextWithTrace(s.Context(), map[string]string{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"})
+			must(s, s.DB.InTx(ctx, func(tx Tx) error {
+				_, err := s.DB.EnqueueTx(ctx, tx, note())
+				return err
+			}))
+			equal(s, "traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", s.claim(1)[0].Headers["traceparent"])
+		}},
 		{"a job's own times are kept", func(s suite[Tx]) {
 			due := s.now().Truncate(time.Second).Add(20 * time.Second)
 			s.enqueue(note(jobs.At(due), jobs.Until(due.Add(time.Minute))))

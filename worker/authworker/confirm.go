@@ -90,7 +90,7 @@ func (m *confirmer[Tx]) confirm(ctx context.Context, j worker.Job[authjobs.Confi
 	if err != nil {
 		return m.failed(ctx, effect, draft, err)
 	}
-	answer, err := m.sender.Send(ctx, message, func(ctx context.Context) error {
+	answer, err := m.send(ctx, message, func(ctx context.Context) error {
 		return m.store.ConfirmationWanted(ctx, draft)
 	})
 	if err != nil {
