@@ -132,11 +132,14 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 	return nil
 }
 
-func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database, keys *signing.Keys, sv *service) error {
+func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database, keys *signing.Keys, sv *service) (err error) {
 	if err := p.mail.reach(ctx); err != nil {
 		return err
 	}
 	p.config.Keys, p.config.Sender = keys, p.mail.Sender
+	if p.config.TracerProvider, err = s.traces(ctx, sv); err != nil {
+		return err
+	}
 	p.config.OnVerdict, p.config.OnEnd, p.config.OnFind = sv.tally.Verdict, sv.tally.Ended, sv.tally.Found
 	worker, err := db.Worker(p.config)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/jobs"
@@ -56,7 +57,9 @@ type WorkerConfig struct {
 	OnEnd func(context.Context, worker.End)
 	// OnFind is told of what was put in order in the queues. Zero: nobody is.
 	OnFind func(context.Context, janitor.Find)
-	Logger *slog.Logger
+	// TracerProvider makes the spans of relay and worker. Zero: none are made.
+	TracerProvider trace.TracerProvider
+	Logger         *slog.Logger
 }
 
 // DefaultQueues are the queues that a worker serves unless told otherwise.
@@ -85,6 +88,9 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if c.Relay.Logger == nil {
 		c.Relay.Logger = c.Logger
 	}
+	if c.Relay.TracerProvider == nil {
+		c.Relay.TracerProvider = c.TracerProvider
+	}
 	catalog, err := jobs.NewCatalog(authjobs.Definitions()...)
 	if err != nil {
 		return nil, err
@@ -109,7 +115,8 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	}
 	mended := &mends{}
 	verifier, err := worker.New(c.Keys, worker.Config{
-		Quarantine: keeper, Effects: d.backend, OnVerdict: c.OnVerdict, OnEnd: c.OnEnd, OnMend: mended.add, Logger: c.Logger,
+		Quarantine: keeper, Effects: d.backend, OnVerdict: c.OnVerdict, OnEnd: c.OnEnd, OnMend: mended.add,
+		TracerProvider: c.TracerProvider, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
