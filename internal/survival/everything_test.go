@@ -13,7 +13,7 @@ func TestEveryEffectHappensOnceThoughEverythingHappensAtOnce(t *testing.T) {
 	t.Parallel()
 	server, database := testservers.Redis(t), testservers.PostgresServer(t)
 	p := plan{
-		database: database.URL(), redis: server.URL(), jobs: sized(1_500, 20_000), dwell: 10 * time.Millisecond,
+		database: database.URL(), redis: server.URL(), jobs: sized(1_500, 5_000), dwell: 10 * time.Millisecond,
 		relays:  []process{{ClockOff: apart / 2}, {ClockOff: -apart / 2}},
 		workers: []process{{ClockOff: -apart / 2}, {ClockOff: apart / 2, DropIn: true}},
 	}

@@ -251,7 +251,7 @@ func TestEveryEffectHappensOnceThoughRandomBytesAreWrittenToRandomKeys(t *testin
 			t.Parallel()
 			p := plan{
 				database: testservers.Postgres(t), redis: start(t, testservers.RedisOptions{}).URL(),
-				jobs: sized(1_500, 20_000), dwell: 20 * time.Millisecond, grace: shortGrace,
+				jobs: sized(1_500, 6_000), dwell: 20 * time.Millisecond, grace: shortGrace,
 			}
 			s := newSystem(t, p)
 			s.early = broughtForward
