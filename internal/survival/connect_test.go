@@ -59,18 +59,23 @@ func open(ctx context.Context, url string) (*postgres.DB, error) {
 		trying, cancel := context.WithTimeout(ctx, 5*time.Second)
 		db, err := postgres.Open(trying, url)
 		cancel()
-		if err == nil || ctx.Err() != nil {
-			return db, err
+		if err == nil {
+			return db, nil
 		}
-		rest(ctx)
+		if rest(ctx); ctx.Err() != nil {
+			return nil, errNotBegun
+		}
 	}
 }
+
+// errNotBegun is how a process ends, in order, that was stopped before its database or its Redis answered.
+var errNotBegun = errors.New("it was stopped before it could begin")
 
 // answering waits until Redis answers: asynq does not wait for it.
 func answering(ctx context.Context, client redis.UniversalClient) error {
 	for client.Ping(ctx).Err() != nil {
 		if rest(ctx); ctx.Err() != nil {
-			return ctx.Err()
+			return errNotBegun
 		}
 	}
 	return nil

@@ -86,7 +86,10 @@ func (p process) run() error {
 	if !ok {
 		return fmt.Errorf("no such role: %q", p.Role)
 	}
-	return do(ctx)
+	if err := do(ctx); !errors.Is(err, errNotBegun) {
+		return err
+	}
+	return nil
 }
 
 const (

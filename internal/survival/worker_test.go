@@ -77,7 +77,7 @@ func (p process) work(ctx context.Context) error {
 		return err
 	}
 	if err := answering(ctx, client); err != nil {
-		return nil // it was stopped before it could begin
+		return err
 	}
 	refusing, stopKeeper := context.WithCancel(context.WithoutCancel(ctx)) // as long as tasks may be refused
 	var g errgroup.Group
