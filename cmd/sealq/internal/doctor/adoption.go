@@ -153,7 +153,7 @@ func (c AdoptionConfig) sort(ctx context.Context, f rawtask.Found, counts *Count
 	switch {
 	case f.Err != nil:
 		counts.Refused++
-		return refused, nil
+		return refused, nil //nolint:nilerr // what nobody can read is refused; the look did not fail
 	case !hasSignature(f):
 		counts.Unsigned++
 		return unsigned, nil
