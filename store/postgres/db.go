@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -37,7 +38,7 @@ func open(ctx context.Context, url string, longest time.Duration) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	config.ConnConfig.Tracer = patience(longest)
+	config.ConnConfig.Tracer = multitracer.New(config.ConnConfig.Tracer, patience(longest))
 	if config.PingTimeout == 0 {
 		config.PingTimeout = min(pingTimeout, longest)
 	}
