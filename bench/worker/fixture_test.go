@@ -63,12 +63,19 @@ func (f *fixture) must(err error) {
 	}
 }
 
-// client is one for a worker alone, a round trip away.
-func (f *fixture) client(trip time.Duration) *redis.Client {
-	options := *f.server.Options(f.b)
+// address is Redis's, a round trip away.
+func (f *fixture) address(trip time.Duration) string {
+	address := f.server.Options(f.b).Addr
 	if trip > 0 {
-		options.Addr = slow.Proxy(f.b, options.Addr, trip)
+		return slow.Proxy(f.b, address, trip)
 	}
+	return address
+}
+
+// client is one for a worker alone: hooks are for good.
+func (f *fixture) client(address string) *redis.Client {
+	options := *f.server.Options(f.b)
+	options.Addr = address
 	return redis.NewClient(&options)
 }
 
@@ -84,9 +91,7 @@ const warmUp = 10
 
 // way times the last of n and some more jobs, from a worker's start.
 func (f *fixture) way(trip time.Duration, fill filling, start starter) func(int, *rounds.Timer) error {
-	shared := f.client(trip)
-	f.b.Cleanup(func() { _ = shared.Close() })
-	options := *shared.Options()
+	address := f.address(trip)
 	return func(n int, t *rounds.Timer) error {
 		if err := f.redis.FlushDB(f.b.Context()).Err(); err != nil {
 			return err
@@ -95,7 +100,7 @@ func (f *fixture) way(trip time.Duration, fill filling, start starter) func(int,
 		if err := fill(f.b.Context(), all); err != nil {
 			return err
 		}
-		client := redis.NewClient(&options) // hooks are for good
+		client := f.client(address)
 		defer client.Close()
 		var ran atomic.Int64
 		began, done := make(chan struct{}), make(chan struct{})

@@ -167,7 +167,7 @@ func BenchmarkFloodMemory(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	kept := make(chan error, 1)
 	go func() { kept <- keeper.Run(ctx) }()
-	stop, err := f.serverWith(worker.Config{Quarantine: keeper}, worker.ServerConfig{})(f.client(0), func() {})
+	stop, err := f.serverWith(worker.Config{Quarantine: keeper}, worker.ServerConfig{})(f.client(f.address(0)), func() {})
 	f.must(err)
 	for b.Loop() {
 		var sizes []int64

@@ -42,7 +42,7 @@ func BenchmarkIdleTable(b *testing.B) {
 
 func (f *fixture) idle(n int, start starter) (p50, p99 time.Duration, commands float64) {
 	f.b.Helper()
-	client := f.client(0)
+	client := f.client(f.address(0))
 	defer client.Close()
 	picked := make(chan time.Time, 1)
 	stop, err := start(client, func() { picked <- time.Now() })
