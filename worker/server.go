@@ -33,7 +33,7 @@ type ServerConfig struct {
 	// Concurrency is how many tasks run at once, whatever Fetchers is. Zero: 16.
 	Concurrency int
 	// Fetchers is how many fetch loops there are, each with a part of the concurrency. Zero: 1, which is the fastest up to some
-	// hundred thousand tasks a minute (docs/asynq.md has the figures).
+	// hundred thousand tasks a minute (ADR 15 has the figures).
 	Fetchers int
 	// Poll is the pause between two looks at empty queues, of all fetchers together. Zero: 10 ms.
 	Poll time.Duration
