@@ -123,12 +123,13 @@ func (a *app) ways() []way {
 	}
 	return []way{
 		{"alone", plain, alone},
+		{"alone, of postgres.Begin", postgres.BeginFunc[*pgxpool.Conn], alone},
 		{"and SELECT 1", plain, and(func(ctx context.Context, tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, `SELECT $1::int`, 1)
 			return err
 		})},
 		{"and EnqueueTx", plain, enqueue},
-		{"and EnqueueTx, with COMMIT", postgres.BeginFunc[*pgxpool.Conn], enqueue},
+		{"and EnqueueTx, of postgres.Begin", postgres.BeginFunc[*pgxpool.Conn], enqueue},
 		{"and EnqueueBatch, with its last statement", plain, func(ctx context.Context, tx pgx.Tx, own []statement) error {
 			last := own[len(own)-1]
 			if err := alone(ctx, tx, own[:len(own)-1]); err != nil {

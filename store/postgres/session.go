@@ -14,14 +14,14 @@ import (
 
 // session is what a Tx and its savepoints share.
 type session struct {
-	conn      *pgx.Conn
-	pooled    *pgxpool.Conn // nil: conn is the caller's to give back
-	batch     pgconn.Batch  // the INSERTs of what is kept
-	kept      []jobs.RowRef
-	bytes     int  // of their payloads
-	ownCommit bool // the caller's COMMIT is not ours to send
-	direct    bool // somebody uses the connection past the session: nothing more is kept
-	over      bool
+	conn    *pgx.Conn
+	pooled  *pgxpool.Conn // nil: conn is the caller's to give back
+	batch   pgconn.Batch  // the INSERTs of what is kept
+	kept    []jobs.RowRef
+	bytes   int // of their payloads
+	options pgx.TxOptions
+	direct  bool // somebody uses the connection past the session: nothing more is kept
+	over    bool
 }
 
 // What PostgreSQL said last of the transaction (its manual, 55.7, ReadyForQuery).
@@ -48,9 +48,10 @@ func (s *session) keeps() bool {
 
 // habits are what a connection's sessions know of it: pgx copies its configuration for whoever asks.
 type habits struct {
-	mode   pgx.QueryExecMode
-	tracer pgx.QueryTracer // may be nil
-	query  pgx.ExtendedQueryBuilder
+	mode    pgx.QueryExecMode
+	tracer  pgx.QueryTracer // may be nil
+	batches bool            // what is sent as a batch is the same as alone, to the tracer too
+	query   pgx.ExtendedQueryBuilder
 }
 
 const habitsKey = "github.com/sealq/sealq/store/postgres"
@@ -61,6 +62,8 @@ func (s *session) habits() *habits {
 	if !ok {
 		config := s.conn.Config()
 		h = &habits{mode: config.DefaultQueryExecMode, tracer: config.Tracer}
+		_, follows := h.tracer.(pgx.BatchTracer)
+		h.batches = h.mode != pgx.QueryExecModeSimpleProtocol && (h.tracer == nil || follows)
 		data[habitsKey] = h
 	}
 	return h

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -16,14 +17,18 @@ type Source interface {
 	*pgxpool.Pool | *pgxpool.Conn | *pgx.Conn
 }
 
-// Begin begins a transaction in which jobs cost no round trip: see Tx.
+// Begin begins a transaction that costs a round trip less than pgx's, and in which jobs cost none: see Tx.
 func Begin[S Source](ctx context.Context, s S) (*Tx, error) {
 	return BeginTx(ctx, s, pgx.TxOptions{})
 }
 
-// BeginTx is Begin with options. Where they have a CommitQuery, jobs travel before it, in a round trip of their own.
+// BeginTx is Begin with options. Where they have a BeginQuery it is sent at once, and where they have a CommitQuery, jobs travel
+// before it, each in a round trip of its own.
 func BeginTx[S Source](ctx context.Context, s S, options pgx.TxOptions) (*Tx, error) {
-	at := &session{ownCommit: options.CommitQuery != ""}
+	if err := ctx.Err(); err != nil {
+		return nil, err //nolint:wrapcheck // as pgx returns it
+	}
+	at := &session{options: options}
 	switch s := any(s).(type) {
 	case *pgxpool.Pool:
 		conn, err := s.Acquire(ctx)
@@ -36,12 +41,14 @@ func BeginTx[S Source](ctx context.Context, s S, options pgx.TxOptions) (*Tx, er
 	case *pgx.Conn:
 		at.conn = s
 	}
-	tx, err := at.conn.BeginTx(ctx, options)
-	if err != nil {
-		at.end()
-		return nil, err //nolint:wrapcheck // as pgx returns it
+	tx := &Tx{at: at}
+	if options.BeginQuery != "" { // it may be several statements
+		if err := tx.begin(ctx); err != nil {
+			at.end()
+			return nil, err
+		}
 	}
-	return &Tx{tx: tx, at: at}, nil
+	return tx, nil
 }
 
 // BeginFunc runs fn in a transaction that Begin begins, as pgx.BeginFunc does: it commits where fn returns nil, else it rolls
@@ -55,19 +62,23 @@ type beginner func(ctx context.Context) (pgx.Tx, error)
 
 func (b beginner) Begin(ctx context.Context) (pgx.Tx, error) { return b(ctx) }
 
-// Tx is a pgx.Tx in which EnqueueTx keeps the jobs' rows, for Commit to send them with COMMIT, in one round trip. Whatever else
-// is done with it sends first what is kept. So everything happens in the order in which it was called for, also with savepoints,
-// whether of Begin or in SQL.
+// Tx is a pgx.Tx that sends BEGIN with its first statement, in one round trip, and in which EnqueueTx keeps the jobs' rows, for
+// Commit to send them with COMMIT. Whatever else is done with it sends first what is kept. So everything happens in the order in
+// which it was called for, also with savepoints, whether of Begin or in SQL.
 //
-// What changes is when an error of a row's INSERT is told, which is seldom one: by the next use of the transaction, which is not
+// What changes is when an error is told. That of BEGIN, such as a connection that broke in the pool, by the first use, and
+// PostgreSQL's now() is that use's. That of a row's INSERT, which is seldom one, by the next use of the transaction, which is not
 // carried out then, or by Commit, which has committed nothing then, and whose error is pgx.ErrTxCommitRollback too. Either
 // names the job. What is wrong with the job itself is an error of EnqueueTx as ever, and so is jobs.ErrDuplicate: a job with a
 // unique key is sent at once.
 //
+// BEGIN travels with an Exec, Query or QueryRow that has arguments; before anything else it is sent alone, and so it is where the
+// connection has a tracer that follows no batches (pgx.BatchTracer).
+//
 // Conn and LargeObjects lead to the connection past what is kept: call Flush before. Jobs that are recorded after either are
 // sent at once. They are also where pgx's mode is QueryExecModeSimpleProtocol.
 type Tx struct {
-	tx        pgx.Tx // pgx's own
+	tx        pgx.Tx // pgx's own; nil: BEGIN was not sent yet
 	at        *session
 	savepoint bool
 	over      bool
@@ -75,19 +86,24 @@ type Tx struct {
 
 var _ pgx.Tx = (*Tx)(nil)
 
-// Flush sends the jobs that are kept.
+// Flush sends the jobs that are kept, and BEGIN where that was not sent.
 func (tx *Tx) Flush(ctx context.Context) error {
-	switch {
-	case tx.over || tx.at.over:
+	if tx.over || tx.at.over {
 		return pgx.ErrTxClosed
-	case len(tx.at.kept) == 0:
-		return nil
+	}
+	if err := tx.begin(ctx); err != nil || len(tx.at.kept) == 0 {
+		return err
 	}
 	return tx.at.flush(ctx)
 }
 
 // record inserts the row, or keeps it.
 func (tx *Tx) record(ctx context.Context, row jobs.Row) error {
+	if tx.tx == nil {
+		if err := tx.Flush(ctx); err != nil {
+			return err
+		}
+	}
 	if !tx.over && row.UniqueKey == "" && ctx.Err() == nil && tx.at.keeps() {
 		return tx.at.keep(ctx, row)
 	}
@@ -111,13 +127,16 @@ func (tx *Tx) Commit(ctx context.Context) error {
 		return pgx.ErrTxClosed
 	}
 	defer tx.at.end()
+	if tx.tx == nil {
+		return ctx.Err() //nolint:wrapcheck // as pgx returns it
+	}
 	if len(tx.at.kept) == 0 || tx.at.status() == aborted {
 		return tx.tx.Commit(ctx) //nolint:wrapcheck // as pgx returns it
 	}
 	if tx.at.status() == idle {
 		return errEndedBefore
 	}
-	if !tx.at.ownCommit && !tx.at.direct {
+	if tx.at.options.CommitQuery == "" && !tx.at.direct {
 		return tx.undone(ctx, tx.at.commit(ctx))
 	}
 	if err := tx.at.flush(ctx); err != nil {
@@ -146,6 +165,9 @@ func (tx *Tx) Rollback(ctx context.Context) error {
 	if !tx.savepoint {
 		defer tx.at.end()
 	}
+	if tx.tx == nil {
+		return nil
+	}
 	err := tx.tx.Rollback(ctx)
 	if err == nil {
 		tx.at.forget()
@@ -167,6 +189,10 @@ func (tx *Tx) Begin(ctx context.Context) (pgx.Tx, error) {
 
 // Exec is pgx.Tx's.
 func (tx *Tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if results := tx.beginWith(ctx, sql, args); results != nil {
+		tag, err := results.Exec()
+		return tag, cmp.Or(err, results.Close()) //nolint:wrapcheck // as pgx returns it
+	}
 	if err := tx.Flush(ctx); err != nil {
 		return pgconn.CommandTag{}, err
 	}
@@ -175,6 +201,10 @@ func (tx *Tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.Command
 
 // Query is pgx.Tx's.
 func (tx *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if results := tx.beginWith(ctx, sql, args); results != nil {
+		rows, err := results.Query()
+		return &firstRows{Rows: rows, results: results}, err //nolint:wrapcheck // as pgx returns it
+	}
 	if err := tx.Flush(ctx); err != nil {
 		return pgx.FailedBatchResults(&pgx.Batch{}, err).Query() //nolint:wrapcheck // rows that say err
 	}
@@ -183,6 +213,9 @@ func (tx *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, err
 
 // QueryRow is pgx.Tx's.
 func (tx *Tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if results := tx.beginWith(ctx, sql, args); results != nil {
+		return firstRow{Row: results.QueryRow(), results: results}
+	}
 	if err := tx.Flush(ctx); err != nil {
 		return pgx.FailedBatchResults(&pgx.Batch{}, err).QueryRow()
 	}
@@ -220,12 +253,14 @@ func (tx *Tx) LargeObjects() pgx.LargeObjects {
 		b.BeginTx(pgx.TxOptions{})
 		return pgx.FailedBatchResults(&b, pgx.ErrTxClosed).Tx().LargeObjects()
 	}
+	tx.beginNow()
 	tx.at.direct = true
 	return tx.tx.LargeObjects()
 }
 
 // Conn is the connection, past what is kept.
 func (tx *Tx) Conn() *pgx.Conn {
+	tx.beginNow()
 	tx.at.direct = true
-	return tx.tx.Conn()
+	return tx.at.conn
 }

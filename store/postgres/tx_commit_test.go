@@ -20,11 +20,11 @@ func TestJobsTravelWithCommit(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		mode  pgx.QueryExecMode
-		trips int64 // BEGIN, the order, COMMIT with three jobs
+		trips int64 // the order with BEGIN, COMMIT with three jobs
 	}{
-		"prepared statements": {pgx.QueryExecModeCacheStatement, 3},
-		"descriptions":        {pgx.QueryExecModeCacheDescribe, 3},
-		"no preparation":      {pgx.QueryExecModeExec, 3},
+		"prepared statements": {pgx.QueryExecModeCacheStatement, 2},
+		"descriptions":        {pgx.QueryExecModeCacheDescribe, 2},
+		"no preparation":      {pgx.QueryExecModeExec, 2},
 		"the simple protocol": {pgx.QueryExecModeSimpleProtocol, 6}, // where they do not
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -244,6 +244,27 @@ func TestConnectionsThatBreakBeforeCommit(t *testing.T) {
 			s.requireUsable(t)
 		})
 	}
+}
+
+func TestAnArgumentThatCannotBeSentEndsTheTransactionThatItWasToBegin(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, nil)
+	ctx := t.Context()
+	err := postgres.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "SELECT $1::int", int64(1)<<40)
+		if err == nil || !strings.Contains(err.Error(), "1099511627776 is greater than maximum value for int4") {
+			t.Errorf("want pgx's error of the argument, got %v", err)
+		}
+		_, err = s.db.EnqueueTx(ctx, tx, note())
+		return err
+	})
+	if err == nil {
+		t.Error("it committed")
+	}
+	if got := scalar(t, s.raw, queuesSQL); got != "" {
+		t.Errorf("recorded is %s", got)
+	}
+	s.requireUsable(t)
 }
 
 func TestACommitWhoseAnswerIsLostIsNotCalledRolledBack(t *testing.T) {

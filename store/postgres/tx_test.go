@@ -42,8 +42,8 @@ func (s *script) enqueue(ctx context.Context, tx pgx.Tx, queue string, opts ...j
 	s.see("enqueue "+queue, err)
 }
 
-func (s *script) exec(ctx context.Context, tx pgx.Tx, statement string) {
-	tag, err := tx.Exec(ctx, statement)
+func (s *script) exec(ctx context.Context, tx pgx.Tx, statement string, args ...any) {
+	tag, err := tx.Exec(ctx, statement, args...)
 	s.see(statement+" "+tag.String(), err)
 }
 
@@ -54,16 +54,19 @@ func (s *script) look(ctx context.Context, tx pgx.Tx) {
 	s.see("look "+queues, err)
 }
 
+// use is what an application does in a transaction.
+type use struct {
+	name string
+	run  func(ctx context.Context, s *script, tx pgx.Tx) error
+}
+
 const queuesSQL = `SELECT coalesce(string_agg(queue, ' ' ORDER BY queue), '') FROM outbox`
 
 // Every use of a transaction finds what was recorded before as if it had been sent at once: each script is run in a transaction
 // of pgx's, where that is so, and in one of Begin's.
 func TestTransactionsOfBeginDoWhatPgxDoes(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		name string
-		run  func(ctx context.Context, s *script, tx pgx.Tx) error
-	}{
+	for _, test := range append(firstUses(), []use{
 		{"jobs alone", func(ctx context.Context, s *script, tx pgx.Tx) error {
 			s.enqueue(ctx, tx, "a")
 			s.enqueue(ctx, tx, "b", jobs.In(time.Hour))
@@ -222,7 +225,7 @@ func TestTransactionsOfBeginDoWhatPgxDoes(t *testing.T) {
 			}
 			return nil
 		}},
-	} {
+	}...) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			db, raw := open(t)
