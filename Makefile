@@ -49,6 +49,9 @@ tidy-check: ## check that go.mod and go.sum are tidy, in every module
 		(cd "$$module" && go mod tidy -diff) || { echo "$$module/go.mod is not tidy: run 'go mod tidy' there"; exit 1; }; \
 	done
 
+# A process with -race sleeps for a second when it ends, and the tests start hundreds of them.
+export GORACE ?= atexit_sleep_ms=0
+
 # -count=1: what a real server answers is not for the cache.
 .PHONY: race
 race: $(WITHSERVERS) ## run the tests with -race (PKG=./worker/... TESTFLAGS='-run Name -v')
