@@ -17,8 +17,9 @@ import (
 // all else is of no use, and an operator looks for the fault in the wrong place if that is called an outage.
 type redisRights struct {
 	client redis.UniversalClient
-	server redisServer
 	queues []string
+	needs  func(queue string) [][]string // commands with their keys
+	advice string
 	asks   *redis.Script
 }
 
@@ -35,7 +36,10 @@ end
 return denied`
 
 func newRedisRights(client redis.UniversalClient, server redisServer, queues []string) *redisRights {
-	return &redisRights{client: client, server: server, queues: queues, asks: redis.NewScript(mayCall)}
+	return &redisRights{
+		client: client, queues: queues, needs: redisacl.WorkerNeeds, asks: redis.NewScript(mayCall),
+		advice: server.Advice(errors.New("NOPERM")),
+	}
 }
 
 // probe is the health check of Redis.
@@ -45,7 +49,7 @@ func (r *redisRights) probe(ctx context.Context) error {
 	}
 	for _, queue := range r.queues { // in a cluster each may be on a server of its own, with users of its own
 		var words []any
-		for _, command := range redisacl.WorkerNeeds(queue) {
+		for _, command := range r.needs(queue) {
 			words = append(words, len(command))
 			for _, word := range command {
 				words = append(words, word)
@@ -82,7 +86,7 @@ func (r *redisRights) told(err error) error {
 }
 
 func (r *redisRights) denied(err error) error {
-	return fmt.Errorf("permission denied: %w; %s", err, r.server.Advice(errors.New("NOPERM")))
+	return fmt.Errorf("permission denied: %w; %s", err, r.advice)
 }
 
 // probeKey is under the queue's prefix, and nobody's.

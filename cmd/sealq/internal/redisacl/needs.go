@@ -1,6 +1,9 @@
 package redisacl
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // WorkerNeeds are the commands that a worker's user must be allowed to call for one queue, each with its keys: something to
 // check a user by, not to call.
@@ -27,4 +30,14 @@ func WorkerNeeds(queue string) [][]string {
 	}
 	add("subscribe", cancellations)
 	return needs
+}
+
+// BenchNeeds are those of `sealq bench` for its queue: it runs a worker without a janitor, and takes the queue's name out of the
+// list again.
+func BenchNeeds(queue string) [][]string {
+	needs := slices.DeleteFunc(WorkerNeeds(queue), func(command []string) bool {
+		janitors := command[0] == "type" || command[0] == "unlink"
+		return janitors && !strings.HasPrefix(command[1], "asynq:{"+queue+"}:")
+	})
+	return append(needs, []string{"sismember", "asynq:queues"}, []string{"srem", "asynq:queues"})
 }
