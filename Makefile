@@ -10,6 +10,7 @@ TESTFLAGS ?=
 FUZZTIME  ?= 10s
 BENCH     ?= ./...
 SOAK      ?= 20
+HOOK      ?=
 
 # Modules of their own below the root, so that neither a linter nor a peer
 # enters the application's go.mod.
@@ -82,6 +83,10 @@ fuzz: $(WITHSERVERS) ## run each fuzz target for FUZZTIME (10s)
 .PHONY: bench
 bench: $(WITHSERVERS) ## print the tables of docs/benchmarks.md (BENCH=./enqueue SEALQ_BENCH_ROUNDS=9)
 	@cd bench && ../$(WITHSERVERS) go test -p 1 -count=1 -run '^$$' -bench 'Table$$' -benchtime 1x -timeout 30m $(BENCH)
+
+.PHONY: asynq-suite
+asynq-suite: $(WITHSERVERS) ## run asynq's own tests over our go-redis hook, in some four minutes (HOOK=plain: without it, to compare)
+	$(WITHSERVERS) tools/asynq-suite $(HOOK) $(TESTFLAGS)
 
 .PHONY: microbench
 microbench: $(WITHSERVERS) ## run the benchmarks of single functions (PKG=./signing)
