@@ -19,7 +19,7 @@ import (
 
 // Defaults of a ServerConfig's zero values.
 const (
-	DefaultConcurrency = 16
+	DefaultConcurrency = 100
 	DefaultFetchers    = 1
 	DefaultShutdown    = 20 * time.Second
 )
@@ -30,7 +30,8 @@ type ServerConfig struct {
 	Queues map[string]int
 	// StrictPriority fetches from a queue only while all of a higher weight are empty. Zero: shares.
 	StrictPriority bool
-	// Concurrency is how many tasks run at once, whatever Fetchers is. Zero: 16.
+	// Concurrency is how many tasks run at once, whatever Fetchers is. Zero: 100, as most handlers wait most of
+	// the time; see Limits of HandlersConfig for those that others feel.
 	Concurrency int
 	// Fetchers is how many fetch loops there are, each with a part of the concurrency. Zero: 1, which is the fastest up to some
 	// hundred thousand tasks a minute (ADR 15 has the figures).

@@ -31,10 +31,13 @@ func BenchmarkWorkTable(b *testing.B) {
 	}
 	b.Run("loopback", func(b *testing.B) {
 		r := newRiver(b)
-		table := rounds.Table{Title: "no-op jobs, 256 B, loopback", N: 8000, CPU: append(cpu, rounds.PostgresCPU(b.Context(), r.pool)), Ways: append(ways(0),
+		server := f.way(0, f.signedTasks, f.serverOf(worker.ServerConfig{}))
+		table := rounds.Table{Title: "no-op jobs, 256 B, loopback", N: 20_000, CPU: append(cpu, rounds.PostgresCPU(b.Context(), r.pool)), Ways: append(ways(0),
 			rounds.Way{Name: "River, 16 workers", Run: r.way(slots)},
-			rounds.Way{Name: "River, 2,000 workers", Run: r.way(2000)},
-			rounds.Way{Name: "worker.Server ÷ River, 2,000 workers", Run: f.way(0, f.signedTasks, f.serverOf(worker.ServerConfig{})), Against: 6})}
+			rounds.Way{Name: "River, 100 workers, as in its documentation", Run: r.way(100)},
+			rounds.Way{Name: "River, 2,000 workers, as in its benchmark", Run: r.way(2000)},
+			rounds.Way{Name: "worker.Server ÷ River, 100 workers", Run: server, Against: 6},
+			rounds.Way{Name: "worker.Server ÷ River, 2,000 workers", Run: server, Against: 7})}
 		for b.Loop() {
 			table.Print(b)
 		}

@@ -99,7 +99,9 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Logger: c.Logger})
+	handlers := worker.NewHandlers(worker.HandlersConfig{
+		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Limits: mailLimits(), Logger: c.Logger,
+	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, Product: c.Product, MailDomain: c.MailDomain, Logger: c.Logger,
 	})
@@ -148,6 +150,17 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 			Alarms: map[string]func() error{"key_refusals": verifier.Alarm},
 		},
 	}, nil
+}
+
+// mailsAtOnce is of one kind: each has a connection of its own to the mail server, which may refuse many more than that.
+const mailsAtOnce = 16
+
+func mailLimits() map[jobs.Kind]worker.Limit {
+	limits := make(map[jobs.Kind]worker.Limit)
+	for _, kind := range authworker.MailKinds() {
+		limits[kind] = worker.Limit{Concurrency: mailsAtOnce}
+	}
+	return limits
 }
 
 func orDefaultQueues(queues map[string]int) map[string]int {

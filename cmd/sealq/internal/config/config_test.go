@@ -60,13 +60,13 @@ func TestTheStrongestLayerWins(t *testing.T) {
 		"the file over the default":                     {given{file: "concurrency: 8"}, "concurrency", "8", config.FromFile},
 		"the environment over the file":                 {given{file: "audience: f", env: []string{"SEALQ_AUDIENCE=e"}}, "audience", "e", config.FromEnvironment},
 		"a flag over the environment":                   {given{env: []string{"SEALQ_AUDIENCE=e"}, flags: []string{"--audience=f"}}, "audience", "f", config.FromFlag},
-		"a flag that repeats the default":               {given{env: []string{"SEALQ_CONCURRENCY=3"}, flags: []string{"--concurrency=16"}}, "concurrency", "16", config.FromFlag},
+		"a flag that repeats the default":               {given{env: []string{"SEALQ_CONCURRENCY=3"}, flags: []string{"--concurrency=100"}}, "concurrency", "100", config.FromFlag},
 		"the file where the variable is empty":          {given{file: "audience: f", env: []string{"SEALQ_AUDIENCE="}}, "audience", "f", config.FromFile},
 		"the default where the file has null":           {given{file: "overdue:"}, "overdue", "2m", config.FromDefault},
 		"a secret's file over a weaker value":           {given{env: []string{"SEALQ_REDIS_URL=redis://e"}, flags: []string{"--redis-url-file=" + secret}}, "redis_url", "redis://in-file", config.FromFlag},
 		"a value over a weaker secret's file":           {given{env: []string{"SEALQ_REDIS_URL_FILE=nowhere"}, flags: []string{"--redis-url=redis://f"}}, "redis_url", "redis://f", config.FromFlag},
 		"the name of a secret's file, beside its value": {given{file: "redis_url_file: " + secret}, "redis_url_file", secret, config.FromFile},
-		"another flag is no option":                     {given{flags: []string{"--limit=3"}}, "concurrency", "16", config.FromDefault},
+		"another flag is no option":                     {given{flags: []string{"--limit=3"}}, "concurrency", "100", config.FromDefault},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			t.Parallel()
