@@ -27,8 +27,12 @@ type saying struct {
 
 const (
 	sayEvery = 10 * time.Second
-	// kindWords is how many words tell asynq's lines apart: IDs and causes come after them.
+	// kindWords is how many words tell asynq's lines apart, up to a "=": IDs and causes come after them.
 	kindWords = 3
+	// mostKinds bounds the memory of lines, should a version of asynq have one that begins with what somebody wrote to Redis.
+	mostKinds = 100
+	// longestLine is how much of a line is told: there are IDs and types in it, which nobody has verified and may be of any length.
+	longestLine = 1000
 )
 
 func newAsynqLogger(logger *slog.Logger, now func() time.Time) *asynqLogger {
@@ -59,7 +63,7 @@ func (l *asynqLogger) log(level slog.Level, args []any) {
 	if !say {
 		return
 	}
-	attrs := []slog.Attr{slog.String("message", message)}
+	attrs := []slog.Attr{slog.String("message", strings.ToValidUTF8(message[:min(len(message), longestLine)], ""))}
 	if unsaid > 0 {
 		attrs = append(attrs, slog.Int("unsaid", unsaid)) // lines of its kind since the last
 	}
@@ -68,10 +72,13 @@ func (l *asynqLogger) log(level slog.Level, args []any) {
 
 func (l *asynqLogger) may(message string) (unsaid int, say bool) {
 	words := strings.SplitN(message, " ", kindWords+1)
-	kind := strings.Join(words[:min(len(words), kindWords)], " ")
+	kind, _, _ := strings.Cut(strings.Join(words[:min(len(words), kindWords)], " "), "=")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
+	if len(l.said) >= mostKinds {
+		clear(l.said)
+	}
 	s := l.said[kind]
 	if !s.at.IsZero() && now.Sub(s.at) < sayEvery {
 		s.unsaid++
