@@ -90,6 +90,9 @@ func (k *Keys) Version() uint64 { return k.current.Load().ring.version }
 // MaxLifetime returns how long a signature may live, by the ring in use.
 func (k *Keys) MaxLifetime() time.Duration { return k.current.Load().ring.maxLifetime }
 
+// MaxPayload is how many bytes a payload has at most (Options.MaxPayload).
+func (k *Keys) MaxPayload() int { return k.opts.MaxPayload }
+
 // Infos returns what may be known about the keys of the ring in use.
 func (k *Keys) Infos() []KeyInfo { return k.current.Load().ring.Keys() }
 

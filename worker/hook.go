@@ -47,6 +47,8 @@ func (v *Verifier) hook(inHand func(queue string) int) *calm.Hook {
 		}
 		return unlimited
 	}}
+	const besides = 1 << 20 // of a message, besides its payload
+	c.MaxMessage = max(rawtask.MaxMessage, v.keys.MaxPayload()+besides)
 	if v.quarantine != nil {
 		c.Stray = v.keepStray
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sealq/sealq/jobs/rawtask"
 )
 
 // Config of a Hook. The zero value closes every fault.
@@ -20,6 +22,9 @@ type Config struct {
 	// Stray is given what was fetched and is no task of its queue; it is deleted from Redis when Stray returns nil, and goes to the
 	// far end of its queue otherwise. Zero: it is taken out of the queue, and its bytes stay under its key for people to look at.
 	Stray func(context.Context, Stray) error
+	// MaxMessage is how many bytes a message has at most. A longer one is a stray: whoever writes to Redis may put half a gigabyte under a
+	// key, which a process would have in its memory several times. Zero: rawtask.MaxMessage, 16 MiB.
+	MaxMessage int
 	// OwnTimes says that who handles the tasks bounds their time itself: the timeout and deadline that a message carries, which no
 	// signature covers, are kept from asynq. Zero: asynq goes by them, and ends a task whose deadline has passed unasked.
 	OwnTimes bool
@@ -55,6 +60,9 @@ func New(c Config) *Hook {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.MaxMessage <= 0 {
+		c.MaxMessage = rawtask.MaxMessage
 	}
 	if c.OnMend == nil {
 		c.OnMend = func(context.Context, Mend) {}
@@ -167,13 +175,13 @@ func (h *Hook) mayPublish(queue string) bool {
 }
 
 // unanswered says whether a command's error means that Redis did not do what it was asked for now, and may do so later: it is
-// away, is loading, or has become a replica.
+// away, is loading, is full, or has become a replica.
 func unanswered(err error) bool {
 	if err == nil || errors.Is(err, redis.ErrClosed) {
 		return false
 	}
 	if answer, ok := errors.AsType[redis.Error](err); ok {
-		for _, passing := range []string{"LOADING ", "READONLY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "BUSY ", "NOREPLICAS ", "ERR max number of clients reached"} {
+		for _, passing := range []string{"LOADING ", "READONLY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "BUSY ", "NOREPLICAS ", "MISCONF ", "OOM ", "ERR max number of clients reached"} {
 			if redis.HasErrorPrefix(answer, passing) {
 				return true
 			}

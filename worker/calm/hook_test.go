@@ -101,7 +101,7 @@ func TestFetchingWaitsLongerAndLongerWhileRedisIsAway(t *testing.T) {
 				tries := 0
 				run := hook.ProcessHook(func(_ context.Context, cmd redis.Cmder) error {
 					tries++
-					cmd.(*redis.Cmd).SetVal([]any{int64(0), int64(0)})
+					cmd.(*redis.Cmd).SetVal([]any{int64(0), int64(0), ""})
 					return test.err
 				})
 				began := time.Now()

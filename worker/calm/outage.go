@@ -15,6 +15,9 @@ const (
 	longestPause  = 2 * time.Second
 )
 
+// rightsAdvice is what to do where Redis says that its user may not do something.
+const rightsAdvice = "give it what `sealq redis-acl worker` prints"
+
 // outage makes the pauses of all that goes through one client, and tells of an outage twice: when it begins and when it ends.
 type outage struct {
 	logger *slog.Logger
@@ -34,7 +37,7 @@ func (o *outage) failed(err error) time.Duration {
 	if o.tries == 0 {
 		o.since = now
 		if rawtask.Denied(err) {
-			o.logger.Error("the Redis user lacks a right, fetching waits", slog.Any("error", err), slog.String("advice", "give it what `sealq redis-acl worker` prints"))
+			o.logger.Error("the Redis user lacks a right, fetching waits", slog.Any("error", err), slog.String("advice", rightsAdvice))
 		} else {
 			o.logger.Error("Redis does not answer, fetching waits", slog.Any("error", err))
 		}

@@ -15,59 +15,74 @@ import (
 // takeScript does what asynq's dequeue script does, for several queues and tasks at once, and tells under which ID each message
 // was found. First each queue gives up to its share, then all give what is still wanted up to their limits, in their order. A list
 // entry without a message is dropped: asynq takes it for an empty queue, so that a few of them stop a queue for as many polls. What is
-// not of the type that asynq gives it is left alone, and the other queues go on.
+// not of the type that asynq gives it is left alone, and the other queues go on. Whatever else Redis answers, that it is a replica, is full, or
+// that its user may not read a task, says nothing of what lies there: nothing is dropped for it, and where it keeps all queues
+// from being fetched from it is the script's own error.
 //
-// KEYS: of each queue pending, paused, active, lease. ARGV: the lease's end, how many tasks and bytes at most; of each queue the
-// prefix of its tasks' keys, its share and its limit. It answers how many entries were dropped, how many queues are unusable, and then of each
-// task its queue's number, ID and message.
+// KEYS: of each queue pending, paused, active, lease. ARGV: the lease's end, how many tasks and bytes at most, how many bytes of one message; of each
+// queue the prefix of its tasks' keys, its share and its limit. It answers how many entries were dropped, how many queues are unusable, an error that
+// kept others from being fetched from, and then of each task its queue's number, ID and message, of which one byte too many says that it is longer.
 const takeScript = `
-local left, bytes, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[2]) + 100
-local out, dropped, unusable = {0, 0}, 0, 0
+local left, bytes, longest = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local looks = left + 100
+local out, dropped, unusable, asked, faulty, fault = {0, 0, ''}, 0, 0, 0, 0, ''
 local open, limit = {}, {}
+local function wrongType(answer) return type(answer) == 'table' and answer.err and string.find(answer.err, 'WRONGTYPE', 1, true) end
+local function shut(q, answer)
+	open[q] = false
+	if wrongType(answer) then
+		unusable = unusable + 1
+	elseif type(answer) == 'table' then
+		faulty = faulty + 1
+		fault = answer.err or 'unknown'
+	end
+end
 local function fill(q, share)
-	local k, prefix = 4 * (q - 1), ARGV[1 + 3 * q]
+	local k, prefix = 4 * (q - 1), ARGV[2 + 3 * q]
 	while open[q] and share > 0 and left > 0 and bytes > 0 and looks > 0 do
 		looks = looks - 1
 		local id = redis.pcall('RPOPLPUSH', KEYS[k + 1], KEYS[k + 3])
-		if type(id) ~= 'string' then
-			if id then unusable = unusable + 1 end
-			open[q] = false
-			return
-		end
+		if type(id) ~= 'string' then return shut(q, id) end
 		local key = prefix .. id
-		local msg = redis.pcall('HGET', key, 'msg')
-		if type(msg) ~= 'string' then
+		local msg = #id <= longest and redis.pcall('HGET', key, 'msg')
+		local leased = msg
+		if type(msg) == 'string' then leased = redis.pcall('ZADD', KEYS[k + 4], ARGV[1], id) end
+		if not msg or wrongType(msg) then
 			redis.call('LREM', KEYS[k + 3], 1, id)
 			dropped = dropped + 1
-		elseif type(redis.pcall('ZADD', KEYS[k + 4], ARGV[1], id)) ~= 'number' then
+		elseif type(leased) ~= 'number' then
 			redis.call('LREM', KEYS[k + 3], 1, id)
 			redis.call('RPUSH', KEYS[k + 1], id)
-			unusable = unusable + 1
-			open[q] = false
+			shut(q, leased)
 		else
 			redis.call('HSET', key, 'state', 'active')
 			redis.call('HDEL', key, 'pending_since')
 			out[#out + 1] = q
 			out[#out + 1] = id
-			out[#out + 1] = msg
-			left, share, bytes, limit[q] = left - 1, share - 1, bytes - #msg, limit[q] - 1
+			out[#out + 1] = string.sub(msg, 1, longest + 1)
+			left, share, bytes, limit[q] = left - 1, share - 1, bytes - #id - math.min(#msg, longest), limit[q] - 1
 		end
 	end
 end
 local queues = #KEYS / 4
 for q = 1, queues do
 	open[q] = redis.call('EXISTS', KEYS[4 * q - 2]) == 0
-	limit[q] = tonumber(ARGV[3 + 3 * q])
-	fill(q, tonumber(ARGV[2 + 3 * q]))
+	if open[q] then asked = asked + 1 end
+	limit[q] = tonumber(ARGV[4 + 3 * q])
+	fill(q, tonumber(ARGV[3 + 3 * q]))
 end
 for q = 1, queues do fill(q, limit[q]) end
-out[1], out[2] = dropped, unusable
+if faulty > 0 and faulty + unusable == asked and #out == 3 then return redis.error_reply(fault) end
+out[1], out[2], out[3] = dropped, unusable, fault
 return out`
 
 // discardScript takes a stray out of its queue's lists; its hash only where that still holds these bytes, and where ARGV[3] says so.
-// KEYS: task, active, lease. ARGV: ID, message, whether to delete.
+// KEYS: task, active, lease. ARGV: ID, message as takeScript answers it, whether to delete, how many bytes of a message that is at most.
 const discardScript = `
-if ARGV[3] == '1' and redis.pcall('HGET', KEYS[1], 'msg') == ARGV[2] then redis.call('DEL', KEYS[1]) end
+if ARGV[3] == '1' then
+	local msg = redis.pcall('HGET', KEYS[1], 'msg')
+	if type(msg) == 'string' and string.sub(msg, 1, tonumber(ARGV[4]) + 1) == ARGV[2] then redis.call('DEL', KEYS[1]) end
+end
 redis.pcall('ZREM', KEYS[3], ARGV[1])
 return redis.call('LREM', KEYS[2], 1, ARGV[1])`
 
@@ -82,15 +97,15 @@ return 1`
 // leaseFor is asynq's own duration (rdb.LeaseDuration).
 const leaseFor = 30 * time.Second
 
-// mostBytes bounds the messages of one trip, but for the last of them: Redis may hold half a gigabyte under one key.
+// mostBytes bounds the messages of one trip, but for the last of them.
 const mostBytes = 1 << 20
 
 // Stray is what was fetched from a queue and is no task of it.
 type Stray struct {
 	Queue   string
 	ID      string // that its list holds, and its key ends in
-	Message []byte
-	Cause   error // rawtask.ErrUndecodable, or ErrMisplaced
+	Message []byte // its first Config.MaxMessage bytes, where it is longer
+	Cause   error  // rawtask.ErrUndecodable, rawtask.ErrTooLarge, or ErrMisplaced
 }
 
 // ErrMisplaced means that a message names another task or another queue than the place where it was found.
@@ -112,7 +127,7 @@ type taken struct {
 func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, most int) (tasks []taken, found int, err error) {
 	began := h.cfg.Now()
 	keys := make([]any, 0, 4*len(wants))
-	args := append(make([]any, 0, 3+3*len(wants)), began.Add(leaseFor).Unix(), most, mostBytes)
+	args := append(make([]any, 0, 4+3*len(wants)), began.Add(leaseFor).Unix(), most, mostBytes, h.cfg.MaxMessage)
 	for _, w := range wants {
 		prefix := "asynq:{" + w.queue + "}:"
 		keys = append(keys, prefix+"pending", prefix+"paused", prefix+"active", prefix+"lease")
@@ -123,11 +138,11 @@ func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, mo
 		return nil, 0, err
 	}
 	values, _ := answer.([]any)
-	if len(values) < 2 || len(values)%3 != 2 {
+	if len(values) < 3 || len(values)%3 != 0 {
 		return nil, 0, fmt.Errorf("fetch tasks: the script answered %d values", len(values))
 	}
-	h.tellFaults(ctx, values[0], values[1])
-	for v := values[2:]; len(v) > 0; v = v[3:] {
+	h.tellFaults(ctx, values[0], values[1], values[2])
+	for v := values[3:]; len(v) > 0; v = v[3:] {
 		number, _ := v[0].(int64)
 		id, _ := v[1].(string)
 		message, _ := v[2].(string)
@@ -136,7 +151,7 @@ func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, mo
 		}
 		found++
 		t := taken{queue: wants[number-1].queue, id: id, message: message, at: began}
-		m, err := misplaced(t)
+		m, err := h.misplaced(t)
 		if err != nil {
 			h.stray(ctx, run, t, err)
 			continue
@@ -148,7 +163,7 @@ func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, mo
 }
 
 // tellFaults logs what somebody wrote into the queues' keys that cannot be fetched. It may be there at each poll: it is told seldom.
-func (h *Hook) tellFaults(ctx context.Context, dropped, unusable any) {
+func (h *Hook) tellFaults(ctx context.Context, dropped, unusable, fault any) {
 	if n, _ := dropped.(int64); n > 0 && h.seldom.may("dropped") {
 		h.cfg.Logger.WarnContext(ctx, "list entries without a task dropped", slog.Int64("entries", n))
 	}
@@ -156,10 +171,20 @@ func (h *Hook) tellFaults(ctx context.Context, dropped, unusable any) {
 		h.cfg.Logger.ErrorContext(ctx, "queues cannot be fetched from: their keys pending, active or lease are not of asynq's types; delete what is wrong",
 			slog.Int64("queues", n))
 	}
+	if text, _ := fault.(string); text != "" && h.seldom.may("fault") {
+		attrs := []any{slog.String("error", text)}
+		if rawtask.Denied(errors.New(text)) {
+			attrs = append(attrs, slog.String("advice", rightsAdvice))
+		}
+		h.cfg.Logger.ErrorContext(ctx, "some queues cannot be fetched from", attrs...)
+	}
 }
 
 // misplaced says what is wrong with a message at the place where it was found.
-func misplaced(t taken) (rawtask.Message, error) {
+func (h *Hook) misplaced(t taken) (rawtask.Message, error) {
+	if len(t.message) > h.cfg.MaxMessage {
+		return rawtask.Message{}, rawtask.ErrTooLarge
+	}
 	m, err := rawtask.Decode([]byte(t.message))
 	if err == nil && (m.ID != t.id || m.Queue != t.queue) {
 		err = ErrMisplaced
@@ -182,7 +207,7 @@ func (h *Hook) stray(ctx context.Context, run redis.ProcessHook, t taken, cause 
 			return
 		}
 	}
-	_, err := h.eval(ctx, run, h.lua.discard, []any{prefix + "t:" + t.id, prefix + "active", prefix + "lease"}, []any{t.id, t.message, remove})
+	_, err := h.eval(ctx, run, h.lua.discard, []any{prefix + "t:" + t.id, prefix + "active", prefix + "lease"}, []any{t.id, t.message, remove, h.cfg.MaxMessage})
 	if err != nil {
 		log.ErrorContext(ctx, "stray message cannot be taken out of the queue", slog.Any("error", err))
 		return
