@@ -91,7 +91,7 @@ func (h *Hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		case dequeue:
 			return h.dequeue(ctx, cmd, c, next)
 		case finish, finishWrite:
-			return h.finish(ctx, cmd, c, next)
+			return h.finish(ctx, cmd, next)
 		case enqueue:
 			err := next(ctx, cmd)
 			if err == nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -147,6 +148,32 @@ func TestATaskIsEndedThoughTheContextIsOver(t *testing.T) {
 		if err := run(ctx, cmd); !errors.Is(err, test.want) {
 			t.Errorf("%s: want %v, got %v", sentence, test.want, err)
 		}
+	}
+}
+
+// asynq's syncer would try it again and again, for one task after the other, while its workers wait: a task that somebody has written into its
+// list twice is ended once and not found the second time.
+func TestEndingATaskThatIsNotActiveIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	for script, sha := range map[string]string{
+		"done": "1241eaa1c73409baaf1fea0c08d203a4911bda15", "retry": "65fa409c88198a681c53e0892d8276eca0145694",
+	} {
+		tries := 0
+		var logged logs
+		run := calm.New(calm.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))}).ProcessHook(func(_ context.Context, cmd redis.Cmder) error {
+			tries++
+			cmd.SetErr(redisError("NOT FOUND"))
+			return redisError("NOT FOUND")
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // the lease
+		cmd := redis.NewCmd(ctx, "evalsha", sha, 3, "asynq:{q}:active", "asynq:{q}:lease", "asynq:{q}:t:id", "id")
+		if err := run(ctx, cmd); err != nil || cmd.Err() != nil || tries != 1 {
+			t.Errorf("%s: %v, %v, %d tries", script, err, cmd.Err(), tries)
+		}
+		if !strings.Contains(logged.String(), "not active any more") {
+			t.Errorf("%s: %s", script, logged.String())
+		}
+		cancel()
 	}
 }
 
