@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -83,6 +84,18 @@ func Adopt(ctx context.Context, c AdoptionConfig) (Adoption, error) {
 	if err != nil {
 		return Adoption{}, err
 	}
+	// asynq's clients name a queue once: after somebody emptied Redis it is not among asynq's queues until they are made anew. Its workers name it
+	// every few seconds.
+	served, _, err := Served(ctx, c.Redis, c.Now().Unix())
+	if err != nil {
+		return Adoption{}, fmt.Errorf("ask which queues workers serve: %w", err)
+	}
+	for name := range served {
+		if !strings.ContainsAny(name, "{}") && name != "" {
+			names = append(names, name)
+		}
+	}
+	known := len(names) > 0
 	names = append(names, c.Queues...)
 	slices.Sort(names)
 	a := Adoption{Judged: c.Keys, Queues: []QueueAdoption{}, Notes: notes(c.Keys)}
@@ -93,7 +106,12 @@ func Adopt(ctx context.Context, c AdoptionConfig) (Adoption, error) {
 		}
 		a.Queues = append(a.Queues, q)
 	}
-	return a.concluded(c.Now()), nil
+	a = a.concluded(c.Now())
+	if a.Safe && !known {
+		a.Safe = false
+		a.Verdict = "not known: asynq has no queue in this Redis, and no worker runs: see that --redis-url is the app's, with the number of its database"
+	}
+	return a, nil
 }
 
 func notes(keys bool) []string {

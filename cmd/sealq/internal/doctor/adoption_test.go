@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/cmd/sealq/internal/doctor"
 	"github.com/sealq/sealq/jobs"
@@ -40,7 +41,18 @@ func TestEnforcingIsSafeWhenNothingUnsignedWaits(t *testing.T) {
 		safe    bool
 		verdict string
 	}{
-		"an empty Redis":     {func(*testing.T, *patient) {}, true, "safe to enforce now: no unsigned task waits in any queue"},
+		"a Redis in which asynq has never been, such as another database of the app's": {func(*testing.T, *patient) {}, false, "not known: asynq has no queue in this Redis"},
+		"no task in any queue": {func(t *testing.T, p *patient) {
+			t.Helper()
+			check(t, p.redis.SAdd(t.Context(), "asynq:queues", "low").Err())
+		}, true, "safe to enforce now: no unsigned task waits in any queue"},
+		"one in a queue that asynq does not know, as after a FLUSHALL, but a worker serves": {func(t *testing.T, p *patient) {
+			t.Helper()
+			p.put(t, false, "a")
+			check(t, p.redis.Del(t.Context(), "asynq:queues").Err())
+			check(t, p.redis.ZAdd(t.Context(), "asynq:servers", redis.Z{Score: float64(time.Now().Add(time.Minute).Unix()), Member: "asynq:servers:{a:1:b}"}).Err())
+			check(t, p.redis.Set(t.Context(), "asynq:servers:{a:1:b}", "\x2a\x07\x0a\x03low\x10\x01", time.Minute).Err())
+		}, false, "not yet: 1 unsigned task waits in low"},
 		"signed tasks alone": {func(t *testing.T, p *patient) { t.Helper(); p.put(t, true, "a") }, true, "safe to enforce now: no unsigned task waits among 1 signed one"},
 		"one that is due":    {func(t *testing.T, p *patient) { t.Helper(); p.put(t, false, "a") }, false, "not yet: 1 unsigned task waits in low, due now"},
 		"one that is due in two days": {func(t *testing.T, p *patient) {

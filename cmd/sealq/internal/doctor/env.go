@@ -51,7 +51,7 @@ func (e *env) reachRedis(ctx context.Context) []Finding {
 	}
 	client := e.Redis.Client()
 	err := client.Ping(ctx).Err()
-	if err == nil {
+	if err == nil || redis.HasErrorPrefix(err, "MISCONF") { // it answers, but not PING: what is wrong is told by other checks
 		e.redis = client
 		return fine("Redis at %s answers", e.Redis.Where)
 	}

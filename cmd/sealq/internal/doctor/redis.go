@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sealq/sealq/cmd/sealq/internal/redisurl"
 )
 
 const groupRedis = "redis"
@@ -20,6 +22,7 @@ const notRedis = "look whether it is Redis that answers there"
 func redisChecks() []check {
 	return []check{
 		{groupRedis, "version", queue, redisVersion},
+		{groupRedis, "writes", queue, redisWrites},
 		{groupRedis, "eviction", queue, redisEviction},
 		{groupRedis, "persistence", queue, redisPersistence},
 		{groupRedis, "protection", queue, redisProtection},
@@ -100,6 +103,46 @@ func versionNumber(version string) int {
 		return 0
 	}
 	return 100*n + m
+}
+
+// redisWrites tries writes without effect, on keys that nobody has and for those that exist alone. Redis refuses them before it looks.
+func redisWrites(ctx context.Context, e *env) []Finding {
+	may := false
+	for _, queue := range e.Queues {
+		prefix := "asynq:{" + queue + "}:"
+		for _, write := range [][]any{
+			{"ZADD", prefix + "t:" + probed, "XX", 1, probed},
+			{"SET", prefix + "unique:" + probed, 1, "XX", "EX", 1}, // the enqueuer's
+		} {
+			err := e.redis.Do(ctx, write...).Err()
+			if redisurl.Denied(err) {
+				continue
+			}
+			if !isNil(err) {
+				return refusesWrites(err)
+			}
+			may = true
+			break
+		}
+	}
+	if !may {
+		return skipped("not looked at: this Redis user may not write to any of the queues; a worker's or an administrator's can tell")
+	}
+	return fine("it takes writes")
+}
+
+func refusesWrites(err error) []Finding {
+	for prefix, told := range map[string]struct{ message, advice string }{
+		"READONLY":   {"Redis is a replica: it takes no writes, so that nothing is enqueued and no worker fetches", "name its master in --redis-url, or all sentinels (redis-sentinel://…); if there is no master, find out why no replica took over (docs/redis.md)"},
+		"OOM":        {"Redis is full (maxmemory): it takes no tasks, and no worker fetches", "give it more memory, CONFIG SET maxmemory, and look at what fills it: `sealq tasks list`"},
+		"MISCONF":    {"Redis takes no writes because it could not save itself", "make room on its disk, look for rights there and into its log"},
+		"NOREPLICAS": {"Redis takes no writes because its replicas are away (min-replicas-to-write)", "bring the replicas back"},
+	} {
+		if redis.HasErrorPrefix(err, prefix) {
+			return say(Problem, told.advice, "%s", told.message)
+		}
+	}
+	return failed(err, "try whether Redis takes writes", notRedis)
 }
 
 // info reads a section of INFO from every server.

@@ -34,7 +34,7 @@ func TestAHealthyRedisOfAnyFormHasNoProblem(t *testing.T) {
 			p.lookAt(t, top(t).URL())
 			r := p.run(t)
 			without(t, r)
-			for _, name := range []string{"connection", "version", "eviction", "persistence", "clock", "rights enough"} {
+			for _, name := range []string{"connection", "version", "writes", "eviction", "persistence", "clock", "rights enough"} {
 				says(t, findIn(t, r, "redis", name), doctor.OK, "", "")
 			}
 			says(t, findIn(t, r, "queues", "tasks"), doctor.OK, "nothing is wrong with 0 tasks", "")
@@ -70,9 +70,21 @@ func TestWhatIsWrongWithRedisIsTold(t *testing.T) {
 			p.lookAt(t, "redis://"+closedPort(t))
 			p.Redis.Given = false
 		}, "connection", doctor.Skipped, "no Redis is named (--redis-url)", ""},
-		"it wants a password":                  {func(t *testing.T, p *patient) { t.Helper(); p.lookAt(t, "redis://"+p.redis.Options().Addr) }, "connection", doctor.Problem, "NOAUTH", "put USER:PASSWORD@ into the URL"},
-		"it evicts":                            {set("maxmemory", "100mb", "maxmemory-policy", "allkeys-lru"), "eviction", doctor.Problem, "Redis deletes tasks (maxmemory-policy allkeys-lru)", "CONFIG SET maxmemory-policy noeviction"},
-		"it would evict":                       {set("maxmemory-policy", "volatile-ttl"), "eviction", doctor.Warning, "would delete tasks", "noeviction"},
+		"it wants a password":        {func(t *testing.T, p *patient) { t.Helper(); p.lookAt(t, "redis://"+p.redis.Options().Addr) }, "connection", doctor.Problem, "NOAUTH", "put USER:PASSWORD@ into the URL"},
+		"it evicts":                  {set("maxmemory", "100mb", "maxmemory-policy", "allkeys-lru"), "eviction", doctor.Problem, "Redis deletes tasks (maxmemory-policy allkeys-lru)", "CONFIG SET maxmemory-policy noeviction"},
+		"it would evict":             {set("maxmemory-policy", "volatile-ttl"), "eviction", doctor.Warning, "would delete tasks", "noeviction"},
+		"it is full":                 {set("maxmemory", "1"), "writes", doctor.Problem, "Redis is full", "more memory"},
+		"its replicas are away":      {set("min-replicas-to-write", "1"), "writes", doctor.Problem, "its replicas are away", "bring the replicas back"},
+		"it cannot save, and was to": {func(t *testing.T, p *patient) { t.Helper(); set("save", "3600 1")(t, p); cannotSave(t, p) }, "writes", doctor.Problem, "could not save itself", "make room on its disk"},
+		"it takes writes":            {func(*testing.T, *patient) {}, "writes", doctor.OK, "it takes writes", ""},
+		"it takes a worker's":        {as(redisacl.Worker), "writes", doctor.OK, "it takes writes", ""},
+		"it takes an enqueuer's":     {as(redisacl.Enqueuer), "writes", doctor.OK, "it takes writes", ""},
+		"it takes a dashboard's":     {as(redisacl.Dashboard), "writes", doctor.OK, "it takes writes", ""},
+		"the user may write none":    {as(redisacl.Worker, "-@write"), "writes", doctor.Skipped, "this Redis user may not write", ""},
+		"it is a replica": {func(t *testing.T, p *patient) {
+			t.Helper()
+			check(t, p.redis.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
+		}, "writes", doctor.Problem, "Redis is a replica", "name its master in --redis-url"},
 		"it cannot save":                       {cannotSave, "persistence", doctor.Problem, "could not save itself", "make room on its disk"},
 		"no password is needed":                {func(t *testing.T, p *patient) { t.Helper(); p.lookAt(t, "redis://"+p.redis.Options().Addr) }, "protection", doctor.Skipped, "no connection", ""},
 		"no password, and here":                {unprotected, "protection", doctor.Warning, "everybody on this machine", "sealq redis-acl"},
