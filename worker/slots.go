@@ -16,6 +16,7 @@ import (
 // its lease is lost, although the handler goes on; here it is held until the handler has returned.
 type slots struct {
 	mu    sync.Mutex
+	all   int
 	free  int
 	queue []chan struct{} // closed when a slot is handed on
 }
@@ -26,9 +27,18 @@ func (s *slots) grow(c asynq.Config) {
 	if n < 1 {
 		n = runtime.NumCPU() // asynq's own default
 	}
+	s.mu.Lock()
+	s.all += n
+	s.mu.Unlock()
 	for range n {
 		s.release()
 	}
+}
+
+func (s *slots) number() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
 }
 
 // acquire waits for a slot. It says false where ctx ends first: asynq has ended the task itself then.
@@ -75,14 +85,25 @@ const longestWait = signing.DefaultPropagationGrace
 // signed: without a bound a few forgeries would hold all slots.
 const mostWaiting = 1
 
-// waitHere waits in the task's slot. It says false where too many do so already, or ctx ends.
+// waitHere waits in the task's slot. It says false where too many do so already, where the task would be waiting in the only slot that there is
+// or in a queue of which a limit lets few be in hand, or ctx ends.
 func (h *verifying) waitHere(ctx context.Context, d time.Duration) bool {
+	if h.slots.number() <= mostWaiting || h.limited(ctx) {
+		return false
+	}
 	if h.waiting.Add(1) > mostWaiting {
 		h.waiting.Add(-1)
 		return false
 	}
 	defer h.waiting.Add(-1)
 	return rest(ctx, d)
+}
+
+// limited says whether the queue of ctx's task has a limit, or waits for an outside system.
+func (h *verifying) limited(ctx context.Context) bool {
+	handlers, ok := h.next.(*Handlers)
+	queue, _ := asynq.GetQueueName(ctx)
+	return ok && handlers.InHand(queue) < unlimited
 }
 
 func lastTry(ctx context.Context) bool {
