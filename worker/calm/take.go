@@ -142,6 +142,7 @@ func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, mo
 		return nil, 0, fmt.Errorf("fetch tasks: the script answered %d values", len(values))
 	}
 	h.tellFaults(ctx, values[0], values[1], values[2])
+	keeps := true
 	for v := values[3:]; len(v) > 0; v = v[3:] {
 		number, _ := v[0].(int64)
 		id, _ := v[1].(string)
@@ -153,7 +154,7 @@ func (h *Hook) take(ctx context.Context, run redis.ProcessHook, wants []want, mo
 		t := taken{queue: wants[number-1].queue, id: id, message: message, at: began}
 		m, err := h.misplaced(t)
 		if err != nil {
-			h.stray(ctx, run, t, err)
+			keeps = h.stray(ctx, run, t, err, keeps)
 			continue
 		}
 		t.message = h.mended(ctx, t, m)
@@ -192,27 +193,39 @@ func (h *Hook) misplaced(t taken) (rawtask.Message, error) {
 	return m, err
 }
 
-// stray takes what is no task of its queue out of it. What cannot be kept first goes to the far end: it comes again, after all others.
-func (h *Hook) stray(ctx context.Context, run redis.ProcessHook, t taken, cause error) {
+var errKeepsNone = errors.New("one before it could not be kept")
+
+// stray takes what is no task of its queue out of it. What cannot be kept first goes to the far end: it comes again, after all others. Tasks that
+// were fetched in the same trip wait for this, so that nothing more is kept (false) once something could not be.
+func (h *Hook) stray(ctx context.Context, run redis.ProcessHook, t taken, cause error, keeps bool) bool {
 	prefix := "asynq:{" + t.queue + "}:"
-	log := h.cfg.Logger.With(slog.String("queue", t.queue), slog.Int("size", len(t.message)), slog.String("cause", cause.Error()))
+	tell := func(level slog.Level, text string, attrs ...slog.Attr) {
+		if h.seldom.may(text) {
+			h.cfg.Logger.LogAttrs(ctx, level, text, append(attrs, slog.String("queue", t.queue), slog.Int("size", len(t.message)), slog.String("cause", cause.Error()))...)
+		}
+	}
 	remove := "0"
 	if h.cfg.Stray != nil {
 		remove = "1"
-		if err := h.cfg.Stray(ctx, Stray{Queue: t.queue, ID: t.id, Message: []byte(t.message), Cause: cause}); err != nil {
-			log.ErrorContext(ctx, "stray message cannot be kept, it stays in the queue", slog.Any("error", err))
+		err := errKeepsNone
+		if keeps {
+			err = h.cfg.Stray(ctx, Stray{Queue: t.queue, ID: t.id, Message: []byte(t.message), Cause: cause})
+		}
+		if err != nil {
+			tell(slog.LevelError, "stray message cannot be kept, it stays in the queue", slog.Any("error", err))
 			if err := h.giveBack(ctx, run, t, true); err != nil {
-				log.ErrorContext(ctx, "stray message cannot be put back", slog.Any("error", err))
+				tell(slog.LevelError, "stray message cannot be put back", slog.Any("error", err))
 			}
-			return
+			return false
 		}
 	}
 	_, err := h.eval(ctx, run, h.lua.discard, []any{prefix + "t:" + t.id, prefix + "active", prefix + "lease"}, []any{t.id, t.message, remove, h.cfg.MaxMessage})
 	if err != nil {
-		log.ErrorContext(ctx, "stray message cannot be taken out of the queue", slog.Any("error", err))
-		return
+		tell(slog.LevelError, "stray message cannot be taken out of the queue", slog.Any("error", err))
+		return keeps
 	}
-	log.WarnContext(ctx, "stray message taken out of the queue")
+	tell(slog.LevelWarn, "stray message taken out of the queue")
+	return keeps
 }
 
 // giveBack puts a task back that nobody has begun.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -188,6 +189,44 @@ func TestAStrayThatCannotBeKeptComesAgain(t *testing.T) {
 	kept.broken = false
 	kept.mu.Unlock()
 	eventually(t, "the stray is kept, and leaves the queue", func() bool { return len(kept.all()) == 1 && len(q.left(t, "default")) == 0 })
+}
+
+// Genuine tasks come with strays in one trip, and wait for them: a quarantine that hangs must not be asked for each. Whoever writes to Redis makes
+// as many as he likes, and none makes a line in the log.
+func TestManyStraysHoldUpNothingAndFillNoLog(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	const flood = 20
+	var asked atomic.Int64
+	var logged logs
+	broken := atomic.Bool{}
+	broken.Store(true)
+	for i := range flood {
+		q.put(t, "default", fmt.Sprint("bad-", i), []byte("\xff"))
+	}
+	q.put(t, "default", "good", message("good", "default"))
+	fetcher := calm.NewFetcher(q.behind(t), calm.New(calm.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil)), Stray: func(context.Context, calm.Stray) error {
+		asked.Add(1)
+		if broken.Load() {
+			return errFull
+		}
+		return nil
+	}}), calm.FetchConfig{Queues: map[string]int{"default": 1}})
+	var before atomic.Int64
+	var runs seen
+	serve(t, fetcher.Lane(2*flood), func(_ context.Context, task *asynq.Task) error {
+		before.Store(asked.Load())
+		broken.Store(false)
+		runs.add(task)
+		return nil
+	}, asynq.Config{Concurrency: 2 * flood})
+	eventually(t, "the good task runs and the strays are gone", func() bool { return len(runs.all()) == 1 && len(q.left(t, "default")) == 0 })
+	if n := before.Load(); n > flood/2 {
+		t.Errorf("the good task waited until %d strays were asked for", n)
+	}
+	if lines := strings.Count(logged.String(), "\n"); lines > 4 {
+		t.Errorf("%d lines:\n%s", lines, logged.String())
+	}
 }
 
 func check(t *testing.T, err error) {
