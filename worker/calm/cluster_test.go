@@ -91,3 +91,20 @@ func TestAClusterIsFetchedFromQueueByQueue(t *testing.T) {
 		})
 	}
 }
+
+// In a cluster a queue's node may be away, or forbidden, alone.
+func TestAQueueOfAClusterThatCannotBeAskedDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	admin := newCluster(t)
+	check(t, admin.Do(t.Context(), "ACL", "SETUSER", "worker", "on", "nopass", "~asynq:{low}*", "~asynq:workers*", "~asynq:servers*", "~asynq:queues", "&*", "+@all").Err())
+	put(t, admin, "high", "a", message("a", "high"))
+	put(t, admin, "low", "b", message("b", "low"))
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: admin.Options().Addrs, Username: "worker", Password: "any"})
+	t.Cleanup(func() { _ = client.Close() })
+	var runs seen
+	workOn(t, client, 1, 4, calm.FetchConfig{Queues: map[string]int{"high": 2, "low": 1}, Strict: true}, calm.Config{}, func(_ context.Context, task *asynq.Task) error {
+		runs.add(task)
+		return nil
+	})
+	eventually(t, "the other queue's task runs", func() bool { return slices.Equal(runs.all(), []string{"b"}) })
+}

@@ -308,6 +308,7 @@ func (f *Fetcher) take(ctx context.Context, most int) (tasks []taken, more bool,
 	}
 	// A script has the keys of one slot: first the shares, then the rest.
 	left := most
+	var failed []error
 	for round := range 2 {
 		for i := range wants {
 			w := &wants[i]
@@ -317,26 +318,21 @@ func (f *Fetcher) take(ctx context.Context, most int) (tasks []taken, more bool,
 			if ask := min(left, w.share, w.limit); ask > 0 {
 				got, found, err := f.hook.take(ctx, f.client.Process, []want{{w.queue, ask, ask}}, ask)
 				tasks = append(tasks, got...)
-				if err != nil {
-					return tasks, false, errorUnlessTasks(tasks, err)
-				}
 				left -= found
 				w.limit -= found
 				if found < ask {
-					w.limit = 0 // it is empty
+					w.limit = 0 // it is empty, or its node is away: the others may have tasks
+				}
+				if err != nil {
+					failed = append(failed, err)
 				}
 			}
 		}
 	}
-	return tasks, left == 0, nil
-}
-
-// errorUnlessTasks keeps an error for the next trip while there are tasks to run.
-func errorUnlessTasks(tasks []taken, err error) error {
 	if len(tasks) > 0 {
-		return nil
+		return tasks, left == 0, nil // an error is told where there is nothing to run
 	}
-	return err
+	return nil, left == 0, errors.Join(failed...)
 }
 
 // wants draws the queues' order and shares by their weights, as asynq does for each single task.
