@@ -66,8 +66,20 @@ func (r *redisRights) probe(ctx context.Context) error {
 			slices.Sort(denied)
 			return r.denied(fmt.Errorf("its user may not call %s for queue %s", strings.ToUpper(strings.Join(slices.Compact(denied), ", ")), queue))
 		}
+		if err := r.writes(ctx, queue); err != nil {
+			return r.told(fmt.Errorf("it answers, but takes no writes for queue %s, so that nothing can be fetched: %w", queue, err))
+		}
 	}
 	return nil
+}
+
+// writes tries a write without effect, for a key that exists alone, on one that nobody has: a replica and a full Redis answer to PING, and refuse it.
+func (r *redisRights) writes(ctx context.Context, queue string) error {
+	err := r.client.ZAddXX(ctx, probeKey(queue), redis.Z{Score: 1, Member: "x"}).Err()
+	if redis.HasErrorPrefix(err, "WRONGTYPE") { // somebody has made one
+		return nil
+	}
+	return err //nolint:wrapcheck // the caller says what it was for
 }
 
 func (r *redisRights) pinged(ctx context.Context) error {

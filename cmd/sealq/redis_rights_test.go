@@ -125,3 +125,28 @@ func TestARedisThatKnowsNoRightsIsTried(t *testing.T) {
 		t.Errorf("it has left %v behind", keys)
 	}
 }
+
+// A replica, or a Redis that is full, answers to PING. No worker can fetch from it.
+func TestAWorkerWhoseRedisTakesNoWritesIsNotReady(t *testing.T) {
+	t.Parallel()
+	for want, settings := range map[string][2][]any{
+		"READONLY ":   {{"REPLICAOF", "127.0.0.1", "1"}, {"REPLICAOF", "NO", "ONE"}},
+		"OOM ":        {{"CONFIG", "SET", "maxmemory", "1"}, {"CONFIG", "SET", "maxmemory", "0"}},
+		"NOREPLICAS ": {{"CONFIG", "SET", "min-replicas-to-write", "1"}, {"CONFIG", "SET", "min-replicas-to-write", "0"}},
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			top := testservers.SingleRedis(t, testservers.RedisOptions{Password: "admin"})
+			admin, rights := top.Admins()[0], rightsAt(t, top.URL())
+			for i, broken := range []bool{true, false} {
+				if err := admin.Do(t.Context(), settings[i]...).Err(); err != nil {
+					t.Fatal(err)
+				}
+				err := rights.probe(t.Context())
+				if broken != (err != nil) || broken && (!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "takes no writes")) {
+					t.Errorf("broken %v: %v", broken, err)
+				}
+			}
+		})
+	}
+}
