@@ -195,8 +195,8 @@ func texts(values []any) []string {
 	return all
 }
 
-// maxQueues is how many names of queues are read.
-const maxQueues = 1000
+// MaxQueues is how many names of queues are read at most.
+const MaxQueues = 1000
 
 // Queues lists the queues that asynq knows in this Redis, in order, a thousand at most. Names that no queue of ours can have
 // are left out.
@@ -217,13 +217,13 @@ func (l *Lister) Queues(ctx context.Context) ([]string, error) {
 				all = append(all, name)
 			}
 		}
-		if cursor == "0" || len(all) >= maxQueues {
+		if cursor == "0" || len(all) >= MaxQueues {
 			break
 		}
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)
-	return all[:min(len(all), maxQueues)], nil
+	return all[:min(len(all), MaxQueues)], nil
 }
 
 // Counts says how many tasks a queue holds in each state, -1 where the key is of another type than asynq's. Under Aggregating

@@ -84,6 +84,7 @@ func Adopt(ctx context.Context, c AdoptionConfig) (Adoption, error) {
 	if err != nil {
 		return Adoption{}, err
 	}
+	cut := len(names) >= rawtask.MaxQueues
 	// asynq's clients name a queue once: after somebody emptied Redis it is not among asynq's queues until they are made anew. Its workers name it
 	// every few seconds.
 	served, _, err := Served(ctx, c.Redis, c.Now().Unix())
@@ -107,7 +108,11 @@ func Adopt(ctx context.Context, c AdoptionConfig) (Adoption, error) {
 		a.Queues = append(a.Queues, q)
 	}
 	a = a.concluded(c.Now())
-	if a.Safe && !known {
+	switch {
+	case a.Safe && cut:
+		a.Safe = false
+		a.Verdict = fmt.Sprintf("not known: asynq:queues names more than the %d queues that are looked at; take out of it what is no queue of yours", rawtask.MaxQueues-1)
+	case a.Safe && !known:
 		a.Safe = false
 		a.Verdict = "not known: asynq has no queue in this Redis, and no worker runs: see that --redis-url is the app's, with the number of its database"
 	}

@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,14 @@ func TestEnforcingIsSafeWhenNothingUnsignedWaits(t *testing.T) {
 			t.Helper()
 			check(t, p.redis.SAdd(t.Context(), "asynq:queues", "low").Err())
 		}, true, "safe to enforce now: no unsigned task waits in any queue"},
+		"one in a queue behind a thousand that somebody has made up": {func(t *testing.T, p *patient) {
+			t.Helper()
+			p.put(t, false, "a")
+			for i := range 1000 {
+				check(t, p.redis.SAdd(t.Context(), "asynq:queues", fmt.Sprint("a", i)).Err())
+			}
+			check(t, p.redis.SRem(t.Context(), "asynq:queues", "low").Err()) // it is not among those that are read
+		}, false, "not known: asynq:queues names more than"},
 		"one in a queue that asynq does not know, as after a FLUSHALL, but a worker serves": {func(t *testing.T, p *patient) {
 			t.Helper()
 			p.put(t, false, "a")
