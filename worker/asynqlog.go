@@ -88,3 +88,12 @@ func (l *asynqLogger) may(message string) (unsaid int, say bool) {
 	l.said[kind] = saying{at: now}
 	return s.unsaid, true
 }
+
+// attrs are those of a line that may hold for each task of a flood, where it is to be said now.
+func (l *asynqLogger) attrs(kind string, attrs ...any) (all []any, say bool) {
+	unsaid, say := l.may(kind)
+	if unsaid > 0 {
+		attrs = append(attrs, slog.Int("unsaid", unsaid))
+	}
+	return attrs, say
+}

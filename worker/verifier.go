@@ -81,6 +81,7 @@ type Verifier struct {
 	tracer     trace.Tracer // nil: no spans
 	waiting    atomic.Int32 // tasks that wait in their slots
 	slots      slots
+	often      *asynqLogger
 	running    sync.Map // jobs of plain handlers that run; Handlers knows its own
 }
 
@@ -99,7 +100,7 @@ func New(k *signing.Keys, c Config) (*Verifier, error) {
 		return nil, fmt.Errorf("new verifier: UnsignedUntil %s is more than 30 days ahead; choose a date up to %s",
 			c.UnsignedUntil.Format(time.DateOnly), last.Format(time.DateOnly))
 	}
-	v := &Verifier{keys: k, cfg: c, quarantine: c.Quarantine, alarm: keyAlarm{now: c.Now}}
+	v := &Verifier{keys: k, cfg: c, quarantine: c.Quarantine, alarm: keyAlarm{now: c.Now}, often: newAsynqLogger(c.Logger, c.Now)}
 	if c.TracerProvider != nil {
 		v.tracer = c.TracerProvider.Tracer(scope)
 	}
@@ -219,7 +220,9 @@ func (h *verifying) deliver(ctx context.Context, task *asynq.Task, t signing.Tas
 }
 
 func (h *verifying) unread(ctx context.Context, err error) *ending {
-	h.cfg.Logger.ErrorContext(ctx, "ledger cannot be read, task put off", slog.Any("error", err))
+	if attrs, say := h.often.attrs("ledger cannot be read", slog.Any("error", err)); say {
+		h.cfg.Logger.ErrorContext(ctx, "ledger cannot be read, tasks are put off", attrs...)
+	}
 	return h.putOff(effectsRetry, err)
 }
 
@@ -325,8 +328,9 @@ func (h *verifying) refuse(ctx context.Context, t signing.Task, refusal *signing
 		return &ending{action: archive, cause: refusal}
 	}
 	if err := h.keep(ctx, entry); err != nil {
-		h.cfg.Logger.ErrorContext(ctx, "quarantine not writable, refused task stays in the queue",
-			slog.String("reason", string(refusal.Reason)), slog.Any("error", err))
+		if attrs, say := h.often.attrs("quarantine not writable", slog.String("reason", string(refusal.Reason)), slog.Any("error", err)); say {
+			h.cfg.Logger.ErrorContext(ctx, "quarantine not writable, refused tasks stay in the queue", attrs...)
+		}
 		return h.putOff(quarantineRetry, fmt.Errorf("quarantine: %w", err))
 	}
 	return &ending{action: revoke, cause: refusal}

@@ -199,11 +199,7 @@ var errKeepsNone = errors.New("one before it could not be kept")
 // were fetched in the same trip wait for this, so that nothing more is kept (false) once something could not be.
 func (h *Hook) stray(ctx context.Context, run redis.ProcessHook, t taken, cause error, keeps bool) bool {
 	prefix := "asynq:{" + t.queue + "}:"
-	tell := func(level slog.Level, text string, attrs ...slog.Attr) {
-		if h.seldom.may(text) {
-			h.cfg.Logger.LogAttrs(ctx, level, text, append(attrs, slog.String("queue", t.queue), slog.Int("size", len(t.message)), slog.String("cause", cause.Error()))...)
-		}
-	}
+	log := h.cfg.Logger.With(slog.String("queue", t.queue), slog.Int("size", len(t.message)), slog.String("cause", cause.Error()))
 	remove := "0"
 	if h.cfg.Stray != nil {
 		remove = "1"
@@ -212,19 +208,22 @@ func (h *Hook) stray(ctx context.Context, run redis.ProcessHook, t taken, cause 
 			err = h.cfg.Stray(ctx, Stray{Queue: t.queue, ID: t.id, Message: []byte(t.message), Cause: cause})
 		}
 		if err != nil {
-			tell(slog.LevelError, "stray message cannot be kept, it stays in the queue", slog.Any("error", err))
-			if err := h.giveBack(ctx, run, t, true); err != nil {
-				tell(slog.LevelError, "stray message cannot be put back", slog.Any("error", err))
+			if h.seldom.may("stray not kept") {
+				log.ErrorContext(ctx, "stray message cannot be kept, it stays in the queue", slog.Any("error", err))
+			}
+			if err := h.giveBack(ctx, run, t, true); err != nil && h.seldom.may("stray not put back") {
+				log.ErrorContext(ctx, "stray message cannot be put back", slog.Any("error", err))
 			}
 			return false
 		}
 	}
 	_, err := h.eval(ctx, run, h.lua.discard, []any{prefix + "t:" + t.id, prefix + "active", prefix + "lease"}, []any{t.id, t.message, remove, h.cfg.MaxMessage})
-	if err != nil {
-		tell(slog.LevelError, "stray message cannot be taken out of the queue", slog.Any("error", err))
-		return keeps
+	switch {
+	case err != nil && h.seldom.may("stray not taken"):
+		log.ErrorContext(ctx, "stray message cannot be taken out of the queue", slog.Any("error", err))
+	case err == nil && h.seldom.may("stray taken"):
+		log.WarnContext(ctx, "stray message taken out of the queue")
 	}
-	tell(slog.LevelWarn, "stray message taken out of the queue")
 	return keeps
 }
 
