@@ -20,6 +20,12 @@ var (
 	ErrPending = errors.New("a registration of this address waits for its confirmation")
 	// ErrUnknownKey says that a key activates nothing: malformed, never issued, used, replaced or expired.
 	ErrUnknownKey = errors.New("this activation key is not valid (any more): register again for a new one")
+	// ErrUnknownToken says that a key from a mailed link does nothing: malformed, never issued, used, replaced, or expired.
+	ErrUnknownToken = errors.New("this link is not valid (any more): ask for a new one")
+	// ErrThrottled is the cause of every ThrottledError.
+	ErrThrottled = errors.New("this was asked for a short while ago")
+	// ErrNoSuchUser says that no user has that ID or address.
+	ErrNoSuchUser = errors.New("there is no such user")
 	// ErrRefused is the one answer of Authenticate to a wrong password, an unknown, pending, locked or disabled account.
 	ErrRefused = errors.New("address or password is wrong, or too many attempts failed: try again later")
 )
@@ -52,6 +58,17 @@ func (e *PendingError) Error() string {
 
 // Unwrap makes ErrPending findable.
 func (*PendingError) Unwrap() error { return ErrPending }
+
+// ThrottledError is ErrThrottled with the time, by the database's clock, from which it can be asked for again.
+type ThrottledError struct{ RetryAt time.Time }
+
+// Error is a sentence for a person.
+func (e *ThrottledError) Error() string {
+	return fmt.Sprintf("%s: try again at %s", ErrThrottled, e.RetryAt.UTC().Format(time.RFC3339))
+}
+
+// Unwrap makes ErrThrottled findable.
+func (*ThrottledError) Unwrap() error { return ErrThrottled }
 
 // User is an active account.
 type User struct {
@@ -87,6 +104,11 @@ type Config struct {
 	PendingTTL time.Duration
 	// RegisterAgain is what registering again while pending does. Zero: RefuseWhilePending.
 	RegisterAgain RegisterAgain
+	// ResetTTL is how long the link of a password reset works. Whole milliseconds. Zero: 1 hour.
+	ResetTTL time.Duration
+	// MailEvery is how often one account can be mailed the same thing because somebody asked for it. Whole milliseconds. Zero: 1 minute.
+	// Negative: as often as it is asked for.
+	MailEvery time.Duration
 	// RequireSent lets a key activate only after the mail server was recorded to have taken its mail. Zero: the key alone suffices, because
 	// that record can be lost in a crash and a person who holds the key has the mail.
 	RequireSent bool
@@ -156,6 +178,8 @@ func (a *Accounts[Tx]) Stats() Stats {
 // complete fills in what zero means and refuses what cannot be meant.
 func (c Config) complete() (Config, error) {
 	c.PendingTTL = cmp.Or(c.PendingTTL, 24*time.Hour)
+	c.ResetTTL = cmp.Or(c.ResetTTL, time.Hour)
+	c.MailEvery = cmp.Or(c.MailEvery, time.Minute)
 	c.Lockout.Limit = cmp.Or(c.Lockout.Limit, 5)
 	c.Lockout.For = cmp.Or(c.Lockout.For, 15*time.Minute)
 	c.Hash = cmp.Or(c.Hash, DefaultHashCost())
@@ -174,6 +198,10 @@ func (c Config) complete() (Config, error) {
 	switch {
 	case c.PendingTTL < time.Millisecond || c.PendingTTL%time.Millisecond != 0:
 		return c, fmt.Errorf("PendingTTL %s: whole milliseconds are needed", c.PendingTTL)
+	case c.ResetTTL < time.Millisecond || c.ResetTTL%time.Millisecond != 0:
+		return c, fmt.Errorf("ResetTTL %s: whole milliseconds are needed", c.ResetTTL)
+	case c.MailEvery > 0 && c.MailEvery%time.Millisecond != 0:
+		return c, fmt.Errorf("MailEvery %s: whole milliseconds are needed", c.MailEvery)
 	case c.RegisterAgain != RefuseWhilePending && c.RegisterAgain != NewGeneration:
 		return c, fmt.Errorf("RegisterAgain %d is unknown", c.RegisterAgain)
 	case c.Lockout.Limit < 1 || c.Lockout.Limit > 1_000_000:
@@ -192,3 +220,6 @@ func (c Config) complete() (Config, error) {
 	}
 	return c, nil
 }
+
+// mailEvery is 0 for no throttle.
+func (c Config) mailEvery() time.Duration { return max(c.MailEvery, 0) }

@@ -28,6 +28,9 @@ func (a *Accounts[Tx]) Activate(ctx context.Context, tx Tx, key string) (User, e
 	if err != nil {
 		return User{}, fmt.Errorf("activate: %w", err)
 	}
+	if err := a.record(ctx, tx, Change{Actor: public, Action: "account.activated", Subject: userSubject(u.ID)}); err != nil {
+		return User{}, fmt.Errorf("activate: %w", err)
+	}
 	return u, nil
 }
 

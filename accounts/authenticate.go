@@ -17,18 +17,27 @@ func (a *Accounts[Tx]) Authenticate(ctx context.Context, email, password string)
 	if err != nil || checkBounds(password) != nil {
 		return User{}, ErrRefused // no account can have these, so neither charge nor hash is due
 	}
+	known, err := a.login(ctx, address, password)
+	if err != nil {
+		return User{}, err
+	}
+	return known.User, nil
+}
+
+// login is Authenticate for an address and a password that an account can have.
+func (a *Accounts[Tx]) login(ctx context.Context, address Email, password string) (Credentials, error) {
 	id := address.norm
 	visit, locked := a.gate.locked(id)
 	if locked {
-		return User{}, ErrRefused
+		return Credentials{}, ErrRefused
 	}
 	charge, err := a.store.ChargeAttempt(ctx, id, a.cfg.Lockout)
 	if err != nil {
-		return User{}, fmt.Errorf("authenticate: charge the attempt: %w", err)
+		return Credentials{}, fmt.Errorf("authenticate: charge the attempt: %w", err)
 	}
 	if !charge.Allowed {
 		a.gate.remember(id, visit, min(charge.LockedFor, a.cfg.GateFor))
-		return User{}, ErrRefused
+		return Credentials{}, ErrRefused
 	}
 	known := Credentials{}
 	if charge.User != nil {
@@ -36,30 +45,33 @@ func (a *Accounts[Tx]) Authenticate(ctx context.Context, email, password string)
 	}
 	match, outdated, err := a.verify(ctx, known, password)
 	if err != nil {
-		return User{}, err
+		return Credentials{}, err
 	}
 	if !match || known.Disabled {
 		if charge.LockedFor > 0 {
 			a.log.WarnContext(ctx, "locked after too many failed attempts",
 				slog.Any("email", address), slog.Duration("locked_for", charge.LockedFor))
 		}
-		return User{}, ErrRefused
+		return Credentials{}, ErrRefused
 	}
 	login := Login{UserID: known.ID, EmailNorm: id, Verified: known.PasswordHash}
 	if outdated {
 		if login.Upgraded, err = a.hasher.hash(ctx, password); err != nil {
-			return User{}, fmt.Errorf("authenticate: upgrade the hash: %w", err)
+			return Credentials{}, fmt.Errorf("authenticate: upgrade the hash: %w", err)
 		}
 	}
 	current, err := a.store.RecordLogin(ctx, login)
 	if err != nil {
-		return User{}, fmt.Errorf("authenticate: record the login: %w", err)
+		return Credentials{}, fmt.Errorf("authenticate: record the login: %w", err)
 	}
 	if !current {
-		return User{}, ErrRefused
+		return Credentials{}, ErrRefused
 	}
 	a.gate.forget(id)
-	return known.User, nil
+	if !login.Upgraded.IsZero() {
+		known.PasswordHash = login.Upgraded
+	}
+	return known, nil
 }
 
 // verify compares password with what is known. A stored hash that cannot be read is the operator's affair: it goes to the log and looks like a wrong

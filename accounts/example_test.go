@@ -99,3 +99,33 @@ func ExampleParseEmail() {
 	// Jane@Bücher.example jane@xn--bcher-kva.example <nil>
 	// true
 }
+
+func ExampleAccounts_RequestReset() {
+	a, db := exampleAccounts()
+	ctx, tx := context.Background(), db.begin()
+	// The answer is the same for an address that has no account. If it has, its owner gets a link.
+	err := a.RequestReset(ctx, tx, "nobody@example.com")
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+func ExampleAccounts_ResetPassword() {
+	a, db := exampleAccounts()
+	key := strings.Repeat("A", 43) // of the link, which nobody was mailed
+	_, err := a.ResetPassword(context.Background(), db.begin(), key, "Roses-are-8-red")
+	fmt.Println(err)
+	// Output: reset password: this link is not valid (any more): ask for a new one
+}
+
+// Whoever is logged in gives the old password again, outside of the transaction: the charge for a wrong one must survive a rollback.
+func ExampleAccounts_ChangePassword() {
+	a, db := exampleAccounts()
+	ctx := context.Background()
+	proof, err := a.Prove(ctx, "the session's user ID", "a wrong guess")
+	fmt.Println(err)
+	_, err = a.ChangePassword(ctx, db.begin(), proof, "Roses-are-8-red")
+	fmt.Println(errors.Is(err, accounts.ErrRefused))
+	// Output:
+	// address or password is wrong, or too many attempts failed: try again later
+	// true
+}

@@ -20,7 +20,12 @@ type model struct {
 	users    map[string]*accounts.Credentials
 	pendings map[string]*pendingRow
 	logins   map[string]*loginRow
+	tokens   map[tokenID]*tokenRow
+	notices  []noticeRow
+	numbers  map[string]uint64 // users.mail_generation
+	changes  []accounts.Change
 	mails    []wanted
+	told     []accountMail
 	charges  int
 	touched  int // calls of any method
 	failWith error
@@ -44,6 +49,7 @@ type loginRow struct {
 	failed      int
 	lastFailed  time.Time
 	lockedUntil *time.Time
+	byOperator  bool
 }
 
 type wanted struct {
@@ -74,6 +80,8 @@ func newModel() *model {
 		users:    map[string]*accounts.Credentials{},
 		pendings: map[string]*pendingRow{},
 		logins:   map[string]*loginRow{},
+		tokens:   map[tokenID]*tokenRow{},
+		numbers:  map[string]uint64{},
 	}
 }
 
@@ -197,7 +205,7 @@ func (m *model) charge(norm string, l accounts.Lockout) (accounts.Charge, error)
 		if row.lockedUntil != nil || l.Window > 0 && !row.lastFailed.After(m.now.Add(-l.Window)) {
 			row.failed = 0
 		}
-		row.lockedUntil = nil
+		row.lockedUntil, row.byOperator = nil, false
 		if row.failed+1 >= l.Limit {
 			row.lockedUntil = new(m.now.Add(l.For))
 		}
@@ -224,6 +232,9 @@ func (m *model) RecordLogin(_ context.Context, s accounts.Login) (bool, error) {
 	}
 	u := m.users[s.EmailNorm]
 	if u == nil || u.ID != s.UserID || u.Disabled || u.PasswordHash != s.Verified {
+		return false, nil
+	}
+	if row := m.logins[s.EmailNorm]; row != nil && row.byOperator && row.lockedUntil.After(m.now) {
 		return false, nil
 	}
 	if !s.Upgraded.IsZero() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,6 +65,12 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 		TTL: a.cfg.PendingTTL, ReplaceLive: a.cfg.RegisterAgain == NewGeneration,
 	})
 	if err != nil {
+		return Pending{}, fmt.Errorf("register: %w", err)
+	}
+	if err := a.record(ctx, tx, Change{
+		Actor: public, Action: "account.registered", Subject: "pending/" + saved.ID,
+		Detail: map[string]string{"generation": strconv.FormatUint(saved.Generation, 10)},
+	}); err != nil {
 		return Pending{}, fmt.Errorf("register: %w", err)
 	}
 	if err := a.notifier.ConfirmationWanted(ctx, tx, saved.ID, saved.Generation, saved.ExpiresAt); err != nil {

@@ -25,6 +25,11 @@ type Store[Tx any] interface {
 	PendingStore[Tx]
 	LoginStore
 	StateStore
+	UserStore
+	TokenStore[Tx]
+	PasswordStore[Tx]
+	NoticeStore[Tx]
+	AuditStore[Tx]
 }
 
 // PendingStore keeps registrations until they are activated, in the caller's transaction.
@@ -98,6 +103,9 @@ type Notifier[Tx any] interface {
 	// ConfirmationWanted asks for the mail with the activation key of that generation. Nothing should be sent after expiresAt.
 	// An error of it ends Register or RenewKeys, whose caller rolls back.
 	ConfirmationWanted(ctx context.Context, tx Tx, pendingID string, generation uint64, expiresAt time.Time) error
+	// AccountMailWanted asks for a mail to the owner of an account: mail is a Mail, the generation that of a token or a notice. Nothing
+	// should be sent after expiresAt. An error of it ends the change, which the caller rolls back.
+	AccountMailWanted(ctx context.Context, tx Tx, mail, userID string, generation uint64, expiresAt time.Time) error
 }
 
 // NewPending is a registration to be written. It has been validated.

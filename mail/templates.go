@@ -43,7 +43,7 @@ type ConfirmationData struct {
 
 // TemplateError names the template, or the data, that cannot be used.
 type TemplateError struct {
-	Kind  string // "confirmation"
+	Kind  string // "confirmation", or a Kind
 	Part  string // "subject.txt", "body.txt" or "body.html"; for data the field
 	Cause error
 }
@@ -58,6 +58,7 @@ func (e *TemplateError) Unwrap() error { return e.Cause }
 // Templates turn data into content. They are immutable and safe for concurrent use.
 type Templates struct {
 	confirmation templateSet
+	accounts     map[Kind]templateSet
 }
 
 // DefaultTemplates are the ones that come with the package, in English.
@@ -70,7 +71,7 @@ func DefaultTemplates() (*Templates, error) {
 }
 
 // ParseTemplates reads a folder with a sub-folder per kind, confirmation/{subject.txt,body.txt,body.html}, and tries each with sample
-// data: what is missing, does not parse, names a variable that its kind does not have, or leaves the link out is a *TemplateError now
+// data. For a [Kind] whose sub-folder is not there, it takes the package's own. What is missing, does not parse, names a variable that its kind does not have, or leaves the link out is a *TemplateError now
 // and not when the first mail is due. The text parts are text/template, the HTML part is html/template.
 func ParseTemplates(folder fs.FS) (*Templates, error) {
 	confirmation, err := parseSet(folder, "confirmation")
@@ -85,7 +86,11 @@ func ParseTemplates(folder fs.FS) (*Templates, error) {
 	if err := confirmation.try(sample, sample.Link); err != nil {
 		return nil, err
 	}
-	return &Templates{confirmation: confirmation}, nil
+	accounts, err := parseAccounts(folder)
+	if err != nil {
+		return nil, err
+	}
+	return &Templates{confirmation: confirmation, accounts: accounts}, nil
 }
 
 // Confirmation renders the mail that asks somebody to confirm an address.
@@ -97,18 +102,26 @@ func (t *Templates) Confirmation(d ConfirmationData) (Content, error) {
 }
 
 func (d ConfirmationData) check() error {
-	problem := func(field, text string) error {
-		return &TemplateError{Kind: "confirmation", Part: field, Cause: errors.New(text)}
-	}
-	if strings.TrimSpace(d.Product) == "" || hasControl(d.Product) {
-		return problem("Product", "is empty, or more than one line")
-	}
-	link, err := url.Parse(d.Link)
-	if err != nil || (link.Scheme != "http" && link.Scheme != "https") || link.Host == "" || strings.ContainsAny(d.Link, " <>\"") {
-		return problem("Link", "is no absolute http or https URL") // the link itself is a secret and is not repeated
+	if err := checkData("confirmation", d.Product, d.Link); err != nil {
+		return err
 	}
 	if d.ExpiresAt.IsZero() {
-		return problem("ExpiresAt", "is missing")
+		return &TemplateError{Kind: "confirmation", Part: "ExpiresAt", Cause: errors.New("is missing")}
+	}
+	return nil
+}
+
+// checkData holds what every mail has: the name of the application, and a link.
+func checkData(kind, product, address string) error {
+	problem := func(field, text string) error {
+		return &TemplateError{Kind: kind, Part: field, Cause: errors.New(text)}
+	}
+	if strings.TrimSpace(product) == "" || hasControl(product) {
+		return problem("Product", "is empty, or more than one line")
+	}
+	link, err := url.Parse(address)
+	if err != nil || (link.Scheme != "http" && link.Scheme != "https") || link.Host == "" || strings.ContainsAny(address, " <>\"") {
+		return problem("Link", "is no absolute http or https URL") // the link itself is a secret and is not repeated
 	}
 	return nil
 }

@@ -2,7 +2,9 @@ package authjobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sealq/sealq/jobs"
@@ -10,15 +12,29 @@ import (
 
 // The kinds.
 const (
-	KindMailConfirmation jobs.Kind = "mail:confirmation"
-	KindExpirePending    jobs.Kind = "users:expire_pending"
-	KindResetLockouts    jobs.Kind = "lockouts:reset"
+	KindMailConfirmation    jobs.Kind = "mail:confirmation"
+	KindMailAccountExists   jobs.Kind = "mail:account_exists"
+	KindMailPasswordReset   jobs.Kind = "mail:password_reset"
+	KindMailPasswordChanged jobs.Kind = "mail:password_changed"
+	KindMailEmailChange     jobs.Kind = "mail:email_change"
+	KindMailLockoutNotice   jobs.Kind = "mail:lockout_notice"
+	KindExpirePending       jobs.Kind = "users:expire_pending"
+	KindResetLockouts       jobs.Kind = "lockouts:reset"
 )
+
+// mailPrefix and the name of a mail make its kind.
+const mailPrefix = "mail:"
 
 // Confirmation are the arguments of mail:confirmation. The generation tells a registration that was replaced
 // from the one that replaced it.
 type Confirmation struct {
 	PendingID  string `json:"pending_id"`
+	Generation uint64 `json:"generation"`
+}
+
+// AccountMail are the arguments of the mails to owners of accounts. The generation tells which of a user's links or notices it is.
+type AccountMail struct {
+	UserID     string `json:"user_id"`
 	Generation uint64 `json:"generation"`
 }
 
@@ -32,12 +48,43 @@ type Sweep struct {
 
 // MailConfirmation mails a pending user the link that activates his account.
 func MailConfirmation() jobs.Def[Confirmation] {
-	return jobs.Define[Confirmation](KindMailConfirmation, jobs.Policy{
+	return jobs.Define[Confirmation](KindMailConfirmation, mailPolicy())
+}
+
+func mailPolicy() jobs.Policy {
+	return jobs.Policy{
 		Queue: jobs.QueueMail, MaxAge: 24 * time.Hour, Retries: 12,
 		// Longer than all stage timeouts of one SMTP delivery: RFC 5321, 4.5.3.2 gives a server 10 min after DATA.
 		Timeout: 15 * time.Minute,
-	})
+	}
 }
+
+// MailAccountExists tells an owner that somebody tried to register his address again.
+func MailAccountExists() jobs.Def[AccountMail] { return accountMail(KindMailAccountExists) }
+
+// MailPasswordReset mails an owner the link under which he sets a new password.
+func MailPasswordReset() jobs.Def[AccountMail] { return accountMail(KindMailPasswordReset) }
+
+// MailPasswordChanged tells an owner that his password is another one now.
+func MailPasswordChanged() jobs.Def[AccountMail] { return accountMail(KindMailPasswordChanged) }
+
+// MailEmailChange mails the link that confirms a new address to that address, and tells the old one: which of them, the generation says.
+func MailEmailChange() jobs.Def[AccountMail] { return accountMail(KindMailEmailChange) }
+
+// MailLockoutNotice tells an owner that his account was locked after too many failures.
+func MailLockoutNotice() jobs.Def[AccountMail] { return accountMail(KindMailLockoutNotice) }
+
+// AccountMails are the kinds of all mails to owners of accounts.
+func AccountMails() []jobs.Def[AccountMail] {
+	return []jobs.Def[AccountMail]{MailAccountExists(), MailPasswordReset(), MailPasswordChanged(), MailEmailChange(), MailLockoutNotice()}
+}
+
+func accountMail(kind jobs.Kind) jobs.Def[AccountMail] {
+	return jobs.Define[AccountMail](kind, mailPolicy())
+}
+
+// MailName is what a mail of that kind is called where there are no jobs: "password_reset" for "mail:password_reset".
+func MailName(kind jobs.Kind) string { return strings.TrimPrefix(string(kind), mailPrefix) }
 
 // ExpirePending deletes registrations that nobody confirmed in time.
 func ExpirePending() jobs.Def[Sweep] {
@@ -55,7 +102,11 @@ func ResetLockouts() jobs.Def[Sweep] {
 
 // Definitions are all auth kinds.
 func Definitions() []jobs.Definition {
-	return []jobs.Definition{MailConfirmation(), ExpirePending(), ResetLockouts()}
+	all := []jobs.Definition{MailConfirmation(), ExpirePending(), ResetLockouts()}
+	for _, mail := range AccountMails() {
+		all = append(all, mail)
+	}
+	return all
 }
 
 // Notifier turns what happens to an account into outbox rows, in the transaction in which it happens. Its
@@ -75,4 +126,22 @@ func (n Notifier[Tx]) ConfirmationWanted(ctx context.Context, tx Tx, pendingID s
 		return fmt.Errorf("record confirmation mail: %w", err)
 	}
 	return nil
+}
+
+// ErrUnknownMail means that there is no kind for a mail of that name.
+var ErrUnknownMail = errors.New("no kind of job sends such a mail")
+
+// AccountMailWanted records a mail to the owner of an account. mail is its name, such as "password_reset".
+func (n Notifier[Tx]) AccountMailWanted(ctx context.Context, tx Tx, mail, userID string, generation uint64, expiresAt time.Time) error {
+	for _, def := range AccountMails() {
+		if MailName(def.Kind()) != mail {
+			continue
+		}
+		job := def.With(AccountMail{UserID: userID, Generation: generation}, jobs.Until(expiresAt))
+		if _, err := n.outbox.EnqueueTx(ctx, tx, job); err != nil {
+			return fmt.Errorf("record mail %s: %w", mail, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("record mail %q: %w", mail, ErrUnknownMail)
 }

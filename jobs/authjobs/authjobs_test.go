@@ -21,13 +21,19 @@ import (
 func TestPayloadsAreThoseOfVersion1(t *testing.T) {
 	t.Parallel()
 	confirmation := authjobs.Confirmation{PendingID: "0198c0de-0000-7000-8000-000000000001", Generation: math.MaxUint64}
+	account := authjobs.AccountMail{UserID: "0198c0de-0000-7000-8000-000000000002", Generation: math.MaxUint64}
 	tests := map[string]struct {
 		def jobs.Definition
 		job jobs.Job
 	}{
-		"mail_confirmation":    {authjobs.MailConfirmation(), authjobs.MailConfirmation().With(confirmation)},
-		"users_expire_pending": {authjobs.ExpirePending(), authjobs.ExpirePending().With(authjobs.Sweep{Tick: "users:expire_pending@2026-01-01T00:05:00Z", Limit: 1000})},
-		"lockouts_reset":       {authjobs.ResetLockouts(), authjobs.ResetLockouts().With(authjobs.Sweep{})},
+		"mail_confirmation":     {authjobs.MailConfirmation(), authjobs.MailConfirmation().With(confirmation)},
+		"mail_account_exists":   {authjobs.MailAccountExists(), authjobs.MailAccountExists().With(account)},
+		"mail_password_reset":   {authjobs.MailPasswordReset(), authjobs.MailPasswordReset().With(account)},
+		"mail_password_changed": {authjobs.MailPasswordChanged(), authjobs.MailPasswordChanged().With(account)},
+		"mail_email_change":     {authjobs.MailEmailChange(), authjobs.MailEmailChange().With(account)},
+		"mail_lockout_notice":   {authjobs.MailLockoutNotice(), authjobs.MailLockoutNotice().With(account)},
+		"users_expire_pending":  {authjobs.ExpirePending(), authjobs.ExpirePending().With(authjobs.Sweep{Tick: "users:expire_pending@2026-01-01T00:05:00Z", Limit: 1000})},
+		"lockouts_reset":        {authjobs.ResetLockouts(), authjobs.ResetLockouts().With(authjobs.Sweep{})},
 	}
 	goldens, err := filepath.Glob("testdata/v1/*.json")
 	if err != nil || len(goldens) != len(tests) {
@@ -62,9 +68,14 @@ func TestDefinitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[jobs.Kind]jobs.Policy{
-		"mail:confirmation":    {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
-		"users:expire_pending": {Queue: "maintenance", MaxAge: time.Hour, Retries: 3, Timeout: 5 * time.Minute},
-		"lockouts:reset":       {Queue: "critical", MaxAge: time.Hour, Retries: 3, Timeout: 5 * time.Minute},
+		"mail:confirmation":     {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
+		"mail:account_exists":   {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
+		"mail:password_reset":   {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
+		"mail:password_changed": {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
+		"mail:email_change":     {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
+		"mail:lockout_notice":   {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
+		"users:expire_pending":  {Queue: "maintenance", MaxAge: time.Hour, Retries: 3, Timeout: 5 * time.Minute},
+		"lockouts:reset":        {Queue: "critical", MaxAge: time.Hour, Retries: 3, Timeout: 5 * time.Minute},
 	}
 	got := make(map[jobs.Kind]jobs.Policy)
 	for _, kind := range catalog.Kinds() {
@@ -125,6 +136,45 @@ func TestConfirmationWantedPassesTheOutboxsErrorOn(t *testing.T) {
 	err := authjobs.NewNotifier(outbox).ConfirmationWanted(t.Context(), "tx", "pending", 3, time.Now().Add(time.Hour))
 	if !errors.Is(err, outbox.err) || !strings.Contains(err.Error(), "record confirmation mail") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestMailsToOwnersAreRecordedInTheTransaction(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, def := range authjobs.AccountMails() {
+		outbox := &records{}
+		expires := now.Add(time.Hour)
+		err := authjobs.NewNotifier(outbox).AccountMailWanted(t.Context(), "tx", authjobs.MailName(def.Kind()), "user", 3, expires)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := outbox.jobs[0].Row(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := jobs.Row{
+			ID: got.ID, Kind: def.Kind(), Queue: "mail", Payload: []byte(`{"user_id":"user","generation":3}`), Retries: 12,
+			ExpiresAt: expires, Life: 24 * time.Hour, // a mail past its link's end would be of no use
+		}
+		if diff := cmp.Diff(want, got); diff != "" || outbox.tx[0] != "tx" {
+			t.Error(diff, outbox.tx)
+		}
+		outbox.err = errors.New("the transaction is over")
+		if err := authjobs.NewNotifier(outbox).AccountMailWanted(t.Context(), "tx", authjobs.MailName(def.Kind()), "user", 3, expires); !errors.Is(err, outbox.err) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestAMailThatNoKindSendsIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, mail := range []string{"", "confirmation", "mail:password_reset", "nothing"} {
+		outbox := &records{}
+		err := authjobs.NewNotifier(outbox).AccountMailWanted(t.Context(), "tx", mail, "user", 3, time.Now().Add(time.Hour))
+		if !errors.Is(err, authjobs.ErrUnknownMail) || len(outbox.jobs) > 0 {
+			t.Errorf("%q: got %v", mail, err)
+		}
 	}
 }
 

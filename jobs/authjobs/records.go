@@ -1,13 +1,14 @@
 package authjobs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
 )
 
-// ErrNotWanted means that a mail has lost its reason: the user is no longer pending, has registered anew, or
-// the registration is over.
+// ErrNotWanted means that a mail has lost its reason: the user is no longer pending, has registered anew, the
+// link was used or replaced, or its time is over.
 var ErrNotWanted = errors.New("the mail is no longer wanted")
 
 // ErrSent means that the mail server has accepted the mail already.
@@ -25,22 +26,29 @@ func (e *LeasedError) Error() string {
 // MailClaim asks for the right to send one mail.
 type MailClaim struct {
 	MailID     string // the effect's ID: one mail for each effect
-	PendingID  string
+	PendingID  string // of a confirmation
+	UserID     string // of a mail to an owner
+	Mail       string // its name, such as "password_reset"
 	Generation uint64
 	MessageID  string        // for the mail's first claim; later ones get that of the first
 	Lease      time.Duration // longer than any delivery can take
 }
 
-// MailDraft is a claimed confirmation mail.
+// MailDraft is a claimed mail.
 type MailDraft struct {
 	MailID     string
 	LeaseToken string
-	PendingID  string
+	PendingID  string // of a confirmation
+	UserID     string // of a mail to an owner
+	Mail       string // its name, such as "password_reset"
 	Generation uint64
 	To         string
-	Nonce      []byte
+	Nonce      []byte    // nil: the mail has no link to derive
 	KID        string    // of the key that the link's token was first derived with, "" before
-	ExpiresAt  time.Time // of the registration
+	Stage      string    // of a notice: how far it has come
+	Detail     string    // of a notice: for its reader
+	At         time.Time // of a notice: when it happened
+	ExpiresAt  time.Time // of the registration, link or notice
 	MessageID  string    // without angle brackets; the same for every try
 	Date       time.Time // of the first claim; the same for every try
 }
@@ -50,3 +58,6 @@ type MailAnswer struct {
 	Code  int // SMTP reply code, 0 where there was none
 	Reply string
 }
+
+// AccountID is the ID of the registration or user: a user has that of his registration.
+func (d MailDraft) AccountID() string { return cmp.Or(d.PendingID, d.UserID) }

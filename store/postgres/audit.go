@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/audit"
 )
 
@@ -31,6 +32,11 @@ func (db *DB) AppendAudit(ctx context.Context, tx pgx.Tx, e audit.Entry) error {
 		return wrap("audit "+e.Action, err)
 	}
 	return nil
+}
+
+// RecordChange enters a change of an account in tx, as accounts.AuditStore says.
+func (db *DB) RecordChange(ctx context.Context, tx pgx.Tx, c accounts.Change) error {
+	return db.AppendAudit(ctx, tx, audit.Entry{Actor: c.Actor, Action: c.Action, Subject: c.Subject, Detail: c.Detail})
 }
 
 // facts is an object in JSON where there are none, too.

@@ -13,10 +13,10 @@ const chargeSQL = `
 WITH charged AS (
 	INSERT INTO login_state AS l (email_norm, failed_attempts, last_failed_at, locked_until)
 	VALUES ($1, 1, statement_timestamp(), CASE WHEN $2::bigint <= 1 THEN statement_timestamp() + $3::interval END)
-	ON CONFLICT (email_norm) DO UPDATE SET (failed_attempts, last_failed_at, locked_until, refused) = (
+	ON CONFLICT (email_norm) DO UPDATE SET (failed_attempts, last_failed_at, locked_until, refused, by_operator) = (
 		SELECT attempt.failed, statement_timestamp(),
 		       CASE WHEN was.locked THEN l.locked_until WHEN attempt.failed >= $2::bigint THEN statement_timestamp() + $3::interval END,
-		       CASE WHEN was.locked THEN l.refused + 1 ELSE 0 END
+		       CASE WHEN was.locked THEN l.refused + 1 ELSE 0 END, was.locked AND l.by_operator
 		FROM (SELECT coalesce(l.locked_until > statement_timestamp(), false) AS locked,
 		             l.locked_until <= statement_timestamp()
 		             OR $4::interval > '0' AND l.last_failed_at <= statement_timestamp() - $4::interval AS over) AS was,
@@ -44,14 +44,16 @@ func (db *DB) ChargeAttempt(ctx context.Context, emailNorm string, l accounts.Lo
 
 // Without an upgrade the user's row is only read: a login then writes nothing but its counter.
 const (
-	currentUserSQL = `WITH current AS (SELECT id FROM users WHERE id = $1::uuid AND password_hash = $2 AND disabled_at IS NULL)`
+	currentUserSQL = `WITH current AS (SELECT id FROM users WHERE id = $1::uuid AND password_hash = $2 AND disabled_at IS NULL` + notHeldSQL + `)`
 	upgradeUserSQL = `WITH current AS (
-	UPDATE users SET password_hash = $4 WHERE id = $1::uuid AND password_hash = $2 AND disabled_at IS NULL RETURNING id
+	UPDATE users SET password_hash = $4 WHERE id = $1::uuid AND password_hash = $2 AND disabled_at IS NULL` + notHeldSQL + ` RETURNING id
 )`
+	// An operator has locked it while the hash was computed.
+	notHeldSQL = ` AND NOT EXISTS (SELECT FROM login_state WHERE email_norm = $3 AND by_operator AND locked_until > statement_timestamp())`
 	// The row stays: the next attempt updates it in place.
 	clearChargesSQL = `, cleared AS (
 	UPDATE login_state SET failed_attempts = 0, last_failed_at = NULL, locked_until = NULL, refused = 0
-	WHERE email_norm = $3 AND EXISTS (SELECT FROM current)
+	WHERE email_norm = $3 AND NOT by_operator AND EXISTS (SELECT FROM current)
 )
 SELECT EXISTS (SELECT FROM current)`
 )

@@ -103,13 +103,16 @@ WITH sent AS (
 ), told AS (
 	UPDATE pending_users SET sent_at = sent.sent_at FROM sent
 	WHERE id = $4::uuid AND generation = $5 AND pending_users.sent_at IS NULL
+), linked AS (
+	UPDATE user_tokens SET sent_at = sent.sent_at FROM sent
+	WHERE user_id = $4::uuid AND generation = $5 AND user_tokens.sent_at IS NULL
 )
 SELECT count(*) FROM sent`
 
 // MailSent records the mail server's acceptance, whatever became of the lease.
 func (db *DB) MailSent(ctx context.Context, tx pgx.Tx, d authjobs.MailDraft, a authjobs.MailAnswer) error {
 	var mails int
-	err := tx.QueryRow(ctx, mailSentSQL, name(d.MailID), a.Code, prose(a.Reply), uuidOf(d.PendingID), bigint(d.Generation)).Scan(&mails)
+	err := tx.QueryRow(ctx, mailSentSQL, name(d.MailID), a.Code, prose(a.Reply), uuidOf(d.AccountID()), bigint(d.Generation)).Scan(&mails)
 	if err != nil {
 		return wrap("record sent mail "+d.MailID, err)
 	}

@@ -131,9 +131,10 @@ func (db *DB) HighestRingVersion(ctx context.Context) (version uint64, err error
 }
 
 const rowsNeedingKeySQL = `
-SELECT count(*) FROM pending_users WHERE kid = $1 AND expires_at > statement_timestamp() AND sent_at IS NULL`
+SELECT (SELECT count(*) FROM pending_users WHERE kid = $1 AND expires_at > statement_timestamp() AND sent_at IS NULL)
+     + (SELECT count(*) FROM user_tokens WHERE kid = $1 AND expires_at > statement_timestamp() AND sent_at IS NULL)`
 
-// RowsNeedingKey counts the registrations whose link was made with that key and whose mail was not accepted yet: each try
+// RowsNeedingKey counts the registrations and tokens whose link was made with that key and whose mail was not accepted yet: each try
 // makes the link again, so the key must not be destroyed before.
 func (db *DB) RowsNeedingKey(ctx context.Context, kid string) (rows int, err error) {
 	if err := db.pool.QueryRow(ctx, rowsNeedingKeySQL, name(kid)).Scan(&rows); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/audit"
 )
 
@@ -27,6 +28,11 @@ func (db *DB) AppendAudit(ctx context.Context, tx *sql.Tx, e audit.Entry) error 
 		return db.wrap("audit "+e.Action, err)
 	}
 	return nil
+}
+
+// RecordChange enters a change of an account in tx: see [accounts.AuditStore].
+func (db *DB) RecordChange(ctx context.Context, tx *sql.Tx, c accounts.Change) error {
+	return db.AppendAudit(ctx, tx, audit.Entry{Actor: c.Actor, Action: c.Action, Subject: c.Subject, Detail: c.Detail})
 }
 
 // ChainAudit links up to limit committed entries, in the order of their IDs, and returns how many there were. Where there is

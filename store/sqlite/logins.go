@@ -48,8 +48,9 @@ func chargeRow(ctx context.Context, tx *sql.Tx, emailNorm string, l accounts.Loc
 	if _, err := execute(ctx, tx, `
 		INSERT INTO login_state (email_norm, failed_attempts, last_failed_at, locked_until) VALUES (?, ?, ?, ?)
 		ON CONFLICT (email_norm) DO UPDATE SET
-			failed_attempts = excluded.failed_attempts, last_failed_at = excluded.last_failed_at, locked_until = excluded.locked_until`,
-		emailNorm, failed.Int64+1, instant, until); err != nil {
+			failed_attempts = excluded.failed_attempts, last_failed_at = excluded.last_failed_at, locked_until = excluded.locked_until,
+			by_operator = by_operator AND ?`,
+		emailNorm, failed.Int64+1, instant, until, locked); err != nil {
 		return accounts.Charge{}, err
 	}
 	charge := accounts.Charge{Allowed: !locked}
@@ -82,8 +83,9 @@ func (db *DB) RecordLogin(ctx context.Context, s accounts.Login) (bool, error) {
 	err := db.InTx(ctx, func(tx *sql.Tx) error {
 		n, err := execute(ctx, tx, `
 			UPDATE users SET password_hash = coalesce(nullif(?, ''), password_hash)
-			WHERE id = ? AND password_hash = ? AND disabled_at IS NULL`,
-			s.Upgraded.RevealText(), s.UserID, s.Verified.RevealText())
+			WHERE id = ? AND password_hash = ? AND disabled_at IS NULL
+				AND NOT EXISTS (SELECT 1 FROM login_state WHERE email_norm = ? AND by_operator AND locked_until > `+nowSQL+`)`,
+			s.Upgraded.RevealText(), s.UserID, s.Verified.RevealText(), s.EmailNorm)
 		if current = n == 1; err != nil || !current {
 			return err
 		}

@@ -20,7 +20,7 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 			return err
 		}
 		var kid sql.NullString
-		var expires, date int64
+		var expires int64
 		err = tx.QueryRowContext(ctx, `SELECT email, nonce, kid, expires_at FROM pending_users WHERE id = ? AND generation = ? AND expires_at > ?`,
 			c.PendingID, integer(c.Generation), instant).Scan(&d.To, &d.Nonce, &kid, &expires)
 		switch {
@@ -29,26 +29,33 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 		case err != nil:
 			return err //nolint:wrapcheck // wrapped below
 		}
-		err = tx.QueryRowContext(ctx, `
-			INSERT INTO mails (id, pending_id, generation, message_id, created_at, lease_until, lease_token) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-			ON CONFLICT (id) DO UPDATE SET tries = tries + 1, lease_until = ?6, lease_token = ?7
-			WHERE sent_at IS NULL AND (lease_until IS NULL OR lease_until <= ?5)
-			RETURNING message_id, created_at`,
-			c.MailID, c.PendingID, integer(c.Generation), c.MessageID, instant, instant+c.Lease.Microseconds(), d.LeaseToken).
-			Scan(&d.MessageID, &date)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			return notClaimable(ctx, tx, c.MailID)
-		case err != nil:
-			return err //nolint:wrapcheck // wrapped below
+		if err := lease(ctx, tx, c, &d, instant); err != nil {
+			return err
 		}
-		d.KID, d.ExpiresAt, d.Date = kid.String, timeOf(expires), timeOf(date)
+		d.KID, d.ExpiresAt = kid.String, timeOf(expires)
 		return nil
 	})
 	if err != nil {
 		return authjobs.MailDraft{}, db.wrap("claim confirmation mail", err)
 	}
 	return d, nil
+}
+
+// lease takes the lease on the mail, and reads what stays the same with every try.
+func lease(ctx context.Context, tx *sql.Tx, c authjobs.MailClaim, d *authjobs.MailDraft, instant int64) error {
+	var date int64
+	err := tx.QueryRowContext(ctx, `
+		INSERT INTO mails (id, pending_id, generation, message_id, created_at, lease_until, lease_token) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+		ON CONFLICT (id) DO UPDATE SET tries = tries + 1, lease_until = ?6, lease_token = ?7
+		WHERE sent_at IS NULL AND (lease_until IS NULL OR lease_until <= ?5)
+		RETURNING message_id, created_at`,
+		c.MailID, d.AccountID(), integer(c.Generation), c.MessageID, instant, instant+c.Lease.Microseconds(), d.LeaseToken).
+		Scan(&d.MessageID, &date)
+	if errors.Is(err, sql.ErrNoRows) {
+		return notClaimable(ctx, tx, c.MailID)
+	}
+	d.Date = timeOf(date)
+	return err //nolint:wrapcheck // whoever claims wraps it
 }
 
 // notClaimable says why a mail that is there could not be claimed.
@@ -112,6 +119,9 @@ func (db *DB) MailSent(ctx context.Context, tx *sql.Tx, d authjobs.MailDraft, a 
 	}
 	if err == nil {
 		_, err = execute(ctx, tx, `UPDATE pending_users SET sent_at = coalesce(sent_at, ?) WHERE id = ? AND generation = ?`, instant, d.PendingID, integer(d.Generation))
+	}
+	if err == nil {
+		_, err = execute(ctx, tx, `UPDATE user_tokens SET sent_at = coalesce(sent_at, ?) WHERE user_id = ? AND generation = ?`, instant, d.UserID, integer(d.Generation))
 	}
 	if err != nil {
 		return db.wrap("record sent mail", err)

@@ -131,7 +131,7 @@ func (db *DB) HighestRingVersion(ctx context.Context) (uint64, error) {
 	return version, nil
 }
 
-// RowsNeedingKey counts the registrations whose link was made with that key and whose mail was not accepted yet: each try
+// RowsNeedingKey counts the registrations and tokens whose link was made with that key and whose mail was not accepted yet: each try
 // makes the link again, so the key must not be destroyed before.
 func (db *DB) RowsNeedingKey(ctx context.Context, kid string) (int, error) {
 	instant, err := now(ctx, db.read)
@@ -139,7 +139,9 @@ func (db *DB) RowsNeedingKey(ctx context.Context, kid string) (int, error) {
 		return 0, db.wrap("count rows that need a key", err)
 	}
 	var n int
-	err = db.read.QueryRowContext(ctx, `SELECT count(*) FROM pending_users WHERE kid = ? AND expires_at > ? AND sent_at IS NULL`, kid, instant).Scan(&n)
+	err = db.read.QueryRowContext(ctx, `
+		SELECT (SELECT count(*) FROM pending_users WHERE kid = ?1 AND expires_at > ?2 AND sent_at IS NULL)
+		     + (SELECT count(*) FROM user_tokens WHERE kid = ?1 AND expires_at > ?2 AND sent_at IS NULL)`, kid, instant).Scan(&n)
 	if err != nil {
 		return 0, db.wrap("count rows that need a key", err)
 	}

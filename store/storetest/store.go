@@ -34,6 +34,7 @@ type Store[Tx any] interface {
 	quarantine.Releases[Tx]
 	quarantine.Purges[Tx]
 	authworker.ConfirmationMails
+	authworker.AccountMails
 	authworker.MailOutcomes[Tx]
 	authworker.Sweeps
 	scheduler.Ticks
@@ -56,7 +57,7 @@ type Rings interface {
 	RingReports(ctx context.Context, within time.Duration) ([]signing.Report, error)
 	// HighestRingVersion returns the highest version that was ever saved or reported, 0 if there was none.
 	HighestRingVersion(ctx context.Context) (uint64, error)
-	// RowsNeedingKey counts the live registrations whose link was made with that key and whose mail was not accepted yet: the
+	// RowsNeedingKey counts the live registrations and tokens whose link was made with that key and whose mail was not accepted yet: the
 	// key must not be destroyed before.
 	RowsNeedingKey(ctx context.Context, kid string) (int, error)
 }
@@ -151,6 +152,10 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"releases", releaseTests[Tx]()},
 		{"purges", purgeTests[Tx]()},
 		{"mails", mailTests[Tx]()},
+		{"tokens", tokenTests[Tx]()},
+		{"passwords", passwordTests[Tx]()},
+		{"notices", noticeTests[Tx]()},
+		{"account mails", accountMailTests[Tx]()},
 		{"sweeps", sweepTests[Tx]()},
 		{"schedules", scheduleTests[Tx]()},
 		{"rings", ringTests[Tx]()},

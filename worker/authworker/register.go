@@ -1,6 +1,7 @@
 package authworker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 type Store[Tx any] interface {
 	worker.Ledger[Tx]
 	ConfirmationMails
+	AccountMails
 	MailOutcomes[Tx]
 	Sweeps
 }
@@ -33,6 +35,10 @@ type Config struct {
 	BaseURL string
 	// ConfirmPath is the page that takes the key as the query parameter "key". Zero: "/confirm".
 	ConfirmPath string
+	// ResetPath is the page that takes the key, and asks for a new password. Zero: "/reset".
+	ResetPath string
+	// EmailPath is the page that takes the key that confirms a change of address. Zero: "/email".
+	EmailPath string
 	// Product names the app in mails. Zero: the base URL's host.
 	Product string
 	// MailDomain is what Message-IDs end in. Zero: the base URL's host.
@@ -48,7 +54,19 @@ type Config struct {
 const MailSystem = "smtp"
 
 // MailKinds are the kinds that need the mail server: those of its worker.Breaker.
-func MailKinds() []jobs.Kind { return []jobs.Kind{authjobs.KindMailConfirmation} }
+func MailKinds() []jobs.Kind {
+	kinds := []jobs.Kind{authjobs.KindMailConfirmation}
+	for _, def := range authjobs.AccountMails() {
+		kinds = append(kinds, def.Kind())
+	}
+	return kinds
+}
+
+func (c Config) paths() paths {
+	return paths{
+		confirm: cmp.Or(c.ConfirmPath, "/confirm"), reset: cmp.Or(c.ResetPath, "/reset"), email: cmp.Or(c.EmailPath, "/email"),
+	}
+}
 
 // Register adds the handlers of all auth kinds.
 func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
@@ -58,11 +76,14 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	mailer, err := newConfirmer(s, c)
+	mailer, err := newMailer(s, c)
 	if err != nil {
 		return fmt.Errorf("register auth jobs: %w", err)
 	}
 	worker.Handle(h, authjobs.MailConfirmation(), mailer.confirm)
+	for _, def := range authjobs.AccountMails() {
+		worker.Handle(h, def, mailer.account(def.Kind()))
+	}
 	sweeper := sweeper[Tx]{ledger: s, logger: c.Logger}
 	worker.Handle(h, authjobs.ExpirePending(), sweeper.handle(s.ExpirePending))
 	worker.Handle(h, authjobs.ResetLockouts(), sweeper.handle(s.ResetLockouts))

@@ -21,9 +21,23 @@ type ConfirmationMails interface {
 	ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error
 }
 
+// AccountMails claims the mails to owners of accounts and prepares their links. The database's clock decides.
+type AccountMails interface {
+	// ClaimAccountMail takes a lease on the mail, inserting it at its first claim, in one transaction that also reads the link or
+	// the notice of that user, generation and name. authjobs.ErrNotWanted where there is none (it was used, replaced, or its user disabled
+	// or gone) or its time is over; authjobs.ErrSent where sent_at is set; *authjobs.LeasedError while another lease holds. A notice
+	// goes to the address that it was written for, a link to change the address to the new one, any other to the user's.
+	ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error)
+	// BindTokenKey writes the kid and the hash of the link's key to the token of that generation, as BindActivationKey does.
+	BindTokenKey(ctx context.Context, d authjobs.MailDraft, kid string, keyHash [32]byte) error
+	// AccountMailWanted looks again, just before the mail leaves, as ConfirmationWanted does.
+	AccountMailWanted(ctx context.Context, d authjobs.MailDraft) error
+}
+
 // MailOutcomes records what the mail server answered.
 type MailOutcomes[Tx any] interface {
-	// MailSent records the acceptance, whatever became of the lease, and sets the pending user's sent_at.
+	// MailSent records the acceptance, whatever became of the lease, and sets the sent_at of the pending user or
+	// of the token.
 	MailSent(ctx context.Context, tx Tx, d authjobs.MailDraft, a authjobs.MailAnswer) error
 	// MailFailed records a failed try and ends the lease, if it is still this draft's.
 	MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.MailAnswer, cause string) error

@@ -13,7 +13,7 @@ import (
 
 // send is the sender's Send in a span of its own, where the run has one. Of the server's reply the span has the code alone:
 // the words name the recipient.
-func (m *confirmer[Tx]) send(ctx context.Context, message mail.Message, beforeData func(context.Context) error) (mail.Answer, error) {
+func (m *mailer[Tx]) send(ctx context.Context, message mail.Message, beforeData func(context.Context) error) (mail.Answer, error) {
 	tracer := trace.SpanFromContext(ctx).TracerProvider().Tracer("github.com/sealq/sealq/worker/authworker")
 	ctx, span := tracer.Start(ctx, "SMTP send", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("network.protocol.name", "smtp"),

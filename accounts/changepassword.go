@@ -1,0 +1,92 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Proof says that whoever is logged in as a user has just given his password. Only Prove makes one that is worth something. It is for the request
+// at hand: it ends with the next change of the password, and it does not leave the process.
+type Proof struct {
+	owner    Owner
+	verified PasswordHash
+}
+
+// UserID is whose proof it is.
+func (p Proof) UserID() string { return p.owner.ID }
+
+// Format shows whose it is under every verb.
+func (p Proof) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "proof of "+userSubject(p.owner.ID))
+}
+
+// LogValue shows whose it is.
+func (p Proof) LogValue() slog.Value { return slog.StringValue(userSubject(p.owner.ID)) }
+
+// Prove asks a user who is logged in for his password again, before something that a stolen session must not do. It is charged like a login, against the
+// same counter, and takes no transaction for the same reason; a success resets the counter.
+//
+// Every refusal is ErrRefused itself, as in Authenticate.
+func (a *Accounts[Tx]) Prove(ctx context.Context, userID, password string) (Proof, error) {
+	owner, err := a.store.UserByID(ctx, userID)
+	if errors.Is(err, ErrNoSuchUser) {
+		return Proof{}, ErrRefused
+	}
+	if err != nil {
+		return Proof{}, fmt.Errorf("prove: %w", err)
+	}
+	if checkBounds(password) != nil {
+		return Proof{}, ErrRefused
+	}
+	known, err := a.login(ctx, Email{given: owner.Email, norm: owner.EmailNorm}, password)
+	if err != nil {
+		return Proof{}, err
+	}
+	if known.ID != owner.ID { // the address has moved to another account meanwhile
+		return Proof{}, ErrRefused
+	}
+	return Proof{owner: Owner{User: known.User, EmailNorm: owner.EmailNorm}, verified: known.PasswordHash}, nil
+}
+
+// ChangePassword gives the proof's user a new password, in tx, which the caller commits. Sessions begun before are over (SessionsValidAfter of the
+// user it returns), links that were mailed and known devices with them, and the owner is told by mail. Begin the caller's own session anew after it.
+//
+// Errors: *PasswordError; ErrRefused for a proof that is worth nothing (any more), because the password was changed since, or the user disabled. With
+// these nothing has been written. After any other error the caller must roll tx back.
+func (a *Accounts[Tx]) ChangePassword(ctx context.Context, tx Tx, p Proof, newPassword string) (User, error) {
+	if p.owner.ID == "" {
+		return User{}, fmt.Errorf("change password: %w", ErrRefused)
+	}
+	if err := a.checkNewPassword(ctx, Email{given: p.owner.Email, norm: p.owner.EmailNorm}, newPassword); err != nil {
+		return User{}, fmt.Errorf("change password: %w", err)
+	}
+	hash, err := a.hasher.hash(ctx, newPassword)
+	if err != nil {
+		return User{}, fmt.Errorf("change password: %w", err)
+	}
+	owner, err := a.store.ChangePassword(ctx, tx, PasswordChange{UserID: p.owner.ID, Verified: p.verified, PasswordHash: hash})
+	if err == nil {
+		err = a.passwordChanged(ctx, tx, owner, Change{Actor: userSubject(owner.ID), Action: "account.password_changed"})
+	}
+	if err != nil {
+		return User{}, fmt.Errorf("change password: %w", err)
+	}
+	return owner.User, nil
+}
+
+// passwordChanged is what follows every new password.
+func (a *Accounts[Tx]) passwordChanged(ctx context.Context, tx Tx, owner Owner, c Change) error {
+	c.Subject = userSubject(owner.ID)
+	if err := a.record(ctx, tx, c); err != nil {
+		return err
+	}
+	if err := a.tell(ctx, tx, NewNotice{UserID: owner.ID, Mail: MailPasswordChanged, Email: owner.Email}); err != nil {
+		return err
+	}
+	// Before the caller commits: what is remembered until then is forgotten after GateFor.
+	a.gate.forget(owner.EmailNorm)
+	return nil
+}

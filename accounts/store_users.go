@@ -1,0 +1,139 @@
+package accounts
+
+import (
+	"context"
+	"time"
+)
+
+// Mail names a mail to the owner of an account. Two of them carry a link, whose token has the mail's name as its purpose.
+type Mail string
+
+// The mails.
+const (
+	MailPasswordReset   Mail = "password_reset"   // the link under which a new password is set
+	MailEmailChange     Mail = "email_change"     // to the new address: the link that confirms it. To the old one: that it changes, or has changed
+	MailPasswordChanged Mail = "password_changed" // that the password is another one now
+	MailAccountExists   Mail = "account_exists"   // that somebody tried to register the address again
+	MailLockoutNotice   Mail = "lockout_notice"   // that the account was locked after too many failures
+)
+
+// The stages of a change of address, in notices to the old one.
+const (
+	StageAsked   = "asked"   // the new address has not confirmed yet
+	StageChanged = "changed" // mail goes to the new address from now on
+)
+
+// UserStore reads users.
+type UserStore interface {
+	// UserByID reads one user. ErrNoSuchUser for an ID that no user has, malformed ones too.
+	UserByID(ctx context.Context, id string) (Owner, error)
+}
+
+// TokenStore keeps what links are made of: one row for each user and purpose.
+//
+// Whatever changes a user and his tokens, locks the row of users first (in PostgreSQL FOR NO KEY UPDATE), so that two never wait for each other.
+type TokenStore[Tx any] interface {
+	// SaveToken asks for a link for the user of t.EmailNorm, or, where t.UserID is set, for the user who has both.
+	//
+	//   - There is no such user, or he is disabled: ErrNoSuchUser.
+	//   - His token of t.Purpose was asked for less than t.NotWithin ago: a *ThrottledError with the time when that is over.
+	//   - It lives for t.TTL/2 or longer still, and has the same new address: it is mailed once more. asked_at = now; all else stays, so
+	//     that a stranger who asks again and again does not void the owner's link.
+	//   - Else it is written anew: nonce, TTL and new address from t, kid, key_hash and sent_at NULL, asked_at = now, generation =
+	//     users.mail_generation, which grows by one. A link that was mailed before is dead.
+	//
+	// A new address that another user has is written like any other: it is refused when it is confirmed.
+	SaveToken(ctx context.Context, tx Tx, t NewToken) (SavedToken, error)
+
+	// TokenUser tells whose live token it is, and changes nothing. It may read in tx or beside it. No such token of that purpose, expired, or its
+	// user is disabled: ErrUnknownToken. A NULL key_hash never matches.
+	TokenUser(ctx context.Context, tx Tx, purpose Mail, keyHash [32]byte) (Owner, error)
+
+	// RenewTokens is RenewPending for tokens: up to limit (> 0) that have that kid and whose expires_at > now, those that expire first
+	// first, except those of users whom another transaction has locked. Each gets the next mail_generation of its user and a nonce() of its own;
+	// kid, key_hash and sent_at become NULL; all else stays.
+	RenewTokens(ctx context.Context, tx Tx, kid string, limit int, nonce func() []byte) ([]SavedToken, error)
+}
+
+// PasswordStore changes passwords. Both methods set sessions_valid_after = now, delete all tokens and devices of the user, and clear the counter of
+// his address and its lock, unless an operator set that.
+type PasswordStore[Tx any] interface {
+	// ResetPassword gives the user of the live token r.KeyHash of MailPasswordReset a new password, in one statement (in SQLite: in one
+	// transaction). However many race, one does. No such token, expired, or a disabled user: ErrUnknownToken.
+	ResetPassword(ctx context.Context, tx Tx, r PasswordReset) (Owner, error)
+	// ChangePassword gives the user c.UserID a new password in one statement, if his password_hash is still c.Verified and he is not
+	// disabled. Else ErrRefused.
+	ChangePassword(ctx context.Context, tx Tx, c PasswordChange) (Owner, error)
+}
+
+// NoticeStore keeps what owners are told.
+type NoticeStore[Tx any] interface {
+	// SaveNotice writes one notice: told_at = now, expires_at = now + TTL, generation = users.mail_generation, which grows by one. It
+	// deletes the user's notices whose expires_at ≤ now. No such user: ErrNoSuchUser. One of the same mail was told less than n.NotWithin
+	// ago: a *ThrottledError, and nothing is written.
+	SaveNotice(ctx context.Context, tx Tx, n NewNotice) (SavedToken, error)
+}
+
+// AuditStore is the append-only record of who changed what.
+type AuditStore[Tx any] interface {
+	// RecordChange enters c in tx, at the database's time.
+	RecordChange(ctx context.Context, tx Tx, c Change) error
+}
+
+// Owner is a user with the address as it is compared.
+type Owner struct {
+	User
+	EmailNorm string
+}
+
+// NewToken is a link that was asked for.
+type NewToken struct {
+	UserID       string // "" where the address alone tells
+	EmailNorm    string // of the user, as it is now
+	Purpose      Mail   // MailPasswordReset or MailEmailChange
+	NewEmail     string // of MailEmailChange: as given
+	NewEmailNorm string
+	Nonce        []byte        // 16 random bytes, from which the worker derives the key
+	TTL          time.Duration // whole milliseconds, > 0
+	NotWithin    time.Duration // since it was asked for last; 0: at any time
+}
+
+// SavedToken is what stands in the row of a token or a notice.
+type SavedToken struct {
+	UserID     string
+	Purpose    Mail
+	Generation uint64
+	ExpiresAt  time.Time
+}
+
+// PasswordReset is one use of a link.
+type PasswordReset struct {
+	KeyHash      [32]byte     // KeyHash of the key's text
+	PasswordHash PasswordHash // argon2id
+}
+
+// PasswordChange replaces the password that was verified.
+type PasswordChange struct {
+	UserID       string
+	Verified     PasswordHash // the hash that the old password was compared with
+	PasswordHash PasswordHash // argon2id
+}
+
+// NewNotice is something that an owner is to be told.
+type NewNotice struct {
+	UserID    string
+	Mail      Mail
+	Email     string // where it goes
+	Stage     string // StageAsked or StageChanged, of MailEmailChange
+	Detail    string // for the owner to read: no secret
+	TTL       time.Duration
+	NotWithin time.Duration // since the last of this mail; 0: at any time
+}
+
+// Change is an entry of the record. It holds no secret, and no address in clear.
+type Change struct {
+	Actor   string            // who: "user/ID", "public", or what an operator is called
+	Action  string            // what: "account.password_reset"
+	Subject string            // about whom: "user/ID", "pending/ID", "identifier/a***@example.org"
+	Detail  map[string]string // facts
+}

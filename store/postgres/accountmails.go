@@ -1,0 +1,79 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealq/sealq/jobs/authjobs"
+)
+
+// accountMailSQL finds the link or the notice: a generation is that of one of them.
+const accountMailSQL = `
+SELECT coalesce(nullif(t.new_email, ''), u.email), t.nonce, coalesce(t.kid, ''), '', '', t.asked_at, t.expires_at
+FROM user_tokens t JOIN users u ON u.id = t.user_id
+WHERE t.user_id = $1::uuid AND t.generation = $2 AND t.purpose = $3 AND t.expires_at > statement_timestamp() AND u.disabled_at IS NULL
+UNION ALL
+SELECT email, NULL, '', stage, detail, told_at, expires_at FROM user_notices
+WHERE user_id = $1::uuid AND generation = $2 AND mail = $3 AND expires_at > statement_timestamp()`
+
+// ClaimAccountMail takes a lease on a mail to an owner, as authworker.AccountMails says.
+func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
+	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), UserID: c.UserID, Mail: c.Mail, Generation: c.Generation}
+	err := db.InTx(ctx, func(tx pgx.Tx) error {
+		userID := uuidOf(c.UserID)
+		err := tx.QueryRow(ctx, accountMailSQL, userID, bigint(c.Generation), name(c.Mail)).
+			Scan(&d.To, &d.Nonce, &d.KID, &d.Stage, &d.Detail, &d.At, &d.ExpiresAt)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return authjobs.ErrNotWanted
+		}
+		if err != nil {
+			return wrap("read what is to be mailed", err)
+		}
+		err = tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), userID, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken).
+			Scan(&d.MessageID, &d.Date)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return mailTaken(ctx, tx, c.MailID)
+		}
+		if err != nil {
+			return wrap("lease mail", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return authjobs.MailDraft{}, fmt.Errorf("claim mail %s: %w", c.MailID, err)
+	}
+	d.At, d.ExpiresAt, d.Date = d.At.UTC(), d.ExpiresAt.UTC(), d.Date.UTC()
+	return d, nil
+}
+
+// BindTokenKey writes the hash of the link's key to its token, as authworker.AccountMails says.
+func (db *DB) BindTokenKey(ctx context.Context, d authjobs.MailDraft, kid string, keyHash [32]byte) error {
+	tag, err := db.pool.Exec(ctx, `UPDATE user_tokens SET kid = $4, key_hash = $5
+		WHERE user_id = $1::uuid AND generation = $2 AND purpose = $3 AND (key_hash IS NULL OR key_hash = $5)`,
+		uuidOf(d.UserID), bigint(d.Generation), name(d.Mail), kid, keyHash[:])
+	if err != nil {
+		return wrap("bind key of mail "+d.MailID, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("bind key of mail %s: %w", d.MailID, authjobs.ErrNotWanted)
+	}
+	return nil
+}
+
+// AccountMailWanted looks whether the mail is still due, and this run is still the one that sends it.
+func (db *DB) AccountMailWanted(ctx context.Context, d authjobs.MailDraft) error {
+	var wanted bool
+	err := db.pool.QueryRow(ctx, `SELECT EXISTS (`+accountMailSQL+`) AND EXISTS (SELECT FROM mails WHERE id = $4 AND lease_token = $5 AND sent_at IS NULL)`,
+		uuidOf(d.UserID), bigint(d.Generation), name(d.Mail), name(d.MailID), d.LeaseToken).Scan(&wanted)
+	if err != nil {
+		return wrap("look again at mail "+d.MailID, err)
+	}
+	if !wanted {
+		return fmt.Errorf("mail %s: %w", d.MailID, authjobs.ErrNotWanted)
+	}
+	return nil
+}

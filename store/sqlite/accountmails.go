@@ -1,0 +1,81 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+
+	"github.com/sealq/sealq/jobs/authjobs"
+)
+
+// accountMailSQL finds the link or the notice: a generation is that of one of them.
+const accountMailSQL = `
+	SELECT coalesce(nullif(t.new_email, ''), u.email), t.nonce, coalesce(t.kid, ''), '', '', t.asked_at, t.expires_at
+	FROM user_tokens t JOIN users u ON u.id = t.user_id
+	WHERE t.user_id = ?1 AND t.generation = ?2 AND t.purpose = ?3 AND t.expires_at > ?4 AND u.disabled_at IS NULL
+	UNION ALL
+	SELECT email, NULL, '', stage, detail, told_at, expires_at FROM user_notices
+	WHERE user_id = ?1 AND generation = ?2 AND mail = ?3 AND expires_at > ?4`
+
+// ClaimAccountMail takes a lease on a mail to an owner: see authworker.AccountMails.
+func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
+	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), UserID: c.UserID, Mail: c.Mail, Generation: c.Generation}
+	err := db.InTx(ctx, func(tx *sql.Tx) error {
+		instant, err := now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		var at, expires int64
+		err = tx.QueryRowContext(ctx, accountMailSQL, c.UserID, integer(c.Generation), c.Mail, instant).
+			Scan(&d.To, &d.Nonce, &d.KID, &d.Stage, &d.Detail, &at, &expires)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return authjobs.ErrNotWanted
+		case err != nil:
+			return err //nolint:wrapcheck // wrapped below
+		}
+		d.At, d.ExpiresAt = timeOf(at), timeOf(expires)
+		return lease(ctx, tx, c, &d, instant)
+	})
+	if err != nil {
+		return authjobs.MailDraft{}, db.wrap("claim mail", err)
+	}
+	return d, nil
+}
+
+// BindTokenKey writes the hash of a link's key to its token: see authworker.AccountMails.
+func (db *DB) BindTokenKey(ctx context.Context, d authjobs.MailDraft, kid string, keyHash [32]byte) error {
+	err := db.InTx(ctx, func(tx *sql.Tx) error {
+		n, err := execute(ctx, tx, `
+			UPDATE user_tokens SET kid = ?1, key_hash = ?2
+			WHERE user_id = ?3 AND generation = ?4 AND purpose = ?5 AND (key_hash IS NULL OR key_hash = ?2)`,
+			kid, keyHash[:], d.UserID, integer(d.Generation), d.Mail)
+		if err == nil && n == 0 {
+			return authjobs.ErrNotWanted
+		}
+		return err
+	})
+	if err != nil {
+		return db.wrap("bind key", err)
+	}
+	return nil
+}
+
+// AccountMailWanted looks again before the mail leaves: see authworker.AccountMails.
+func (db *DB) AccountMailWanted(ctx context.Context, d authjobs.MailDraft) error {
+	instant, err := now(ctx, db.read)
+	if err != nil {
+		return db.wrap("look whether the mail is wanted", err)
+	}
+	var wanted bool
+	err = db.read.QueryRowContext(ctx, `SELECT EXISTS (`+accountMailSQL+`) AND EXISTS (SELECT 1 FROM mails WHERE id = ?5 AND lease_token = ?6 AND sent_at IS NULL)`,
+		d.UserID, integer(d.Generation), d.Mail, instant, d.MailID, d.LeaseToken).Scan(&wanted)
+	switch {
+	case err != nil:
+		return db.wrap("look whether the mail is wanted", err)
+	case !wanted:
+		return authjobs.ErrNotWanted
+	}
+	return nil
+}

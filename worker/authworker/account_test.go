@@ -1,0 +1,154 @@
+package authworker_test
+
+import (
+	"database/sql"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/mail/catcher"
+	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/worker/authworker"
+)
+
+const newPassword = "another horse, another battery"
+
+// keyOf takes the key out of a link that leads to that page.
+func keyOf(t *testing.T, m catcher.Caught, page string) string {
+	t.Helper()
+	link, err := url.Parse(m.Link())
+	check(t, err)
+	if want := "https://app.example/base" + page; !strings.HasPrefix(link.String(), want+"?key=") {
+		t.Fatalf("the link leads to %s, not to %s", link, want)
+	}
+	return link.Query().Get("key")
+}
+
+// active is a user whose confirmation mail is out.
+func (s *system) active(t *testing.T, address string) accounts.User {
+	t.Helper()
+	s.register(t, address)
+	mails := s.sent(t)
+	var user accounts.User
+	check(t, s.db.InTx(t.Context(), func(tx *sql.Tx) (err error) {
+		user, err = s.accounts.Activate(t.Context(), tx, key(t, mails[len(mails)-1]))
+		return err
+	}))
+	return user
+}
+
+func (s *system) inTx(t *testing.T, fn func(tx *sql.Tx) error) {
+	t.Helper()
+	check(t, s.db.InTx(t.Context(), fn))
+	s.relay.Nudge()
+}
+
+func TestTheMailedLinkResetsThePasswordOnceAndTheOwnerIsTold(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil, nil)
+	s.active(t, ada)
+	s.inTx(t, func(tx *sql.Tx) error { return s.accounts.RequestReset(t.Context(), tx, ada) })
+	mails := s.sent(t)
+	if len(mails) != 2 || mails[1].To[0] != ada || mails[1].Malformed != nil || mails[1].HTML == "" {
+		t.Fatalf("want a second mail, to %s, in text and HTML, got %+v", ada, mails)
+	}
+	k := keyOf(t, mails[1], "/reset")
+	reset := func(key string) error {
+		return s.db.InTx(t.Context(), func(tx *sql.Tx) error {
+			_, err := s.accounts.ResetPassword(t.Context(), tx, key, newPassword)
+			return err
+		})
+	}
+	check(t, reset(k))
+	s.relay.Nudge()
+	if err := reset(k); !errors.Is(err, accounts.ErrUnknownToken) {
+		t.Errorf("the key again: got %v", err)
+	}
+	if _, err := s.accounts.Authenticate(t.Context(), ada, newPassword); err != nil {
+		t.Errorf("log in: %v", err)
+	}
+	if mails = s.sent(t); len(mails) != 3 || !strings.Contains(mails[2].Text, "was changed on") {
+		t.Errorf("the owner should be told, got %+v", mails)
+	}
+	if err := s.activate(t, k); !errors.Is(err, accounts.ErrUnknownKey) {
+		t.Errorf("a key to reset activates: %v", err)
+	}
+}
+
+func TestALinkThatWasUsedBeforeItsMailLeavesIsNotMailed(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil, nil)
+	user := s.active(t, ada)
+	proof, err := s.accounts.Prove(t.Context(), user.ID, password)
+	check(t, err)
+	s.inTx(t, func(tx *sql.Tx) error {
+		if err := s.accounts.RequestReset(t.Context(), tx, ada); err != nil {
+			return err
+		}
+		_, err := s.accounts.ChangePassword(t.Context(), tx, proof, newPassword) // ends every link
+		return err
+	})
+	if mails := s.sent(t); len(mails) != 2 || !strings.Contains(mails[1].Text, "was changed on") {
+		t.Errorf("want the confirmation and the notice, got %+v", mails)
+	}
+}
+
+func TestALinksPayloadInOutboxAndQueueHoldsNoTokenAndNoAddress(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil, nil)
+	user := s.active(t, ada)
+	s.inTx(t, func(tx *sql.Tx) error {
+		if err := s.accounts.RequestReset(t.Context(), tx, ada); err != nil {
+			return err
+		}
+		var payload string
+		if err := tx.QueryRowContext(t.Context(), "SELECT payload FROM outbox WHERE kind = 'mail:password_reset'").Scan(&payload); err != nil {
+			return err
+		}
+		if want := `{"user_id":"` + user.ID + `","generation":1}`; payload != want {
+			t.Errorf("the payload is %s, want %s", payload, want)
+		}
+		return nil
+	})
+	s.settled(t)
+	s.inTx(t, func(tx *sql.Tx) error {
+		var bound int
+		err := tx.QueryRowContext(t.Context(), "SELECT count(*) FROM user_tokens WHERE length(key_hash) = 32 AND sent_at IS NOT NULL").Scan(&bound)
+		if bound != 1 {
+			t.Errorf("%d tokens are bound and sent, want 1", bound)
+		}
+		return err
+	})
+}
+
+func TestTheBreakerOfTheMailServerHoldsEveryMail(t *testing.T) {
+	t.Parallel()
+	kinds := map[jobs.Kind]bool{}
+	for _, kind := range authworker.MailKinds() {
+		kinds[kind] = true
+	}
+	for _, def := range authjobs.Definitions() {
+		if mails := def.Policy().Queue == jobs.QueueMail; kinds[def.Kind()] != mails {
+			t.Errorf("%s: held is %v", def.Kind(), kinds[def.Kind()])
+		}
+	}
+}
+
+func TestATokenIsOfItsPurposeAlone(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil, nil)
+	nonce := make([]byte, 16)
+	tokens := map[string]string{}
+	for _, purpose := range []string{"confirmation", "password_reset", "email_change"} {
+		token, _, err := s.keys.Token(signing.KID{}, purpose, "0198c0de-0000-7000-8000-000000000001", 1, nonce)
+		check(t, err)
+		if was := tokens[token]; was != "" {
+			t.Errorf("%s and %s have one token", was, purpose)
+		}
+		tokens[token] = purpose
+	}
+}

@@ -1,0 +1,183 @@
+package authworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/mail"
+	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/worker"
+)
+
+const (
+	// busy is what a mail server answers that serves nobody now (RFC 5321, section 3.8).
+	busy = 421
+	// recordFor is how long an accepted mail is tried to be recorded while the database is away: as good as for ever.
+	// Not recording it is the one way to send it twice.
+	recordFor = 24 * time.Hour
+)
+
+// mailer sends mails: each is claimed, written, sent and recorded.
+type mailer[Tx any] struct {
+	store     Store[Tx]
+	keys      *signing.Keys
+	sender    *mail.Sender
+	templates *mail.Templates
+	app       url.URL
+	paths     paths
+	product   string
+	domain    string
+	lease     time.Duration
+	logger    *slog.Logger
+}
+
+func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
+	base, err := url.Parse(c.BaseURL)
+	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
+		return nil, fmt.Errorf("base URL %q: it must be http:// or https:// with a host", c.BaseURL)
+	}
+	m := &mailer[Tx]{
+		store: s, keys: c.Keys, sender: c.Sender, templates: c.Templates, app: *base, paths: c.paths(),
+		product: c.Product, domain: c.MailDomain, lease: c.Lease, logger: c.Logger,
+	}
+	if m.product == "" {
+		m.product = base.Hostname()
+	}
+	if m.domain == "" {
+		m.domain = base.Hostname()
+	}
+	if m.lease == 0 {
+		m.lease = authjobs.MailConfirmation().Policy().Timeout + time.Minute
+	}
+	if m.templates == nil {
+		if m.templates, err = mail.DefaultTemplates(); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// steps are what differs from one mail to another.
+type steps struct {
+	claim func(ctx context.Context) (authjobs.MailDraft, error)
+	write func(ctx context.Context, d authjobs.MailDraft) (mail.Content, error)
+	// wanted looks again, just before the mail leaves.
+	wanted func(ctx context.Context, d authjobs.MailDraft) error
+}
+
+// deliver sends one mail: claim it, derive the link, send, record. The order is such that a crash between the server's 250 and its record is the
+// only way to a second copy, which carries the same Message-ID.
+func (m *mailer[Tx]) deliver(ctx context.Context, effect jobs.Effect, s steps) error {
+	draft, err := s.claim(ctx)
+	if leased, ok := errors.AsType[*authjobs.LeasedError](err); ok {
+		return worker.Defer(leased.Until, err)
+	}
+	if errors.Is(err, authjobs.ErrNotWanted) || errors.Is(err, authjobs.ErrSent) {
+		return m.close(ctx, effect, err)
+	}
+	if err != nil {
+		return fmt.Errorf("claim mail: %w", err)
+	}
+	content, err := s.write(ctx, draft)
+	if err != nil {
+		return m.failed(ctx, effect, draft, err)
+	}
+	message := mail.Message{
+		ID: draft.MessageID, To: draft.To, Subject: content.Subject, Text: content.Text, HTML: content.HTML, Date: draft.Date,
+	}
+	answer, err := m.send(ctx, message, func(ctx context.Context) error { return s.wanted(ctx, draft) })
+	if err != nil {
+		return m.failed(ctx, effect, draft, err)
+	}
+	return m.sent(ctx, effect, draft, answer)
+}
+
+// claim asks for the right to send the effect's mail.
+func (m *mailer[Tx]) claim(effect jobs.Effect, generation uint64) authjobs.MailClaim {
+	return authjobs.MailClaim{MailID: effect.ID, Generation: generation, MessageID: effect.ID + "@" + m.domain, Lease: m.lease}
+}
+
+// key derives the key of a link. Every try derives the same one, so that a link that is out stays good.
+func (m *mailer[Tx]) key(d authjobs.MailDraft, purpose string) (key, kid string, err error) {
+	var used signing.KID
+	if d.KID != "" {
+		if used, err = signing.ParseKID(d.KID); err != nil {
+			return "", "", fmt.Errorf("account %s: %w", d.AccountID(), err)
+		}
+	}
+	key, used, err = m.keys.Token(used, purpose, d.AccountID(), d.Generation, d.Nonce)
+	if err != nil {
+		return "", "", fmt.Errorf("derive key: %w", err)
+	}
+	return key, used.String(), nil
+}
+
+// link leads to a page of the app, which takes the key.
+func (m *mailer[Tx]) link(path, key string) string {
+	link := m.app.JoinPath(path)
+	link.RawQuery = url.Values{"key": {key}}.Encode()
+	return link.String()
+}
+
+// sent records the acceptance together with the ledger's entry and the outbox row, and does not give up while
+// the database is away: the mail is out.
+func (m *mailer[Tx]) sent(ctx context.Context, e jobs.Effect, d authjobs.MailDraft, a mail.Answer) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
+	defer cancel()
+	for try := 1; ; try++ {
+		done, err := m.store.Once(ctx, e, func(ctx context.Context, tx Tx) error {
+			return m.store.MailSent(ctx, tx, d, authjobs.MailAnswer{Code: a.Code, Reply: a.Reply})
+		})
+		if err == nil && done {
+			m.logger.ErrorContext(ctx, "mail was sent, and had been recorded by another run before: its reader has two copies",
+				slog.String("mail", d.MailID), slog.Int("smtp_code", a.Code))
+			return nil
+		}
+		if err == nil {
+			m.logger.InfoContext(ctx, "mail sent", slog.String("mail", d.MailID), slog.Int("smtp_code", a.Code))
+			return nil
+		}
+		m.logger.ErrorContext(ctx, "mail was accepted but cannot be recorded, trying again",
+			slog.String("mail", d.MailID), slog.Int("try", try), slog.Any("error", err))
+		if waitErr := rest(ctx, jobs.WithJitter(min(100*time.Millisecond<<min(try, 6), 5*time.Second))); waitErr != nil {
+			return fmt.Errorf("record accepted mail: %w", err)
+		}
+	}
+}
+
+// failed records a try that did not succeed and says what comes of the job.
+func (m *mailer[Tx]) failed(ctx context.Context, e jobs.Effect, d authjobs.MailDraft, err error) error {
+	var answer authjobs.MailAnswer
+	failure, bySMTP := errors.AsType[*mail.SendError](err)
+	if bySMTP {
+		answer = authjobs.MailAnswer{Code: failure.Code, Reply: failure.Reply}
+	}
+	if recordErr := m.store.MailFailed(context.WithoutCancel(ctx), d, answer, err.Error()); recordErr != nil {
+		err = errors.Join(err, fmt.Errorf("record failed mail: %w", recordErr))
+	}
+	switch {
+	case errors.Is(err, authjobs.ErrNotWanted):
+		return m.close(ctx, e, err)
+	case bySMTP && failure.Outcome == mail.OutcomePermanent:
+		return worker.Permanent(err)
+	case bySMTP && (failure.Outcome == mail.OutcomeConfiguration || failure.Code == busy):
+		// No recipient is to blame, and no try is used up.
+		m.logger.ErrorContext(ctx, "the mail server cannot be used, mails wait", slog.Any("error", err))
+		return worker.Outage(MailSystem, err)
+	default: // temporary, ambiguous or the database: again, with the same Message-ID
+		return err
+	}
+}
+
+// close ends a job that has nothing left to do.
+func (m *mailer[Tx]) close(ctx context.Context, e jobs.Effect, why error) error {
+	m.logger.InfoContext(ctx, "no mail to send", slog.String("mail", e.ID), slog.String("why", why.Error()))
+	_, err := m.store.Once(ctx, e, func(context.Context, Tx) error { return nil })
+	return err
+}
