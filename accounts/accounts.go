@@ -106,6 +106,8 @@ type Config struct {
 	RegisterAgain RegisterAgain
 	// ResetTTL is how long the link of a password reset works. Whole milliseconds. Zero: 1 hour.
 	ResetTTL time.Duration
+	// EmailTTL is how long the link works that confirms a new address. Whole milliseconds. Zero: 24 hours.
+	EmailTTL time.Duration
 	// MailEvery is how often one account can be mailed the same thing because somebody asked for it. Whole milliseconds. Zero: 1 minute.
 	// Negative: as often as it is asked for.
 	MailEvery time.Duration
@@ -179,6 +181,7 @@ func (a *Accounts[Tx]) Stats() Stats {
 func (c Config) complete() (Config, error) {
 	c.PendingTTL = cmp.Or(c.PendingTTL, 24*time.Hour)
 	c.ResetTTL = cmp.Or(c.ResetTTL, time.Hour)
+	c.EmailTTL = cmp.Or(c.EmailTTL, 24*time.Hour)
 	c.MailEvery = cmp.Or(c.MailEvery, time.Minute)
 	c.Lockout.Limit = cmp.Or(c.Lockout.Limit, 5)
 	c.Lockout.For = cmp.Or(c.Lockout.For, 15*time.Minute)
@@ -200,6 +203,8 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("PendingTTL %s: whole milliseconds are needed", c.PendingTTL)
 	case c.ResetTTL < time.Millisecond || c.ResetTTL%time.Millisecond != 0:
 		return c, fmt.Errorf("ResetTTL %s: whole milliseconds are needed", c.ResetTTL)
+	case c.EmailTTL < time.Millisecond || c.EmailTTL%time.Millisecond != 0:
+		return c, fmt.Errorf("EmailTTL %s: whole milliseconds are needed", c.EmailTTL)
 	case c.MailEvery > 0 && c.MailEvery%time.Millisecond != 0:
 		return c, fmt.Errorf("MailEvery %s: whole milliseconds are needed", c.MailEvery)
 	case c.RegisterAgain != RefuseWhilePending && c.RegisterAgain != NewGeneration:

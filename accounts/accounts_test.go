@@ -14,6 +14,10 @@ func TestConfigurationsThatCannotBeMeant(t *testing.T) {
 	for name, c := range map[string]accounts.Config{
 		"negative time to confirm":         {PendingTTL: -time.Hour},
 		"less than the database can tell":  {PendingTTL: time.Microsecond},
+		"a reset that never works":         {ResetTTL: -time.Hour},
+		"a reset of no whole milliseconds": {ResetTTL: time.Microsecond},
+		"a change that never works":        {EmailTTL: -time.Hour},
+		"a throttle of microseconds":       {MailEvery: time.Microsecond},
 		"unknown policy":                   {RegisterAgain: 7},
 		"negative limit":                   {Lockout: accounts.Lockout{Limit: -1}},
 		"negative lock":                    {Lockout: accounts.Lockout{For: -time.Second}},

@@ -29,13 +29,16 @@ func (e Email) Given() string { return e.given }
 func (e Email) Norm() string { return e.norm }
 
 // LogValue leaves the first character and the domain.
-func (e Email) LogValue() slog.Value {
+func (e Email) LogValue() slog.Value { return slog.StringValue(e.redacted()) }
+
+// redacted is what records and notices show of an address.
+func (e Email) redacted() string {
 	local, domain, ok := strings.Cut(e.norm, "@")
 	if !ok {
-		return slog.StringValue("")
+		return ""
 	}
 	_, size := utf8.DecodeRuneInString(local)
-	return slog.StringValue(local[:size] + "***@" + domain)
+	return local[:size] + "***@" + domain
 }
 
 // ParseEmail takes one plain address and normalises it for comparison. The package comment says what it refuses. Its errors are *EmailError.

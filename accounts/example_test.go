@@ -129,3 +129,11 @@ func ExampleAccounts_ChangePassword() {
 	// address or password is wrong, or too many attempts failed: try again later
 	// true
 }
+
+func ExampleAccounts_RequestEmailChange() {
+	a, db := exampleAccounts()
+	// The proof comes from Prove: the password again. The link goes to the new address, and opening it calls ConfirmEmailChange.
+	err := a.RequestEmailChange(context.Background(), db.begin(), accounts.Proof{}, "jane@example.org")
+	fmt.Println(errors.Is(err, accounts.ErrRefused))
+	// Output: true
+}

@@ -91,7 +91,7 @@ func (m *model) SaveToken(_ context.Context, tx *modelTx, t accounts.NewToken) (
 		return accounts.SavedToken{}, err
 	}
 	u := m.users[t.EmailNorm]
-	if u == nil || u.Disabled || t.UserID != "" && t.UserID != u.ID {
+	if u == nil || u.Disabled || t.UserID != "" && t.UserID != u.ID || !t.Verified.IsZero() && t.Verified != u.PasswordHash {
 		return accounts.SavedToken{}, accounts.ErrNoSuchUser
 	}
 	id := tokenID{u.ID, t.Purpose}
@@ -149,7 +149,9 @@ func (m *model) RenewTokens(_ context.Context, tx *modelTx, kid string, limit in
 			due = append(due, row)
 		}
 	}
-	slices.SortFunc(due, func(a, b *tokenRow) int { return cmp.Or(a.expiresAt.Compare(b.expiresAt), cmp.Compare(a.userID, b.userID)) })
+	slices.SortFunc(due, func(a, b *tokenRow) int {
+		return cmp.Or(a.expiresAt.Compare(b.expiresAt), cmp.Compare(a.userID, b.userID))
+	})
 	var renewed []accounts.SavedToken
 	for _, row := range due[:min(limit, len(due))] {
 		m.numbers[row.userID]++
@@ -195,6 +197,32 @@ func (m *model) ChangePassword(_ context.Context, tx *modelTx, c accounts.Passwo
 		return accounts.Owner{}, accounts.ErrRefused
 	}
 	return m.forget(norm, u, c.PasswordHash), nil
+}
+
+func (m *model) ChangeEmail(_ context.Context, tx *modelTx, keyHash [32]byte) (accounts.EmailChange, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return accounts.EmailChange{}, err
+	}
+	tx.save()
+	row, norm, u := m.token(accounts.MailEmailChange, keyHash)
+	if u == nil {
+		return accounts.EmailChange{}, accounts.ErrUnknownToken
+	}
+	if l := m.logins[norm]; l != nil && l.byOperator && l.lockedUntil.After(m.now) {
+		return accounts.EmailChange{}, accounts.ErrUnknownToken
+	}
+	if other := m.users[row.NewEmailNorm]; other != nil && other != u {
+		return accounts.EmailChange{}, accounts.ErrAlreadyActive
+	}
+	change := accounts.EmailChange{OldEmail: u.Email}
+	delete(m.users, norm)
+	u.Email = row.NewEmail
+	m.users[row.NewEmailNorm] = u
+	maps.DeleteFunc(m.tokens, func(id tokenID, _ *tokenRow) bool { return id.userID == u.ID })
+	change.Owner = accounts.Owner{User: u.User, EmailNorm: row.NewEmailNorm}
+	return change, nil
 }
 
 func (m *model) SaveNotice(_ context.Context, tx *modelTx, n accounts.NewNotice) (accounts.SavedToken, error) {

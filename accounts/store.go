@@ -28,6 +28,7 @@ type Store[Tx any] interface {
 	UserStore
 	TokenStore[Tx]
 	PasswordStore[Tx]
+	EmailStore[Tx]
 	NoticeStore[Tx]
 	AuditStore[Tx]
 }

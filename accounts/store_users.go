@@ -35,7 +35,7 @@ type UserStore interface {
 type TokenStore[Tx any] interface {
 	// SaveToken asks for a link for the user of t.EmailNorm, or, where t.UserID is set, for the user who has both.
 	//
-	//   - There is no such user, or he is disabled: ErrNoSuchUser.
+	//   - There is no such user, he is disabled, or t.Verified is set and not his password_hash: ErrNoSuchUser.
 	//   - His token of t.Purpose was asked for less than t.NotWithin ago: a *ThrottledError with the time when that is over.
 	//   - It lives for t.TTL/2 or longer still, and has the same new address: it is mailed once more. asked_at = now; all else stays, so
 	//     that a stranger who asks again and again does not void the owner's link.
@@ -66,6 +66,15 @@ type PasswordStore[Tx any] interface {
 	ChangePassword(ctx context.Context, tx Tx, c PasswordChange) (Owner, error)
 }
 
+// EmailStore changes addresses.
+type EmailStore[Tx any] interface {
+	// ChangeEmail gives the user of the live token keyHash of MailEmailChange the token's new address, in one statement (in SQLite: in one
+	// transaction), and deletes all his tokens. However many race, one does. No such token, expired, a disabled user, or one whose old address
+	// an operator has locked: ErrUnknownToken. Another user has the new address, also one who gets it at the same moment: ErrAlreadyActive. With
+	// both nothing has been written and tx is usable: in PostgreSQL the unique index is met within a savepoint.
+	ChangeEmail(ctx context.Context, tx Tx, keyHash [32]byte) (EmailChange, error)
+}
+
 // NoticeStore keeps what owners are told.
 type NoticeStore[Tx any] interface {
 	// SaveNotice writes one notice: told_at = now, expires_at = now + TTL, generation = users.mail_generation, which grows by one. It
@@ -93,6 +102,7 @@ type NewToken struct {
 	Purpose      Mail   // MailPasswordReset or MailEmailChange
 	NewEmail     string // of MailEmailChange: as given
 	NewEmailNorm string
+	Verified     PasswordHash  // empty: whatever the password is
 	Nonce        []byte        // 16 random bytes, from which the worker derives the key
 	TTL          time.Duration // whole milliseconds, > 0
 	NotWithin    time.Duration // since it was asked for last; 0: at any time
@@ -117,6 +127,12 @@ type PasswordChange struct {
 	UserID       string
 	Verified     PasswordHash // the hash that the old password was compared with
 	PasswordHash PasswordHash // argon2id
+}
+
+// EmailChange is what a confirmed change has done.
+type EmailChange struct {
+	Owner           // with the new address
+	OldEmail string // as it was given
 }
 
 // NewNotice is something that an owner is to be told.

@@ -34,7 +34,8 @@ func scanOwner(row pgx.Row) (owner accounts.Owner, err error) {
 
 // lockUserSQL makes whoever changes this user's tokens and notices queue up.
 const lockUserSQL = `
-SELECT id::text FROM users WHERE email_norm = $1 AND disabled_at IS NULL AND ($2::uuid IS NULL OR id = $2) FOR NO KEY UPDATE`
+SELECT id::text FROM users WHERE email_norm = $1 AND disabled_at IS NULL AND ($2::uuid IS NULL OR id = $2) AND ($3 = '' OR password_hash = $3)
+FOR NO KEY UPDATE`
 
 // askedTokenSQL looks at the token as it is. $3 is how often it can be asked for, $4 how long it lives at least to be mailed once more.
 const askedTokenSQL = `
@@ -76,7 +77,7 @@ func saveToken(ctx context.Context, tx pgx.Tx, t accounts.NewToken) (accounts.Sa
 			return saved, accounts.ErrNoSuchUser
 		}
 	}
-	err := tx.QueryRow(ctx, lockUserSQL, name(t.EmailNorm), wanted).Scan(&saved.UserID)
+	err := tx.QueryRow(ctx, lockUserSQL, name(t.EmailNorm), wanted, t.Verified.RevealText()).Scan(&saved.UserID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return saved, accounts.ErrNoSuchUser
 	}

@@ -56,7 +56,8 @@ func saveToken(ctx context.Context, tx *sql.Tx, t accounts.NewToken) (accounts.S
 	// It changes nothing, and takes the write lock before anything is read: see SavePending.
 	err = tx.QueryRowContext(ctx, `
 		UPDATE users SET mail_generation = mail_generation
-		WHERE email_norm = ?1 AND (?2 = '' OR id = ?2) AND disabled_at IS NULL RETURNING id`, t.EmailNorm, t.UserID).Scan(&saved.UserID)
+		WHERE email_norm = ?1 AND (?2 = '' OR id = ?2) AND (?3 = '' OR password_hash = ?3) AND disabled_at IS NULL
+		RETURNING id`, t.EmailNorm, t.UserID, t.Verified.RevealText()).Scan(&saved.UserID)
 	if err != nil {
 		return saved, err //nolint:wrapcheck // SaveToken wraps it
 	}

@@ -154,6 +154,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"mails", mailTests[Tx]()},
 		{"tokens", tokenTests[Tx]()},
 		{"passwords", passwordTests[Tx]()},
+		{"changes of address", emailTests[Tx]()},
 		{"notices", noticeTests[Tx]()},
 		{"account mails", accountMailTests[Tx]()},
 		{"sweeps", sweepTests[Tx]()},

@@ -152,3 +152,39 @@ func TestATokenIsOfItsPurposeAlone(t *testing.T) {
 		tokens[token] = purpose
 	}
 }
+
+func TestAChangeOfAddressIsMailedToTheNewOneAndToldToTheOldOneTwice(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil, nil)
+	user := s.active(t, ada)
+	proof, err := s.accounts.Prove(t.Context(), user.ID, password)
+	check(t, err)
+	s.inTx(t, func(tx *sql.Tx) error {
+		return s.accounts.RequestEmailChange(t.Context(), tx, proof, "lovelace@example.net")
+	})
+	var link catcher.Caught
+	count := func(to, words string, want int) {
+		t.Helper()
+		n := 0
+		for _, m := range s.sent(t) {
+			if m.To[0] == to && strings.Contains(m.Text, words) {
+				n, link = n+1, m
+			}
+		}
+		if n != want {
+			t.Errorf("%d mails to %s with %q, want %d", n, to, words, want)
+		}
+	}
+	count(ada, "l***@example.net", 1)
+	count("lovelace@example.net", "is to have this address", 1)
+	k := keyOf(t, link, "/email")
+	s.inTx(t, func(tx *sql.Tx) error {
+		_, err := s.accounts.ConfirmEmailChange(t.Context(), tx, k)
+		return err
+	})
+	count(ada, "was changed to l***@example.net", 1)
+	count("lovelace@example.net", "", 1)
+	if _, err := s.accounts.Authenticate(t.Context(), "lovelace@example.net", password); err != nil {
+		t.Error(err)
+	}
+}
