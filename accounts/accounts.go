@@ -20,6 +20,8 @@ var (
 	ErrPending = errors.New("a registration of this address waits for its confirmation")
 	// ErrUnknownKey says that a key activates nothing: malformed, never issued, used, replaced or expired.
 	ErrUnknownKey = errors.New("this activation key is not valid (any more): register again for a new one")
+	// ErrNotPending says that no registration of this address waits for its confirmation. Do not show it to whoever asked.
+	ErrNotPending = errors.New("no registration of this address waits for its confirmation")
 	// ErrUnknownToken says that a key from a mailed link does nothing: malformed, never issued, used, replaced, or expired.
 	ErrUnknownToken = errors.New("this link is not valid (any more): ask for a new one")
 	// ErrThrottled is the cause of every ThrottledError.
@@ -83,7 +85,8 @@ type RegisterAgain int
 const (
 	// RefuseWhilePending answers with a *PendingError and leaves the first registration, its password and its key alone.
 	RefuseWhilePending RegisterAgain = iota
-	// NewGeneration replaces the registration: a new key is mailed, the old key is dead, and the password is the new one.
+	// NewGeneration replaces the registration: a new key is mailed, the old key is dead, and the password is the new one. Within Config.MailEvery
+	// of the last mail it answers with a *ThrottledError.
 	NewGeneration
 )
 
@@ -104,6 +107,8 @@ type Config struct {
 	PendingTTL time.Duration
 	// RegisterAgain is what registering again while pending does. Zero: RefuseWhilePending.
 	RegisterAgain RegisterAgain
+	// TellOwner makes Register answer for an active address as for a free one, and mail its owner instead, once per MailEvery. Zero: ErrAlreadyActive.
+	TellOwner bool
 	// ResetTTL is how long the link of a password reset works. Whole milliseconds. Zero: 1 hour.
 	ResetTTL time.Duration
 	// EmailTTL is how long the link works that confirms a new address. Whole milliseconds. Zero: 24 hours.

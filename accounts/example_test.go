@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -136,4 +137,41 @@ func ExampleAccounts_RequestEmailChange() {
 	err := a.RequestEmailChange(context.Background(), db.begin(), accounts.Proof{}, "jane@example.org")
 	fmt.Println(errors.Is(err, accounts.ErrRefused))
 	// Output: true
+}
+
+func ExampleAccounts_Resend() {
+	a, db := exampleAccounts()
+	ctx, tx := context.Background(), db.begin()
+	if _, err := a.Register(ctx, tx, accounts.Registration{Email: "jane@example.com", Password: "Violets-are-9-blue"}); err != nil {
+		fmt.Println(err)
+	}
+	_, err := a.Resend(ctx, tx, "jane@example.com")
+	throttled, ok := errors.AsType[*accounts.ThrottledError](err)
+	fmt.Println(ok, throttled.RetryAt)
+	// Output: true 2026-05-04 12:01:00 +0000 UTC
+}
+
+func ExampleAccounts_Operator() {
+	a, db := exampleAccounts()
+	operator := a.Operator("cli:alice") // whom the audit log names
+	ctx, tx := context.Background(), db.begin()
+	fmt.Println(operator.Lock(ctx, tx, "jane@example.com", time.Hour))
+	fmt.Println(operator.Grant(ctx, tx, "no such user", "admin"))
+	// Output:
+	// <nil>
+	// account.role_granted: there is no such user
+}
+
+func ExampleAccounts_Require() {
+	a, _ := exampleAccounts()
+	admins := a.Require("admin")
+
+	// A function …
+	err := admins.Do(context.Background(), "the session's user ID", func(context.Context) error { return nil })
+	fmt.Println(err)
+
+	// … or a page.
+	userID := func(*http.Request) string { return "the session's user ID" }
+	http.NewServeMux().Handle("GET /admin", admins.Handler(userID, http.NotFoundHandler()))
+	// Output: this needs a role that you do not have
 }

@@ -55,8 +55,10 @@ func (tx *modelTx) save() {
 	for norm, l := range m.logins {
 		logins[norm] = new(*l)
 	}
+	roles := maps.Clone(m.roles)
 	numbers, notices, changes, told := maps.Clone(m.numbers), slices.Clone(m.notices), slices.Clone(m.changes), slices.Clone(m.told)
 	tx.undo = append(tx.undo, func() {
+		m.roles = roles
 		m.users, m.tokens, m.logins, m.numbers, m.notices, m.changes, m.told = users, tokens, logins, numbers, notices, changes, told
 	})
 }
@@ -231,6 +233,9 @@ func (m *model) SaveNotice(_ context.Context, tx *modelTx, n accounts.NewNotice)
 	if err != nil {
 		return accounts.SavedToken{}, err
 	}
+	if n.UserID == "" && m.users[n.EmailNorm] != nil && !m.users[n.EmailNorm].Disabled {
+		n.UserID, n.Email = m.users[n.EmailNorm].ID, m.users[n.EmailNorm].Email
+	}
 	if _, u := m.byID(n.UserID); u == nil {
 		return accounts.SavedToken{}, accounts.ErrNoSuchUser
 	}
@@ -243,6 +248,95 @@ func (m *model) SaveNotice(_ context.Context, tx *modelTx, n accounts.NewNotice)
 	m.numbers[n.UserID]++
 	m.notices = append(m.notices, noticeRow{NewNotice: n, toldAt: m.now})
 	return accounts.SavedToken{UserID: n.UserID, Purpose: n.Mail, Generation: m.numbers[n.UserID], ExpiresAt: m.now.Add(n.TTL)}, nil
+}
+
+func (m *model) ResendPending(_ context.Context, tx *modelTx, norm string, notWithin time.Duration) (accounts.SavedPending, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return accounts.SavedPending{}, err
+	}
+	row := m.pendings[norm]
+	if row == nil || !row.expiresAt.After(m.now) {
+		return accounts.SavedPending{}, accounts.ErrNotPending
+	}
+	if retryAt := row.askedAt.Add(notWithin); retryAt.After(m.now) {
+		return accounts.SavedPending{}, &accounts.ThrottledError{RetryAt: retryAt}
+	}
+	old := *row
+	tx.undo = append(tx.undo, func() { *row = old })
+	row.askedAt, row.resends = m.now, row.resends+1
+	return accounts.SavedPending{ID: row.ID, Generation: row.generation, ExpiresAt: row.expiresAt}, nil
+}
+
+func (m *model) SetDisabled(_ context.Context, tx *modelTx, id string, disabled bool) (bool, error) {
+	leave, err := m.enter()
+	defer leave()
+	_, u := m.byID(id)
+	if err == nil && u == nil {
+		err = accounts.ErrNoSuchUser
+	}
+	if err != nil || u.Disabled == disabled {
+		return false, err
+	}
+	tx.save()
+	if u.Disabled = disabled; disabled {
+		u.SessionsValidAfter = m.now
+		maps.DeleteFunc(m.tokens, func(id tokenID, _ *tokenRow) bool { return id.userID == u.ID })
+	}
+	return true, nil
+}
+
+func (m *model) SetLock(_ context.Context, tx *modelTx, norm string, d time.Duration) (bool, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return false, err
+	}
+	tx.save()
+	row := m.logins[norm]
+	if d == 0 {
+		delete(m.logins, norm)
+		return row != nil && row.lockedUntil != nil && row.lockedUntil.After(m.now), nil
+	}
+	if row == nil {
+		row = &loginRow{}
+		m.logins[norm] = row
+	}
+	row.lockedUntil, row.byOperator = new(m.now.Add(d)), true
+	return true, nil
+}
+
+func (m *model) SetRole(_ context.Context, tx *modelTx, id, role string, has bool) (bool, error) {
+	leave, err := m.enter()
+	defer leave()
+	if _, u := m.byID(id); err == nil && u == nil {
+		err = accounts.ErrNoSuchUser
+	}
+	if err != nil || slices.Contains(m.roles[id], role) == has {
+		return false, err
+	}
+	tx.save()
+	others := slices.DeleteFunc(slices.Clone(m.roles[id]), func(r string) bool { return r == role })
+	if has {
+		others = append(others, role)
+	}
+	slices.Sort(others)
+	m.roles[id] = others
+	return true, nil
+}
+
+func (m *model) Roles(_ context.Context, id string) ([]string, bool, error) {
+	leave, err := m.enter()
+	defer leave()
+	_, u := m.byID(id)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case u == nil:
+		return nil, false, accounts.ErrNoSuchUser
+	}
+	return slices.Clone(m.roles[id]), u.Disabled, nil
 }
 
 func (m *model) RecordChange(_ context.Context, tx *modelTx, c accounts.Change) error {

@@ -22,6 +22,7 @@ type model struct {
 	logins   map[string]*loginRow
 	tokens   map[tokenID]*tokenRow
 	notices  []noticeRow
+	roles    map[string][]string
 	numbers  map[string]uint64 // users.mail_generation
 	changes  []accounts.Change
 	mails    []wanted
@@ -38,6 +39,7 @@ type model struct {
 type pendingRow struct {
 	accounts.NewPending
 	generation uint64
+	askedAt    time.Time
 	expiresAt  time.Time
 	kid        string
 	keyHash    *[32]byte
@@ -82,6 +84,7 @@ func newModel() *model {
 		logins:   map[string]*loginRow{},
 		tokens:   map[tokenID]*tokenRow{},
 		numbers:  map[string]uint64{},
+		roles:    map[string][]string{},
 	}
 }
 
@@ -114,11 +117,14 @@ func (m *model) SavePending(_ context.Context, tx *modelTx, p accounts.NewPendin
 		return accounts.SavedPending{}, accounts.ErrAlreadyActive
 	}
 	old := m.pendings[p.EmailNorm]
-	row := &pendingRow{NewPending: p, generation: 1, expiresAt: m.now.Add(p.TTL)}
+	row := &pendingRow{NewPending: p, generation: 1, askedAt: m.now, expiresAt: m.now.Add(p.TTL)}
 	if old != nil {
 		live := old.expiresAt.After(m.now)
 		if live && !p.ReplaceLive {
 			return accounts.SavedPending{}, &accounts.PendingError{ExpiresAt: old.expiresAt}
+		}
+		if retryAt := old.askedAt.Add(p.NotWithin); live && retryAt.After(m.now) {
+			return accounts.SavedPending{}, &accounts.ThrottledError{RetryAt: retryAt}
 		}
 		row.ID, row.generation = old.ID, old.generation+1
 		if live {

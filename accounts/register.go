@@ -3,6 +3,7 @@ package accounts
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,7 +33,7 @@ func (Registration) MarshalText() ([]byte, error) { return []byte(redacted), nil
 
 // Pending is a registration that waits for its confirmation.
 type Pending struct {
-	ID         string    `json:"pending_id"`
+	ID         string    `json:"pending_id"` // "" where the address has an account, whose owner is told (Config.TellOwner)
 	Email      string    `json:"email"`      // as given
 	Generation uint64    `json:"generation"` // grows each time the address is registered again before it is confirmed
 	ExpiresAt  time.Time `json:"expires_at"` // by the database's clock
@@ -41,8 +42,8 @@ type Pending struct {
 // Register writes a pending user and asks for its confirmation mail, both in tx, which the caller commits. An expired registration of the address is
 // replaced, swept or not: its key is dead and its password gone.
 //
-// Errors: *EmailError, *PasswordError, ErrAlreadyActive, *PendingError (unless Config.RegisterAgain says otherwise); with these nothing has been
-// written. After any other error the caller must roll tx back.
+// Errors: *EmailError, *PasswordError, ErrAlreadyActive (unless Config.TellOwner is set), *PendingError or *ThrottledError (as Config.RegisterAgain
+// says); with these nothing has been written. After any other error the caller must roll tx back.
 func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pending, error) {
 	email, err := ParseEmail(r.Email)
 	if err != nil {
@@ -62,8 +63,11 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 	}
 	saved, err := a.store.SavePending(ctx, tx, NewPending{
 		ID: id.String(), Email: email.given, EmailNorm: email.norm, PasswordHash: hash, Nonce: newNonce(),
-		TTL: a.cfg.PendingTTL, ReplaceLive: a.cfg.RegisterAgain == NewGeneration,
+		TTL: a.cfg.PendingTTL, ReplaceLive: a.cfg.RegisterAgain == NewGeneration, NotWithin: a.cfg.mailEvery(),
 	})
+	if a.cfg.TellOwner && errors.Is(err, ErrAlreadyActive) {
+		return a.accountExists(ctx, tx, email)
+	}
 	if err != nil {
 		return Pending{}, fmt.Errorf("register: %w", err)
 	}
@@ -77,6 +81,46 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 		return Pending{}, fmt.Errorf("register: ask for the confirmation mail: %w", err)
 	}
 	return Pending{ID: saved.ID, Email: email.given, Generation: saved.Generation, ExpiresAt: saved.ExpiresAt}, nil
+}
+
+// accountExists tells the owner of an address that somebody registered it again, and whoever that was nothing.
+func (a *Accounts[Tx]) accountExists(ctx context.Context, tx Tx, email Email) (Pending, error) {
+	saved, err := a.store.SaveNotice(ctx, tx, NewNotice{EmailNorm: email.norm, Mail: MailAccountExists, TTL: noticeTTL, NotWithin: a.cfg.mailEvery()})
+	if errors.Is(err, ErrThrottled) || errors.Is(err, ErrNoSuchUser) { // told a short while ago, or disabled
+		return Pending{Email: email.given}, nil
+	}
+	if err == nil {
+		err = a.record(ctx, tx, Change{Actor: public, Action: "account.registered_again", Subject: userSubject(saved.UserID)})
+	}
+	if err == nil {
+		err = a.mail(ctx, tx, saved)
+	}
+	if err != nil {
+		return Pending{}, fmt.Errorf("register: %w", err)
+	}
+	return Pending{Email: email.given}, nil
+}
+
+// Resend mails the confirmation of a registration once more, with the same key, recorded in tx, which the caller commits.
+//
+// Errors: *EmailError; ErrNotPending; *ThrottledError, because it was mailed less than Config.MailEvery ago. They tell where an address stands: what answers
+// to the public must give one reply for all of them. With these nothing has been written. After any other error the caller must roll tx back.
+func (a *Accounts[Tx]) Resend(ctx context.Context, tx Tx, email string) (Pending, error) {
+	address, err := ParseEmail(email)
+	if err != nil {
+		return Pending{}, fmt.Errorf("resend: %w", err)
+	}
+	saved, err := a.store.ResendPending(ctx, tx, address.norm, a.cfg.mailEvery())
+	if err == nil {
+		err = a.record(ctx, tx, Change{Actor: public, Action: "account.confirmation_resent", Subject: "pending/" + saved.ID})
+	}
+	if err == nil {
+		err = a.notifier.ConfirmationWanted(ctx, tx, saved.ID, saved.Generation, saved.ExpiresAt)
+	}
+	if err != nil {
+		return Pending{}, fmt.Errorf("resend: %w", err)
+	}
+	return Pending{ID: saved.ID, Email: address.given, Generation: saved.Generation, ExpiresAt: saved.ExpiresAt}, nil
 }
 
 func newNonce() []byte {

@@ -30,6 +30,8 @@ type Store[Tx any] interface {
 	PasswordStore[Tx]
 	EmailStore[Tx]
 	NoticeStore[Tx]
+	OperatorStore[Tx]
+	RoleStore[Tx]
 	AuditStore[Tx]
 }
 
@@ -45,10 +47,18 @@ type PendingStore[Tx any] interface {
 	//     nonce from p; generation grows by one; kid, key_hash and sent_at become NULL, so that the key mailed before dies in the
 	//     same statement; expires_at = now + p.TTL; resend_count becomes 0 for an expired row and grows by one for a live one.
 	//   - a row has it and is live, and p.ReplaceLive is false: a *PendingError with the row's expires_at.
+	//   - a row has it and is live, p.ReplaceLive is true, and its asked_at > now − p.NotWithin: a *ThrottledError with the time when that is over.
+	//
+	// asked_at = now in whatever it writes.
 	//
 	// Racing calls for one address end with one row: the unique index on email_norm decides, and the loser gets the answer that the winner's
 	// row makes due. SavePending returns id, generation and expires_at as they stand in the row.
 	SavePending(ctx context.Context, tx Tx, p NewPending) (SavedPending, error)
+
+	// ResendPending says that the confirmation mail of the live registration of emailNorm is asked for once more: asked_at = now and
+	// resend_count grows by one; all else stays, so that the same link is mailed. None that is live: ErrNotPending. asked_at > now − notWithin: a
+	// *ThrottledError with the time when that is over.
+	ResendPending(ctx context.Context, tx Tx, emailNorm string, notWithin time.Duration) (SavedPending, error)
 
 	// ActivatePending moves the pending row whose key_hash is a.KeyHash into users, in one statement (in SQLite: in one transaction), if its
 	// expires_at > now and, when a.RequireSent, its sent_at is not NULL. The user takes the pending row's id, email, email_norm and
@@ -81,12 +91,14 @@ type LoginStore interface {
 	//     the limit is still verified, the next one is not.
 	//
 	// LockedFor is locked_until − now after the statement, zero if it is not locked. User is nil when users has no such email_norm.
+	// by_operator becomes false where the attempt is allowed.
+	//
 	// Allowed must come from the old row's lock and not from comparing the new counter with the limit: limits are reconfigured and
 	// locks are set by hand. Of n racing calls on a clean slate exactly min(n, limit) are allowed.
 	ChargeAttempt(ctx context.Context, emailNorm string, l Lockout) (Charge, error)
 
 	// RecordLogin tells that the attempt had the right password. In one statement or transaction of its own: if users still has s.UserID with
-	// password_hash = s.Verified and disabled_at NULL, it sets password_hash = s.Upgraded unless that is empty, leaves login_state of
+	// password_hash = s.Verified and disabled_at NULL, and no operator's lock of s.EmailNorm is in force, it sets password_hash = s.Upgraded unless that is empty, leaves login_state of
 	// s.EmailNorm as if never charged (failed_attempts 0 and locked_until NULL, or no row), and returns true. If not (the password was changed or
 	// the account disabled while the hash was computed) it writes nothing and returns false.
 	RecordLogin(ctx context.Context, s Login) (current bool, err error)
@@ -118,6 +130,7 @@ type NewPending struct {
 	Nonce        []byte        // 16 random bytes, from which the worker derives the key
 	TTL          time.Duration // expires_at = the database's now + TTL; whole milliseconds, > 0
 	ReplaceLive  bool          // a live registration is replaced too, instead of a PendingError
+	NotWithin    time.Duration // since the live registration's mail was asked for; 0: at any time
 }
 
 // SavedPending is what stands in the row after SavePending or RenewPending.

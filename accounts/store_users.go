@@ -77,10 +77,28 @@ type EmailStore[Tx any] interface {
 
 // NoticeStore keeps what owners are told.
 type NoticeStore[Tx any] interface {
-	// SaveNotice writes one notice: told_at = now, expires_at = now + TTL, generation = users.mail_generation, which grows by one. It
+	// SaveNotice writes one notice, to n.UserID or, where that is empty, to the user of n.EmailNorm who is not disabled, at his address: told_at = now, expires_at = now + TTL, generation = users.mail_generation, which grows by one. It
 	// deletes the user's notices whose expires_at ≤ now. No such user: ErrNoSuchUser. One of the same mail was told less than n.NotWithin
 	// ago: a *ThrottledError, and nothing is written.
 	SaveNotice(ctx context.Context, tx Tx, n NewNotice) (SavedToken, error)
+}
+
+// OperatorStore is what operators do to accounts.
+type OperatorStore[Tx any] interface {
+	// SetDisabled sets or clears disabled_at, and says whether that changed anything. Disabling sets sessions_valid_after = now and deletes the
+	// user's tokens and devices. No such user: ErrNoSuchUser.
+	SetDisabled(ctx context.Context, tx Tx, userID string, disabled bool) (changed bool, err error)
+	// SetLock locks emailNorm by hand, account or not: locked_until = now + d, by_operator is true, the counter stays. A lock that is there is
+	// replaced. With d = 0 it clears the counter and whatever lock there is, and says whether there was one in force.
+	SetLock(ctx context.Context, tx Tx, emailNorm string, d time.Duration) (changed bool, err error)
+}
+
+// RoleStore keeps who has which role.
+type RoleStore[Tx any] interface {
+	// SetRole gives or takes a role, and says whether that changed anything. No such user: ErrNoSuchUser.
+	SetRole(ctx context.Context, tx Tx, userID, role string, has bool) (changed bool, err error)
+	// Roles lists a user's roles by their bytes, and says whether he is disabled. No such user: ErrNoSuchUser.
+	Roles(ctx context.Context, userID string) (roles []string, disabled bool, err error)
 }
 
 // AuditStore is the append-only record of who changed what.
@@ -137,9 +155,10 @@ type EmailChange struct {
 
 // NewNotice is something that an owner is to be told.
 type NewNotice struct {
-	UserID    string
+	UserID    string // "" where the address tells
+	EmailNorm string // of the user, where UserID is ""
 	Mail      Mail
-	Email     string // where it goes
+	Email     string // where it goes; "" with EmailNorm: the user's address
 	Stage     string // StageAsked or StageChanged, of MailEmailChange
 	Detail    string // for the owner to read: no secret
 	TTL       time.Duration

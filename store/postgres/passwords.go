@@ -89,6 +89,15 @@ RETURNING user_id::text, generation, expires_at`
 func (db *DB) SaveNotice(ctx context.Context, tx pgx.Tx, n accounts.NewNotice) (accounts.SavedToken, error) {
 	saved := accounts.SavedToken{Purpose: n.Mail}
 	id := uuidOf(n.UserID)
+	if n.UserID == "" {
+		err := tx.QueryRow(ctx, `SELECT id::text, email FROM users WHERE email_norm = $1 AND disabled_at IS NULL`, name(n.EmailNorm)).Scan(&id, &n.Email)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return accounts.SavedToken{}, accounts.ErrNoSuchUser
+		}
+		if err != nil {
+			return accounts.SavedToken{}, wrap("save notice", err)
+		}
+	}
 	if n.NotWithin > 0 {
 		if _, err := tx.Exec(ctx, lockUserByIDSQL, id); err != nil {
 			return accounts.SavedToken{}, wrap("save notice", err)

@@ -20,15 +20,16 @@ SELECT $1::uuid, $2, $3, $4, $5, 1, statement_timestamp() + $6::interval
 WHERE NOT EXISTS (SELECT FROM users WHERE email_norm = $2)
 ON CONFLICT (email_norm) DO UPDATE SET
 	email = excluded.email, password_hash = excluded.password_hash, nonce = excluded.nonce,
-	generation = p.generation + 1, kid = NULL, key_hash = NULL, sent_at = NULL, expires_at = excluded.expires_at,
+	asked_at = statement_timestamp(), generation = p.generation + 1, kid = NULL, key_hash = NULL, sent_at = NULL, expires_at = excluded.expires_at,
 	resend_count = CASE WHEN p.expires_at <= statement_timestamp() THEN 0 ELSE p.resend_count + 1 END
-WHERE p.expires_at <= statement_timestamp() OR $7
+WHERE p.expires_at <= statement_timestamp() OR $7 AND ($8::interval = '0' OR p.asked_at <= statement_timestamp() - $8::interval)
 RETURNING p.id::text, p.generation, p.expires_at`
 
 // inTheWaySQL tells why nothing was saved. The upsert has locked the row that was in its way, so it is still there.
 const inTheWaySQL = `
 SELECT EXISTS (SELECT FROM users WHERE email_norm = $1),
-       (SELECT expires_at FROM pending_users WHERE email_norm = $1 AND expires_at > statement_timestamp())`
+       p.expires_at, p.asked_at + $2::interval
+FROM (SELECT) AS one LEFT JOIN pending_users p ON p.email_norm = $1 AND p.expires_at > statement_timestamp()`
 
 // saveTries bounds how often a row may go or expire between the upsert and the look at what was in its way.
 const saveTries = 3
@@ -44,14 +45,16 @@ func (db *DB) SavePending(ctx context.Context, tx pgx.Tx, p accounts.NewPending)
 			return accounts.SavedPending{}, wrap("save registration", err)
 		}
 		var active bool
-		var liveUntil *time.Time
-		if err := tx.QueryRow(ctx, inTheWaySQL, p.EmailNorm).Scan(&active, &liveUntil); err != nil {
+		var liveUntil, retryAt *time.Time
+		if err := tx.QueryRow(ctx, inTheWaySQL, p.EmailNorm, p.NotWithin).Scan(&active, &liveUntil, &retryAt); err != nil {
 			return accounts.SavedPending{}, wrap("save registration", err)
 		}
 		switch {
 		case active:
 			return accounts.SavedPending{}, accounts.ErrAlreadyActive
-		case liveUntil != nil:
+		case liveUntil != nil && p.ReplaceLive && p.NotWithin > 0:
+			return accounts.SavedPending{}, &accounts.ThrottledError{RetryAt: retryAt.UTC()}
+		case liveUntil != nil && !p.ReplaceLive:
 			return accounts.SavedPending{}, &accounts.PendingError{ExpiresAt: liveUntil.UTC()}
 		}
 	}
@@ -62,13 +65,41 @@ func upsertPending(ctx context.Context, tx pgx.Tx, p accounts.NewPending) (accou
 	var saved accounts.SavedPending
 	var batch pgx.Batch
 	batch.Queue(lockPendingSQL, p.EmailNorm)
-	batch.Queue(savePendingSQL, p.ID, p.EmailNorm, p.Email, p.PasswordHash.RevealText(), p.Nonce, p.TTL, p.ReplaceLive).
+	batch.Queue(savePendingSQL, p.ID, p.EmailNorm, p.Email, p.PasswordHash.RevealText(), p.Nonce, p.TTL, p.ReplaceLive, p.NotWithin).
 		QueryRow(func(row pgx.Row) error {
 			return row.Scan(&saved.ID, &saved.Generation, &saved.ExpiresAt)
 		})
 	err := tx.SendBatch(ctx, &batch).Close()
 	saved.ExpiresAt = saved.ExpiresAt.UTC()
 	return saved, err //nolint:wrapcheck // SavePending wraps it
+}
+
+const resendPendingSQL = `
+UPDATE pending_users SET asked_at = statement_timestamp(), resend_count = resend_count + 1
+WHERE email_norm = $1 AND expires_at > statement_timestamp() AND ($2::interval = '0' OR asked_at <= statement_timestamp() - $2::interval)
+RETURNING id::text, generation, expires_at`
+
+// ResendPending asks for a confirmation mail once more, as accounts.PendingStore says.
+func (db *DB) ResendPending(ctx context.Context, tx pgx.Tx, emailNorm string, notWithin time.Duration) (accounts.SavedPending, error) {
+	var saved accounts.SavedPending
+	err := tx.QueryRow(ctx, resendPendingSQL, emailNorm, notWithin).Scan(&saved.ID, &saved.Generation, &saved.ExpiresAt)
+	if err == nil {
+		saved.ExpiresAt = saved.ExpiresAt.UTC()
+		return saved, nil
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return accounts.SavedPending{}, wrap("resend confirmation", err)
+	}
+	var retryAt time.Time
+	err = tx.QueryRow(ctx, `SELECT asked_at + $2::interval FROM pending_users WHERE email_norm = $1 AND expires_at > statement_timestamp()`,
+		emailNorm, notWithin).Scan(&retryAt)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return accounts.SavedPending{}, accounts.ErrNotPending
+	case err != nil:
+		return accounts.SavedPending{}, wrap("resend confirmation", err)
+	}
+	return accounts.SavedPending{}, &accounts.ThrottledError{RetryAt: retryAt.UTC()}
 }
 
 // Racers wait for the one that deletes the row, and then find none.

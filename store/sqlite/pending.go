@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/sealq/sealq/accounts"
 )
@@ -19,20 +20,20 @@ func (db *DB) SavePending(ctx context.Context, tx *sql.Tx, p accounts.NewPending
 	// The upsert comes first: in a transaction that a caller began without IMMEDIATE it takes the write lock before
 	// anything has been read that could be out of date.
 	err = tx.QueryRowContext(ctx, `
-		INSERT INTO pending_users (id, email_norm, email, password_hash, nonce, generation, created_at, expires_at)
-		SELECT ?1, ?2, ?3, ?4, ?5, 1, ?6, ?6 + ?7 WHERE NOT EXISTS (SELECT 1 FROM users WHERE email_norm = ?2)
+		INSERT INTO pending_users (id, email_norm, email, password_hash, nonce, generation, created_at, asked_at, expires_at)
+		SELECT ?1, ?2, ?3, ?4, ?5, 1, ?6, ?6, ?6 + ?7 WHERE NOT EXISTS (SELECT 1 FROM users WHERE email_norm = ?2)
 		ON CONFLICT (email_norm) DO UPDATE SET
 			email = excluded.email, password_hash = excluded.password_hash, nonce = excluded.nonce,
 			generation = generation + 1, kid = NULL, key_hash = NULL, sent_at = NULL,
-			created_at = excluded.created_at, expires_at = excluded.expires_at,
+			created_at = excluded.created_at, asked_at = excluded.asked_at, expires_at = excluded.expires_at,
 			resend_count = CASE WHEN expires_at <= ?6 THEN 0 ELSE resend_count + 1 END
-		WHERE expires_at <= ?6 OR ?8
+		WHERE expires_at <= ?6 OR ?8 AND asked_at <= ?6 - ?9
 		RETURNING id, generation, expires_at`,
-		p.ID, p.EmailNorm, p.Email, p.PasswordHash.RevealText(), p.Nonce, instant, p.TTL.Microseconds(), p.ReplaceLive,
+		p.ID, p.EmailNorm, p.Email, p.PasswordHash.RevealText(), p.Nonce, instant, p.TTL.Microseconds(), p.ReplaceLive, p.NotWithin.Microseconds(),
 	).Scan(&saved.ID, &saved.Generation, &expires)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return accounts.SavedPending{}, db.inTheWay(ctx, tx, p.EmailNorm)
+		return accounts.SavedPending{}, db.inTheWay(ctx, tx, p)
 	case err != nil:
 		return accounts.SavedPending{}, db.wrap("save registration", err)
 	}
@@ -41,19 +42,52 @@ func (db *DB) SavePending(ctx context.Context, tx *sql.Tx, p accounts.NewPending
 }
 
 // inTheWay says why a registration was not written.
-func (db *DB) inTheWay(ctx context.Context, tx *sql.Tx, emailNorm string) error {
+func (db *DB) inTheWay(ctx context.Context, tx *sql.Tx, p accounts.NewPending) error {
 	var user bool
-	var expires sql.NullInt64
+	var expires, asked sql.NullInt64
 	err := tx.QueryRowContext(ctx, `SELECT
 		EXISTS (SELECT 1 FROM users WHERE email_norm = ?1),
-		(SELECT expires_at FROM pending_users WHERE email_norm = ?1)`, emailNorm).Scan(&user, &expires)
+		(SELECT expires_at FROM pending_users WHERE email_norm = ?1), (SELECT asked_at FROM pending_users WHERE email_norm = ?1)`,
+		p.EmailNorm).Scan(&user, &expires, &asked)
 	switch {
 	case err != nil:
 		return db.wrap("save registration", err)
 	case user:
 		return accounts.ErrAlreadyActive
+	case p.ReplaceLive:
+		return &accounts.ThrottledError{RetryAt: timeOf(asked.Int64 + p.NotWithin.Microseconds())}
 	}
 	return &accounts.PendingError{ExpiresAt: timeOrZero(expires)}
+}
+
+// ResendPending asks for a confirmation mail once more: see [accounts.PendingStore].
+func (db *DB) ResendPending(ctx context.Context, tx *sql.Tx, emailNorm string, notWithin time.Duration) (accounts.SavedPending, error) {
+	instant, err := now(ctx, tx)
+	if err != nil {
+		return accounts.SavedPending{}, db.wrap("resend confirmation", err)
+	}
+	var saved accounts.SavedPending
+	var expires int64
+	err = tx.QueryRowContext(ctx, `
+		UPDATE pending_users SET asked_at = ?1, resend_count = resend_count + 1
+		WHERE email_norm = ?2 AND expires_at > ?1 AND asked_at <= ?1 - ?3 RETURNING id, generation, expires_at`,
+		instant, emailNorm, notWithin.Microseconds()).Scan(&saved.ID, &saved.Generation, &expires)
+	if err == nil {
+		saved.ExpiresAt = timeOf(expires)
+		return saved, nil
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return accounts.SavedPending{}, db.wrap("resend confirmation", err)
+	}
+	var asked int64
+	err = tx.QueryRowContext(ctx, `SELECT asked_at FROM pending_users WHERE email_norm = ? AND expires_at > ?`, emailNorm, instant).Scan(&asked)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return accounts.SavedPending{}, accounts.ErrNotPending
+	case err != nil:
+		return accounts.SavedPending{}, db.wrap("resend confirmation", err)
+	}
+	return accounts.SavedPending{}, &accounts.ThrottledError{RetryAt: timeOf(asked + notWithin.Microseconds())}
 }
 
 // ActivatePending turns a registration into a user: see [accounts.PendingStore].

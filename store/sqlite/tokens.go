@@ -180,6 +180,14 @@ func saveNotice(ctx context.Context, tx *sql.Tx, n accounts.NewNotice) (accounts
 	if err != nil {
 		return saved, err
 	}
+	if n.UserID == "" {
+		err := tx.QueryRowContext(ctx, `UPDATE users SET mail_generation = mail_generation WHERE email_norm = ? AND disabled_at IS NULL RETURNING id, email`,
+			n.EmailNorm).Scan(&n.UserID, &n.Email)
+		if err != nil {
+			return saved, err //nolint:wrapcheck // SaveNotice wraps it
+		}
+		saved.UserID = n.UserID
+	}
 	if _, err := execute(ctx, tx, `DELETE FROM user_notices WHERE user_id = ? AND expires_at <= ?`, n.UserID, instant); err != nil {
 		return saved, err
 	}

@@ -155,6 +155,8 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"tokens", tokenTests[Tx]()},
 		{"passwords", passwordTests[Tx]()},
 		{"changes of address", emailTests[Tx]()},
+		{"operators", operatorTests[Tx]()},
+		{"resends", resendTests[Tx]()},
 		{"notices", noticeTests[Tx]()},
 		{"account mails", accountMailTests[Tx]()},
 		{"sweeps", sweepTests[Tx]()},

@@ -231,6 +231,7 @@ func TestAMailThatLostItsReasonJustBeforeItLeavesIsNotSent(t *testing.T) {
 		}
 		again, err := accounts.New(s.db, authjobs.NewNotifier[*sql.Tx](s.db), accounts.Config{
 			Hash: accounts.HashCost{MemoryKiB: 8, Passes: 1, Lanes: 1}, RegisterAgain: accounts.NewGeneration,
+			MailEvery: -1,
 		})
 		if err == nil {
 			err = s.db.InTx(context.Background(), func(tx *sql.Tx) error {

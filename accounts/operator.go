@@ -1,0 +1,104 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrNoActor says that a change by an operator does not say by whom.
+var ErrNoActor = errors.New("an operator's change needs the operator's name")
+
+// Operator changes other people's accounts, and signs for it in the audit log. Each of its methods works in tx, which the caller commits.
+// What already is as it should be, is no error and no entry.
+type Operator[Tx any] struct {
+	accounts *Accounts[Tx]
+	name     string
+}
+
+// Operator is who changes accounts that are not his: "cli:alice", "operator:7". Without a name it can do nothing.
+func (a *Accounts[Tx]) Operator(name string) Operator[Tx] {
+	return Operator[Tx]{accounts: a, name: name}
+}
+
+// Disable shuts an account until it is enabled: nobody can log in, its sessions are over (SessionsValidAfter), links and known devices with them. Errors: ErrNoActor,
+// ErrNoSuchUser; with these nothing has been written.
+func (o Operator[Tx]) Disable(ctx context.Context, tx Tx, userID string) error {
+	return o.do(ctx, tx, Change{Action: "account.disabled", Subject: userSubject(userID)}, func() (bool, error) {
+		return o.accounts.store.SetDisabled(ctx, tx, userID, true)
+	})
+}
+
+// Enable opens an account that was disabled. Errors as of Disable.
+func (o Operator[Tx]) Enable(ctx context.Context, tx Tx, userID string) error {
+	return o.do(ctx, tx, Change{Action: "account.enabled", Subject: userSubject(userID)}, func() (bool, error) {
+		return o.accounts.store.SetDisabled(ctx, tx, userID, false)
+	})
+}
+
+// Lock locks an address for that long, whether or not it has an account: every attempt to log in fails as with a wrong password. Unlike a lock after too
+// many failures it is lifted by Unlock alone, and not by a reset of the password. Sessions go on: to end them, Disable. Errors: ErrNoActor,
+// *EmailError, or a duration that is not positive and of whole milliseconds; with these nothing has been written.
+func (o Operator[Tx]) Lock(ctx context.Context, tx Tx, email string, d time.Duration) error {
+	if d < time.Millisecond || d%time.Millisecond != 0 {
+		return fmt.Errorf("lock: for %s: whole milliseconds are needed", d)
+	}
+	return o.setLock(ctx, tx, email, "account.locked", d)
+}
+
+// Unlock lifts whatever lock an address has, and forgets its failures. Other processes hear of it within Config.GateFor. Errors: ErrNoActor, *EmailError; with
+// these nothing has been written.
+func (o Operator[Tx]) Unlock(ctx context.Context, tx Tx, email string) error {
+	return o.setLock(ctx, tx, email, "account.unlocked", 0)
+}
+
+func (o Operator[Tx]) setLock(ctx context.Context, tx Tx, email, action string, d time.Duration) error {
+	address, err := ParseEmail(email)
+	if err != nil {
+		return fmt.Errorf("%s: %w", action, err)
+	}
+	c := Change{Action: action, Subject: "identifier/" + address.redacted()}
+	if d > 0 {
+		c.Detail = map[string]string{"for": d.String()}
+	}
+	err = o.do(ctx, tx, c, func() (bool, error) { return o.accounts.store.SetLock(ctx, tx, address.norm, d) })
+	if err == nil {
+		o.accounts.gate.forget(address.norm)
+	}
+	return err
+}
+
+// Grant gives a user a role. Errors: ErrNoActor, ErrInvalidRole, ErrNoSuchUser; with these nothing has been written.
+func (o Operator[Tx]) Grant(ctx context.Context, tx Tx, userID, role string) error {
+	return o.setRole(ctx, tx, "account.role_granted", userID, role, true)
+}
+
+// Revoke takes a role from a user. Errors as of Grant.
+func (o Operator[Tx]) Revoke(ctx context.Context, tx Tx, userID, role string) error {
+	return o.setRole(ctx, tx, "account.role_revoked", userID, role, false)
+}
+
+func (o Operator[Tx]) setRole(ctx context.Context, tx Tx, action, userID, role string, has bool) error {
+	if err := checkRole(role); err != nil {
+		return fmt.Errorf("%s: %w", action, err)
+	}
+	c := Change{Action: action, Subject: userSubject(userID), Detail: map[string]string{"role": role}}
+	return o.do(ctx, tx, c, func() (bool, error) { return o.accounts.store.SetRole(ctx, tx, userID, role, has) })
+}
+
+// do makes a change, and enters it if it was one.
+func (o Operator[Tx]) do(ctx context.Context, tx Tx, c Change, change func() (bool, error)) error {
+	if o.name == "" {
+		return fmt.Errorf("%s: %w", c.Action, ErrNoActor)
+	}
+	changed, err := change()
+	if err == nil && changed {
+		c.Actor = o.name
+		err = o.accounts.record(ctx, tx, c)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Action, err)
+	}
+	return nil
+}
