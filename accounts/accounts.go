@@ -121,6 +121,10 @@ type Config struct {
 	RequireSent bool
 	// Lockout limits guessing. Zero: 5 attempts, then 15 minutes.
 	Lockout Lockout
+	// DeviceTTL is how long a browser that has logged in keeps a counter of its own (AuthenticateDevice). Whole milliseconds. Zero: 180 days.
+	DeviceTTL time.Duration
+	// LockoutNotice makes LiftLockouts mail the owner of an account that was locked after too many failures. Zero: he is not told.
+	LockoutNotice bool
 	// PasswordPolicy judges new passwords. Nil: DefaultPasswordPolicy.
 	PasswordPolicy PasswordPolicy
 	// Hash is the cost of new password hashes; older hashes of another cost are upgraded at login. Zero: m=19456 KiB, t=2, p=1 (OWASP).
@@ -190,6 +194,7 @@ func (c Config) complete() (Config, error) {
 	c.MailEvery = cmp.Or(c.MailEvery, time.Minute)
 	c.Lockout.Limit = cmp.Or(c.Lockout.Limit, 5)
 	c.Lockout.For = cmp.Or(c.Lockout.For, 15*time.Minute)
+	c.DeviceTTL = cmp.Or(c.DeviceTTL, 180*24*time.Hour)
 	c.Hash = cmp.Or(c.Hash, DefaultHashCost())
 	c.HashParallel = cmp.Or(c.HashParallel, 4)
 	c.GateSize = cmp.Or(c.GateSize, 1<<16)
@@ -220,6 +225,8 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("Lockout.For %s: whole milliseconds are needed", c.Lockout.For)
 	case c.Lockout.Window < 0 || c.Lockout.Window%time.Millisecond != 0:
 		return c, fmt.Errorf("Lockout.Window %s: whole milliseconds are needed", c.Lockout.Window)
+	case c.DeviceTTL < time.Millisecond || c.DeviceTTL%time.Millisecond != 0:
+		return c, fmt.Errorf("DeviceTTL %s: whole milliseconds are needed", c.DeviceTTL)
 	case c.HashParallel < 1:
 		return c, fmt.Errorf("HashParallel %d: at least one is needed", c.HashParallel)
 	case c.GateFor < 0:

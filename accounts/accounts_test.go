@@ -17,6 +17,7 @@ func TestConfigurationsThatCannotBeMeant(t *testing.T) {
 		"a reset that never works":         {ResetTTL: -time.Hour},
 		"a reset of no whole milliseconds": {ResetTTL: time.Microsecond},
 		"a change that never works":        {EmailTTL: -time.Hour},
+		"a device that never counts":       {DeviceTTL: -time.Hour},
 		"a throttle of microseconds":       {MailEvery: time.Microsecond},
 		"unknown policy":                   {RegisterAgain: 7},
 		"negative limit":                   {Lockout: accounts.Lockout{Limit: -1}},

@@ -39,6 +39,17 @@ func (a *Accounts[Tx]) login(ctx context.Context, address Email, password string
 		a.gate.remember(id, visit, min(charge.LockedFor, a.cfg.GateFor))
 		return Credentials{}, ErrRefused
 	}
+	known, err := a.attempt(ctx, address, password, charge, func(l Login) (bool, error) { return a.store.RecordLogin(ctx, l) })
+	if err == nil {
+		a.gate.forget(id)
+	}
+	return known, err
+}
+
+// attempt verifies the password of an attempt that was charged and allowed, and records a success.
+func (a *Accounts[Tx]) attempt(
+	ctx context.Context, address Email, password string, charge Charge, record func(Login) (bool, error),
+) (Credentials, error) {
 	known := Credentials{}
 	if charge.User != nil {
 		known = *charge.User
@@ -54,22 +65,19 @@ func (a *Accounts[Tx]) login(ctx context.Context, address Email, password string
 		}
 		return Credentials{}, ErrRefused
 	}
-	login := Login{UserID: known.ID, EmailNorm: id, Verified: known.PasswordHash}
+	login := Login{UserID: known.ID, EmailNorm: address.norm, Verified: known.PasswordHash}
 	if outdated {
 		if login.Upgraded, err = a.hasher.hash(ctx, password); err != nil {
 			return Credentials{}, fmt.Errorf("authenticate: upgrade the hash: %w", err)
 		}
+		known.PasswordHash = login.Upgraded
 	}
-	current, err := a.store.RecordLogin(ctx, login)
+	current, err := record(login)
 	if err != nil {
 		return Credentials{}, fmt.Errorf("authenticate: record the login: %w", err)
 	}
 	if !current {
 		return Credentials{}, ErrRefused
-	}
-	a.gate.forget(id)
-	if !login.Upgraded.IsZero() {
-		known.PasswordHash = login.Upgraded
 	}
 	return known, nil
 }

@@ -175,3 +175,18 @@ func ExampleAccounts_Require() {
 	http.NewServeMux().Handle("GET /admin", admins.Handler(userID, http.NotFoundHandler()))
 	// Output: this needs a role that you do not have
 }
+
+func ExampleAccounts_AuthenticateDevice() {
+	a, _ := exampleAccounts()
+	device := accounts.ParseDevice("the cookie's value, if there is one")
+	_, device, err := a.AuthenticateDevice(context.Background(), "nobody@example.com", "Violets-are-9-blue", device)
+	fmt.Println(errors.Is(err, accounts.ErrRefused), device.IsZero()) // after a success: set the cookie to device.RevealText()
+	// Output: true true
+}
+
+// The batch of a worker's sweep, in a transaction of its own.
+func ExampleAccounts_LiftLockouts() {
+	a, db := exampleAccounts()
+	fmt.Println(a.LiftLockouts(context.Background(), db.begin(), 1000))
+	// Output: 0 <nil>
+}

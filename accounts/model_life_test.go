@@ -30,6 +30,12 @@ type tokenRow struct {
 	keyHash    *[32]byte
 }
 
+type deviceRow struct {
+	loginRow
+	userID    string
+	expiresAt time.Time
+}
+
 type noticeRow struct {
 	accounts.NewNotice
 	toldAt time.Time
@@ -55,10 +61,13 @@ func (tx *modelTx) save() {
 	for norm, l := range m.logins {
 		logins[norm] = new(*l)
 	}
-	roles := maps.Clone(m.roles)
+	roles, devices := maps.Clone(m.roles), map[[32]byte]*deviceRow{}
+	for hash, d := range m.devices {
+		devices[hash] = new(*d)
+	}
 	numbers, notices, changes, told := maps.Clone(m.numbers), slices.Clone(m.notices), slices.Clone(m.changes), slices.Clone(m.told)
 	tx.undo = append(tx.undo, func() {
-		m.roles = roles
+		m.roles, m.devices = roles, devices
 		m.users, m.tokens, m.logins, m.numbers, m.notices, m.changes, m.told = users, tokens, logins, numbers, notices, changes, told
 	})
 }
@@ -167,6 +176,7 @@ func (m *model) RenewTokens(_ context.Context, tx *modelTx, kid string, limit in
 func (m *model) forget(norm string, u *accounts.Credentials, hash accounts.PasswordHash) accounts.Owner {
 	u.PasswordHash, u.SessionsValidAfter = hash, m.now
 	maps.DeleteFunc(m.tokens, func(id tokenID, _ *tokenRow) bool { return id.userID == u.ID })
+	maps.DeleteFunc(m.devices, func(_ [32]byte, d *deviceRow) bool { return d.userID == u.ID })
 	if row := m.logins[norm]; row != nil && !row.byOperator {
 		delete(m.logins, norm)
 	}
@@ -283,6 +293,7 @@ func (m *model) SetDisabled(_ context.Context, tx *modelTx, id string, disabled 
 	if u.Disabled = disabled; disabled {
 		u.SessionsValidAfter = m.now
 		maps.DeleteFunc(m.tokens, func(id tokenID, _ *tokenRow) bool { return id.userID == u.ID })
+		maps.DeleteFunc(m.devices, func(_ [32]byte, d *deviceRow) bool { return d.userID == u.ID })
 	}
 	return true, nil
 }
@@ -305,6 +316,61 @@ func (m *model) SetLock(_ context.Context, tx *modelTx, norm string, d time.Dura
 	}
 	row.lockedUntil, row.byOperator = new(m.now.Add(d)), true
 	return true, nil
+}
+
+func (m *model) ChargeDevice(_ context.Context, norm string, hash [32]byte, l accounts.Lockout) (accounts.Charge, bool, error) {
+	leave, err := m.enter()
+	defer leave()
+	d, u, lock := m.devices[hash], m.users[norm], m.logins[norm]
+	held := lock != nil && lock.byOperator && lock.lockedUntil.After(m.now)
+	if err != nil || d == nil || u == nil || d.userID != u.ID || !d.expiresAt.After(m.now) || held {
+		return accounts.Charge{}, false, err
+	}
+	c := d.charge(m.now, l)
+	c.User = new(*u)
+	return c, true, nil
+}
+
+func (m *model) RecordDevice(_ context.Context, s accounts.Login, hash [32]byte, ttl time.Duration) (bool, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil || !m.record(s) {
+		return false, err
+	}
+	if d := m.devices[hash]; d != nil {
+		*d = deviceRow{userID: d.userID, expiresAt: m.now.Add(ttl)}
+	}
+	return true, nil
+}
+
+func (m *model) SaveDevice(_ context.Context, id string, hash [32]byte, ttl time.Duration, _ int) error {
+	leave, err := m.enter()
+	defer leave()
+	m.devices[hash] = &deviceRow{userID: id, expiresAt: m.now.Add(ttl)}
+	return err
+}
+
+func (m *model) LiftLockouts(_ context.Context, tx *modelTx, limit int) ([]accounts.Lifted, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	tx.save()
+	var lifted []accounts.Lifted
+	for _, norm := range slices.Sorted(maps.Keys(m.logins)) {
+		row := m.logins[norm]
+		if row.lockedUntil == nil || row.lockedUntil.After(m.now) || len(lifted) == limit {
+			continue
+		}
+		l := accounts.Lifted{EmailNorm: norm, ByOperator: row.byOperator}
+		if u := m.users[norm]; u != nil && !u.Disabled {
+			l.UserID = u.ID
+		}
+		delete(m.logins, norm)
+		lifted = append(lifted, l)
+	}
+	return lifted, nil
 }
 
 func (m *model) SetRole(_ context.Context, tx *modelTx, id, role string, has bool) (bool, error) {

@@ -23,6 +23,7 @@ type model struct {
 	tokens   map[tokenID]*tokenRow
 	notices  []noticeRow
 	roles    map[string][]string
+	devices  map[[32]byte]*deviceRow
 	numbers  map[string]uint64 // users.mail_generation
 	changes  []accounts.Change
 	mails    []wanted
@@ -85,6 +86,7 @@ func newModel() *model {
 		tokens:   map[tokenID]*tokenRow{},
 		numbers:  map[string]uint64{},
 		roles:    map[string][]string{},
+		devices:  map[[32]byte]*deviceRow{},
 	}
 }
 
@@ -206,25 +208,31 @@ func (m *model) charge(norm string, l accounts.Lockout) (accounts.Charge, error)
 		row = &loginRow{}
 		m.logins[norm] = row
 	}
-	c := accounts.Charge{Allowed: row.lockedUntil == nil || !row.lockedUntil.After(m.now)}
-	if c.Allowed {
-		if row.lockedUntil != nil || l.Window > 0 && !row.lastFailed.After(m.now.Add(-l.Window)) {
-			row.failed = 0
-		}
-		row.lockedUntil, row.byOperator = nil, false
-		if row.failed+1 >= l.Limit {
-			row.lockedUntil = new(m.now.Add(l.For))
-		}
-	}
-	row.failed++
-	row.lastFailed = m.now
-	if row.lockedUntil != nil {
-		c.LockedFor = row.lockedUntil.Sub(m.now)
-	}
+	c := row.charge(m.now, l)
 	if u := m.users[norm]; u != nil {
 		c.User = new(*u)
 	}
 	return c, nil
+}
+
+// charge counts one attempt.
+func (row *loginRow) charge(now time.Time, l accounts.Lockout) accounts.Charge {
+	c := accounts.Charge{Allowed: row.lockedUntil == nil || !row.lockedUntil.After(now)}
+	if c.Allowed {
+		if row.lockedUntil != nil || l.Window > 0 && !row.lastFailed.After(now.Add(-l.Window)) {
+			row.failed = 0
+		}
+		row.lockedUntil, row.byOperator = nil, false
+		if row.failed+1 >= l.Limit {
+			row.lockedUntil = new(now.Add(l.For))
+		}
+	}
+	row.failed++
+	row.lastFailed = now
+	if row.lockedUntil != nil {
+		c.LockedFor = row.lockedUntil.Sub(now)
+	}
+	return c
 }
 
 func (m *model) RecordLogin(_ context.Context, s accounts.Login) (bool, error) {
@@ -236,18 +244,26 @@ func (m *model) RecordLogin(_ context.Context, s accounts.Login) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	u := m.users[s.EmailNorm]
-	if u == nil || u.ID != s.UserID || u.Disabled || u.PasswordHash != s.Verified {
+	if !m.record(s) {
 		return false, nil
 	}
+	delete(m.logins, s.EmailNorm)
+	return true, nil
+}
+
+// record upgrades the hash of a login that is current. The model is locked.
+func (m *model) record(s accounts.Login) bool {
+	u := m.users[s.EmailNorm]
+	if u == nil || u.ID != s.UserID || u.Disabled || u.PasswordHash != s.Verified {
+		return false
+	}
 	if row := m.logins[s.EmailNorm]; row != nil && row.byOperator && row.lockedUntil.After(m.now) {
-		return false, nil
+		return false
 	}
 	if !s.Upgraded.IsZero() {
 		u.PasswordHash = s.Upgraded
 	}
-	delete(m.logins, s.EmailNorm)
-	return true, nil
+	return true
 }
 
 func (m *model) AccountState(_ context.Context, norm string) (accounts.State, error) {

@@ -30,6 +30,8 @@ type Store[Tx any] interface {
 	PasswordStore[Tx]
 	EmailStore[Tx]
 	NoticeStore[Tx]
+	DeviceStore
+	LiftStore[Tx]
 	OperatorStore[Tx]
 	RoleStore[Tx]
 	AuditStore[Tx]

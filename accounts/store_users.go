@@ -83,6 +83,34 @@ type NoticeStore[Tx any] interface {
 	SaveNotice(ctx context.Context, tx Tx, n NewNotice) (SavedToken, error)
 }
 
+// DeviceStore counts attempts from browsers that have logged in before. Like those of LoginStore its methods take no transaction, and have committed when they
+// return.
+type DeviceStore interface {
+	// ChargeDevice is ChargeAttempt against the counter of the device tokenHash instead of the address's, if it is a device of the user of
+	// emailNorm whose expires_at > now, and no operator's lock of emailNorm is in force. If it is not, known is false and nothing has been written.
+	ChargeDevice(ctx context.Context, emailNorm string, tokenHash [32]byte, l Lockout) (charge Charge, known bool, err error)
+	// RecordDevice is RecordLogin for a login with a known device: it resets the counter of the device and leaves the address's as it is.
+	// expires_at = now + ttl.
+	RecordDevice(ctx context.Context, s Login, tokenHash [32]byte, ttl time.Duration) (current bool, err error)
+	// SaveDevice writes a new device of a user: expires_at = now + ttl. Of his others it deletes those that are over, and all but the keep − 1
+	// that expire last. No such user, or disabled: nothing is written, and no error.
+	SaveDevice(ctx context.Context, userID string, tokenHash [32]byte, ttl time.Duration, keep int) error
+}
+
+// LiftStore clears lockouts whose time is over.
+type LiftStore[Tx any] interface {
+	// LiftLockouts is the sweep ResetLockouts in tx: it deletes up to limit (> 0) rows of login_state whose locked_until ≤ now, the oldest first, except
+	// those that another transaction has locked, and returns what they were.
+	LiftLockouts(ctx context.Context, tx Tx, limit int) ([]Lifted, error)
+}
+
+// Lifted is a lockout that is over.
+type Lifted struct {
+	EmailNorm  string
+	UserID     string // "" where the address has no account, or a disabled one
+	ByOperator bool
+}
+
 // OperatorStore is what operators do to accounts.
 type OperatorStore[Tx any] interface {
 	// SetDisabled sets or clears disabled_at, and says whether that changed anything. Disabling sets sessions_valid_after = now and deletes the

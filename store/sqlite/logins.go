@@ -31,33 +31,45 @@ func (db *DB) ChargeAttempt(ctx context.Context, emailNorm string, l accounts.Lo
 
 // chargeRow writes the same row whether or not there is such an account.
 func chargeRow(ctx context.Context, tx *sql.Tx, emailNorm string, l accounts.Lockout, instant int64) (accounts.Charge, error) {
-	var failed, last, until sql.NullInt64
+	c := counter{instant: instant}
 	err := tx.QueryRowContext(ctx, `SELECT failed_attempts, last_failed_at, locked_until FROM login_state WHERE email_norm = ?`, emailNorm).
-		Scan(&failed, &last, &until)
+		Scan(&c.failed, &c.last, &c.until)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return accounts.Charge{}, err //nolint:wrapcheck // ChargeAttempt wraps it
 	}
-	locked := until.Valid && until.Int64 > instant
-	forgotten := until.Valid || l.Window > 0 && last.Valid && last.Int64 <= instant-l.Window.Microseconds()
-	if !locked {
-		if forgotten {
-			failed.Int64 = 0
-		}
-		until = sql.NullInt64{Int64: instant + l.For.Microseconds(), Valid: failed.Int64+1 >= int64(l.Limit)}
-	}
-	if _, err := execute(ctx, tx, `
+	charge := c.charge(l)
+	_, err = execute(ctx, tx, `
 		INSERT INTO login_state (email_norm, failed_attempts, last_failed_at, locked_until) VALUES (?, ?, ?, ?)
 		ON CONFLICT (email_norm) DO UPDATE SET
 			failed_attempts = excluded.failed_attempts, last_failed_at = excluded.last_failed_at, locked_until = excluded.locked_until,
 			by_operator = by_operator AND ?`,
-		emailNorm, failed.Int64+1, instant, until, locked); err != nil {
-		return accounts.Charge{}, err
+		emailNorm, c.failed, instant, c.until, !charge.Allowed)
+	return charge, err
+}
+
+// counter is what an address's or a device's row counts.
+type counter struct {
+	instant     int64
+	failed      int64
+	last, until sql.NullInt64
+}
+
+// charge counts one attempt: see [accounts.LoginStore].
+func (c *counter) charge(l accounts.Lockout) accounts.Charge {
+	locked := c.until.Valid && c.until.Int64 > c.instant
+	forgotten := c.until.Valid || l.Window > 0 && c.last.Valid && c.last.Int64 <= c.instant-l.Window.Microseconds()
+	if !locked && forgotten {
+		c.failed = 0
+	}
+	c.failed++
+	if !locked {
+		c.until = sql.NullInt64{Int64: c.instant + l.For.Microseconds(), Valid: c.failed >= int64(l.Limit)}
 	}
 	charge := accounts.Charge{Allowed: !locked}
-	if until.Valid {
-		charge.LockedFor = time.Duration(until.Int64-instant) * time.Microsecond
+	if c.until.Valid {
+		charge.LockedFor = time.Duration(c.until.Int64-c.instant) * time.Microsecond
 	}
-	return charge, nil
+	return charge
 }
 
 // credentials are nil where nobody has the address.
@@ -81,12 +93,8 @@ func credentials(ctx context.Context, q querier, emailNorm string) (*accounts.Cr
 func (db *DB) RecordLogin(ctx context.Context, s accounts.Login) (bool, error) {
 	current := false
 	err := db.InTx(ctx, func(tx *sql.Tx) error {
-		n, err := execute(ctx, tx, `
-			UPDATE users SET password_hash = coalesce(nullif(?, ''), password_hash)
-			WHERE id = ? AND password_hash = ? AND disabled_at IS NULL
-				AND NOT EXISTS (SELECT 1 FROM login_state WHERE email_norm = ? AND by_operator AND locked_until > `+nowSQL+`)`,
-			s.Upgraded.RevealText(), s.UserID, s.Verified.RevealText(), s.EmailNorm)
-		if current = n == 1; err != nil || !current {
+		var err error
+		if current, err = upgradeCurrent(ctx, tx, s); err != nil || !current {
 			return err
 		}
 		_, err = execute(ctx, tx, `DELETE FROM login_state WHERE email_norm = ?`, s.EmailNorm)
@@ -96,6 +104,16 @@ func (db *DB) RecordLogin(ctx context.Context, s accounts.Login) (bool, error) {
 		return false, db.wrap("record login", err)
 	}
 	return current, nil
+}
+
+// upgradeCurrent says whether the password is the user's still, and may be used. It writes in any case: see SavePending.
+func upgradeCurrent(ctx context.Context, tx *sql.Tx, s accounts.Login) (current bool, err error) {
+	n, err := execute(ctx, tx, `
+		UPDATE users SET password_hash = coalesce(nullif(?, ''), password_hash)
+		WHERE id = ? AND password_hash = ? AND disabled_at IS NULL
+			AND NOT EXISTS (SELECT 1 FROM login_state WHERE email_norm = ? AND by_operator AND locked_until > `+nowSQL+`)`,
+		s.Upgraded.RevealText(), s.UserID, s.Verified.RevealText(), s.EmailNorm)
+	return n == 1, err
 }
 
 // AccountState reads what is known about an address: see [accounts.StateStore].

@@ -156,6 +156,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"passwords", passwordTests[Tx]()},
 		{"changes of address", emailTests[Tx]()},
 		{"operators", operatorTests[Tx]()},
+		{"devices", deviceTests[Tx]()},
 		{"resends", resendTests[Tx]()},
 		{"notices", noticeTests[Tx]()},
 		{"account mails", accountMailTests[Tx]()},

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/jobs"
@@ -186,5 +187,35 @@ func TestAChangeOfAddressIsMailedToTheNewOneAndToldToTheOldOneTwice(t *testing.T
 	count("lovelace@example.net", "", 1)
 	if _, err := s.accounts.Authenticate(t.Context(), "lovelace@example.net", password); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestASweepOfLockoutsTellsTheOwnersAndTheRecord(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil, nil)
+	s.active(t, ada)
+	once := accounts.Lockout{Limit: 1, For: time.Millisecond}
+	for _, address := range []string{ada, "nobody@example.org"} {
+		_, err := s.db.ChargeAttempt(t.Context(), address, once)
+		check(t, err)
+	}
+	eventually(t, "the locks are over", func() bool {
+		state, err := s.db.AccountState(t.Context(), "nobody@example.org")
+		check(t, err)
+		return !state.Locked
+	})
+	s.inTx(t, func(tx *sql.Tx) error {
+		_, err := s.db.EnqueueTx(t.Context(), tx, authjobs.ResetLockouts().With(authjobs.Sweep{}))
+		return err
+	})
+	if mails := s.sent(t); len(mails) != 2 || mails[1].To[0] != ada || !strings.Contains(mails[1].Text, "was locked for a while") {
+		t.Errorf("want a notice to %s, got %+v", ada, mails)
+	}
+	_, err := s.db.ChainAudit(t.Context(), 100)
+	check(t, err)
+	links, err := s.db.AuditLinks(t.Context(), 0, 100)
+	check(t, err)
+	if last := links[len(links)-1].Entry; last.Action != "account.lockouts_lifted" || last.Detail["lockouts"] != "2" {
+		t.Errorf("the last entry is %+v", last)
 	}
 }

@@ -52,6 +52,7 @@ type system struct {
 	mails    *catcher.Catcher
 	accounts *accounts.Accounts[*sql.Tx]
 	relay    *relay.Relay
+	lift     func(ctx context.Context, limit int) (int, error)
 }
 
 // backend is the store that the worker sees; a test may put itself in between.
@@ -73,7 +74,7 @@ func newSystem(t *testing.T, hook catcher.Hook, between func(backend) backend) *
 	_, err = s.db.Migrate(t.Context())
 	check(t, err)
 	s.accounts, err = accounts.New(s.db, authjobs.NewNotifier[*sql.Tx](s.db), accounts.Config{
-		Hash: accounts.HashCost{MemoryKiB: 8, Passes: 1, Lanes: 1},
+		Hash: accounts.HashCost{MemoryKiB: 8, Passes: 1, Lanes: 1}, LockoutNotice: true,
 	})
 	check(t, err)
 
@@ -82,11 +83,20 @@ func newSystem(t *testing.T, hook catcher.Hook, between func(backend) backend) *
 	t.Cleanup(func() { check(t, s.mails.Close()) })
 	s.redis = testservers.Redis(t).Client(t)
 	var store backend = s.db
+	s.lift = s.liftLockouts
 	if between != nil {
-		store = between(store)
+		store, s.lift = between(store), nil // it sees the sweeps
 	}
 	s.serve(t, store)
 	return s
+}
+
+func (s *system) liftLockouts(ctx context.Context, limit int) (n int, err error) {
+	err = s.db.InTx(ctx, func(tx *sql.Tx) (err error) {
+		n, err = s.accounts.LiftLockouts(ctx, tx, limit)
+		return err
+	})
+	return n, err
 }
 
 func (s *system) serve(t *testing.T, store backend) {
@@ -96,6 +106,7 @@ func (s *system) serve(t *testing.T, store backend) {
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: s.db})
 	check(t, authworker.Register(handlers, store, authworker.Config{
 		Keys: s.keys, Sender: sender, BaseURL: "https://app.example/base", Product: "App", MailDomain: "mail.app.example",
+		LiftLockouts: s.lift,
 	}))
 	verifier, err := worker.New(s.keys, worker.Config{Quarantine: s.db, Effects: s.db})
 	check(t, err)

@@ -2,6 +2,7 @@ package authworker
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,9 @@ type Config struct {
 	MailDomain string
 	// Lease is how long one run may hold a mail. Zero: mail:confirmation's timeout and a minute.
 	Lease time.Duration
+	// LiftLockouts clears up to limit lockouts whose time is over, in a transaction of its own, and says how many: accounts.LiftLockouts, which
+	// enters them in the audit log and can tell the owners. Zero: the store's ResetLockouts, which does neither.
+	LiftLockouts func(ctx context.Context, limit int) (int, error)
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 }
@@ -76,6 +80,9 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.LiftLockouts == nil {
+		c.LiftLockouts = s.ResetLockouts
+	}
 	mailer, err := newMailer(s, c)
 	if err != nil {
 		return fmt.Errorf("register auth jobs: %w", err)
@@ -86,6 +93,6 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
 	}
 	sweeper := sweeper[Tx]{ledger: s, logger: c.Logger}
 	worker.Handle(h, authjobs.ExpirePending(), sweeper.handle(s.ExpirePending))
-	worker.Handle(h, authjobs.ResetLockouts(), sweeper.handle(s.ResetLockouts))
+	worker.Handle(h, authjobs.ResetLockouts(), sweeper.handle(c.LiftLockouts))
 	return nil
 }

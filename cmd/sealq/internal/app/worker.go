@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/quarantine"
@@ -99,11 +100,16 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	users, err := accounts.New(d.backend, authjobs.NewNotifier(d.backend), accounts.Config{})
+	if err != nil {
+		return nil, err
+	}
 	handlers := worker.NewHandlers(worker.HandlersConfig{
 		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Limits: mailLimits(), Logger: c.Logger,
 	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), authworker.Config{
-		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, Product: c.Product, MailDomain: c.MailDomain, Logger: c.Logger,
+		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, Product: c.Product, MailDomain: c.MailDomain,
+		LiftLockouts: d.liftLockouts(users), Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -217,4 +223,15 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	})
 	return g.Wait() //nolint:wrapcheck // the parts' own
+}
+
+// liftLockouts is a batch of the sweep lockouts:reset, entered in the audit log.
+func (d database[Tx]) liftLockouts(a *accounts.Accounts[Tx]) func(context.Context, int) (int, error) {
+	return func(ctx context.Context, limit int) (n int, err error) {
+		err = d.InTx(ctx, func(tx Tx) (err error) {
+			n, err = a.LiftLockouts(ctx, tx, limit)
+			return err
+		})
+		return n, err
+	}
 }

@@ -1,0 +1,127 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealq/sealq/accounts"
+)
+
+// chargeDeviceSQL is chargeSQL for the counter of a device.
+const chargeDeviceSQL = `
+WITH device AS (
+	SELECT d.token_hash, u.id, u.email, u.password_hash, u.sessions_valid_after, u.disabled_at IS NOT NULL AS disabled
+	FROM login_devices d JOIN users u ON u.id = d.user_id
+	WHERE d.token_hash = $5 AND u.email_norm = $1 AND d.expires_at > statement_timestamp()
+	AND NOT EXISTS (SELECT FROM login_state s WHERE s.email_norm = $1 AND s.by_operator AND s.locked_until > statement_timestamp())
+), charged AS (
+	UPDATE login_devices l SET (failed_attempts, last_failed_at, locked_until, refused) = (
+		SELECT attempt.failed, statement_timestamp(),
+		       CASE WHEN was.locked THEN l.locked_until WHEN attempt.failed >= $2::bigint THEN statement_timestamp() + $3::interval END,
+		       CASE WHEN was.locked THEN l.refused + 1 ELSE 0 END
+		FROM (SELECT coalesce(l.locked_until > statement_timestamp(), false) AS locked,
+		             l.locked_until <= statement_timestamp()
+		             OR $4::interval > '0' AND l.last_failed_at <= statement_timestamp() - $4::interval AS over) AS was,
+		LATERAL (SELECT CASE WHEN was.over AND NOT was.locked THEN 1 ELSE l.failed_attempts + 1 END AS failed) AS attempt
+	)
+	FROM device WHERE l.token_hash = device.token_hash
+	RETURNING refused = 0 AS allowed, locked_until, device.id, device.email, password_hash, sessions_valid_after, disabled
+)
+SELECT allowed, greatest(locked_until - statement_timestamp(), '0'), id::text, email, password_hash, sessions_valid_after, disabled FROM charged`
+
+// ChargeDevice counts one attempt from a device, as accounts.DeviceStore says.
+func (db *DB) ChargeDevice(ctx context.Context, emailNorm string, tokenHash [32]byte, l accounts.Lockout) (accounts.Charge, bool, error) {
+	var charge accounts.Charge
+	var u userColumns
+	err := db.pool.QueryRow(ctx, chargeDeviceSQL, emailNorm, l.Limit, l.For, l.Window, tokenHash[:]).
+		Scan(&charge.Allowed, &charge.LockedFor, &u.id, &u.email, &u.passwordHash, &u.validAfter, &u.disabled)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return accounts.Charge{}, false, nil
+	case err != nil:
+		return accounts.Charge{}, false, wrap("charge device", err)
+	}
+	charge.User = u.credentials()
+	return charge, true, nil
+}
+
+const recordDeviceSQL = `, cleared AS (
+	UPDATE login_devices SET failed_attempts = 0, last_failed_at = NULL, locked_until = NULL, refused = 0, expires_at = statement_timestamp() + $5::interval
+	WHERE token_hash = $6 AND user_id = (SELECT id FROM current)
+)
+SELECT EXISTS (SELECT FROM current)`
+
+// RecordDevice clears the counter of a device whose user's password was right, as accounts.DeviceStore says.
+func (db *DB) RecordDevice(ctx context.Context, s accounts.Login, tokenHash [32]byte, ttl time.Duration) (current bool, err error) {
+	// $4 is the upgrade, or the same again.
+	sql, hash := currentUserSQL, s.Verified
+	if !s.Upgraded.IsZero() {
+		sql, hash = upgradeUserSQL, s.Upgraded
+	}
+	sql += `, given AS (SELECT $4::text)`
+	if err := db.pool.QueryRow(ctx, sql+recordDeviceSQL, uuidOf(s.UserID), s.Verified.RevealText(), s.EmailNorm, hash.RevealText(), ttl, tokenHash[:]).
+		Scan(&current); err != nil {
+		return false, wrap("record login", err)
+	}
+	return current, nil
+}
+
+// saveDeviceSQL locks the user, so that the devices of two logins at once are counted one after the other.
+const (
+	lockActiveSQL = `SELECT id::text FROM users WHERE id = $1::uuid AND disabled_at IS NULL FOR NO KEY UPDATE`
+	saveDeviceSQL = `
+WITH others AS (
+	DELETE FROM login_devices WHERE user_id = $1::uuid AND token_hash NOT IN (
+		SELECT token_hash FROM login_devices WHERE user_id = $1::uuid AND expires_at > statement_timestamp() ORDER BY expires_at DESC, token_hash LIMIT $4
+	)
+)
+INSERT INTO login_devices (token_hash, user_id, expires_at) VALUES ($2, $1::uuid, statement_timestamp() + $3::interval)`
+)
+
+// SaveDevice writes a new device of a user, as accounts.DeviceStore says.
+func (db *DB) SaveDevice(ctx context.Context, userID string, tokenHash [32]byte, ttl time.Duration, keep int) error {
+	return db.InTx(ctx, func(tx pgx.Tx) error {
+		id := uuidOf(userID)
+		err := tx.QueryRow(ctx, lockActiveSQL, id).Scan(&id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err == nil {
+			_, err = tx.Exec(ctx, saveDeviceSQL, id, tokenHash[:], ttl, max(keep-1, 0))
+		}
+		if err != nil {
+			return wrap("save device", err)
+		}
+		return nil
+	})
+}
+
+const liftLockoutsSQL = `
+WITH due AS (
+	SELECT email_norm FROM login_state WHERE locked_until <= statement_timestamp() ORDER BY locked_until LIMIT $1 FOR UPDATE SKIP LOCKED
+), lifted AS (
+	DELETE FROM login_state l USING due WHERE l.email_norm = due.email_norm AND l.locked_until <= statement_timestamp()
+	RETURNING l.email_norm, l.by_operator
+)
+SELECT lifted.email_norm, coalesce(u.id::text, ''), lifted.by_operator
+FROM lifted LEFT JOIN users u ON u.email_norm = lifted.email_norm AND u.disabled_at IS NULL`
+
+// LiftLockouts clears lockouts whose time is over, as accounts.LiftStore says.
+func (db *DB) LiftLockouts(ctx context.Context, tx pgx.Tx, limit int) ([]accounts.Lifted, error) {
+	rows, err := tx.Query(ctx, liftLockoutsSQL, limit)
+	if err != nil {
+		return nil, wrap("lift lockouts", err)
+	}
+	lifted, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (accounts.Lifted, error) {
+		var l accounts.Lifted
+		err := row.Scan(&l.EmailNorm, &l.UserID, &l.ByOperator)
+		return l, err //nolint:wrapcheck // wrapped below
+	})
+	if err != nil {
+		return nil, wrap("lift lockouts", err)
+	}
+	return lifted, nil
+}
