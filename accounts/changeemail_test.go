@@ -17,7 +17,7 @@ const newEmail = "Jane.Doe@example.org"
 
 func (s system) askedEmail(t testing.TB, u accounts.User, to string) error {
 	t.Helper()
-	return s.RequestEmailChange(t.Context(), s.db.begin(), s.proof(t, u, goodPassword), to)
+	return s.RequestEmailChange(t.Context(), s.db.begin(), s.proof(t, u), to)
 }
 
 // emailKey asks for a change of address, and is the key that goes to the new one.
@@ -88,7 +88,7 @@ func TestAStaleChangeOfAddressIsRefused(t *testing.T) {
 		}, accounts.ErrUnknownToken},
 		"the password is changed": {func(t *testing.T, s system, u accounts.User) {
 			t.Helper()
-			if err := s.change(t, s.proof(t, u, goodPassword), otherPassword); err != nil {
+			if err := s.change(t, s.proof(t, u), otherPassword); err != nil {
 				t.Fatal(err)
 			}
 		}, accounts.ErrUnknownToken},
@@ -156,7 +156,7 @@ func TestNoAddressIsChangedWithoutAPassword(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, accounts.Config{})
 	u := s.activated(t, goodEmail, goodPassword)
-	old := s.proof(t, u, goodPassword)
+	old := s.proof(t, u)
 	if err := s.change(t, old, otherPassword); err != nil {
 		t.Fatal(err)
 	}

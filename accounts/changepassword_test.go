@@ -12,9 +12,9 @@ import (
 )
 
 // proof is of a user who gives the right password.
-func (s system) proof(t testing.TB, u accounts.User, password string) accounts.Proof {
+func (s system) proof(t testing.TB, u accounts.User) accounts.Proof {
 	t.Helper()
-	p, err := s.Prove(t.Context(), u.ID, password)
+	p, err := s.Prove(t.Context(), u.ID, goodPassword)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestAChangeOfPasswordEndsSessionsAndLinksAndTellsTheOwner(t *testing.T) {
 	u := s.activated(t, goodEmail, goodPassword)
 	key := s.resetKey(t, u)
 	s.db.Advance(time.Minute)
-	got, err := s.ChangePassword(t.Context(), s.db.begin(), s.proof(t, u, goodPassword), otherPassword)
+	got, err := s.ChangePassword(t.Context(), s.db.begin(), s.proof(t, u), otherPassword)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestNoOtherPathIsWithoutALockout(t *testing.T) {
 	s.mustRefuse(t, goodEmail, goodPassword) // one counter
 	s.db.Advance(lockFor)
 	s.guess(t, goodEmail, 2)
-	s.proof(t, u, goodPassword)
+	s.proof(t, u)
 	s.guess(t, goodEmail, 2) // a success has reset the counter
 	s.mustLogIn(t, goodEmail, goodPassword)
 }
@@ -75,7 +75,7 @@ func TestAProofIsWorthNothingAfterTheNextChange(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, accounts.Config{})
 	u := s.activated(t, goodEmail, goodPassword)
-	first, second := s.proof(t, u, goodPassword), s.proof(t, u, goodPassword)
+	first, second := s.proof(t, u), s.proof(t, u)
 	if err := s.change(t, first, otherPassword); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestPasswordsThatCannotBeChangedTo(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, accounts.Config{})
 	u := s.activated(t, goodEmail, goodPassword)
-	p := s.proof(t, u, goodPassword)
+	p := s.proof(t, u)
 	for _, password := range []string{"", "short", goodEmail, "a\x00bcdefgh", "\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8", strings.Repeat("x", 1025)} {
 		wantErr(t, s.change(t, p, password), accounts.ErrInvalidPassword)
 	}
@@ -129,7 +129,7 @@ func TestAProofPrintsNoHash(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, accounts.Config{})
 	u := s.activated(t, goodEmail, goodPassword)
-	p := s.proof(t, u, goodPassword)
+	p := s.proof(t, u)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
 		if got := fmt.Sprintf(verb, p); got != "proof of user/"+u.ID {
 			t.Errorf("%s prints %s", verb, got)
@@ -145,7 +145,7 @@ func TestAnUpgradedHashIsProof(t *testing.T) {
 	s := newSystem(t, accounts.Config{})
 	u := s.activated(t, goodEmail, goodPassword)
 	costlier := system{Accounts: over(t, s.db, accounts.Config{Hash: accounts.HashCost{MemoryKiB: 16, Passes: 1, Lanes: 1}}), db: s.db}
-	if err := costlier.change(t, costlier.proof(t, u, goodPassword), otherPassword); err != nil {
+	if err := costlier.change(t, costlier.proof(t, u), otherPassword); err != nil {
 		t.Error(err)
 	}
 }

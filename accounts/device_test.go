@@ -91,7 +91,7 @@ func TestWhatIsNoDeviceOfTheAccountIsChargedLikeAnyOtherAttempt(t *testing.T) {
 		},
 		"from before a change": func(t *testing.T, s system, d accounts.Device) accounts.Device {
 			t.Helper()
-			must(t, s.change(t, s.proof(t, s.db.users[goodEmail].User, goodPassword), goodPassword+"!"))
+			must(t, s.change(t, s.proof(t, s.db.users[goodEmail].User), goodPassword+"!"))
 			return d
 		},
 		"of an account that an operator locked": func(t *testing.T, s system, d accounts.Device) accounts.Device {

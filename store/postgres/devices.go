@@ -99,15 +99,24 @@ func (db *DB) SaveDevice(ctx context.Context, userID string, tokenHash [32]byte,
 	})
 }
 
+// liftLockoutsSQL locks the owners first, as a reset of the password does: they may be told. Lockouts of those whom somebody has locked wait for
+// the next sweep.
 const liftLockoutsSQL = `
-WITH due AS (
-	SELECT email_norm FROM login_state WHERE locked_until <= statement_timestamp() ORDER BY locked_until LIMIT $1 FOR UPDATE SKIP LOCKED
+WITH over AS MATERIALIZED (
+	SELECT email_norm FROM login_state WHERE locked_until <= statement_timestamp() ORDER BY locked_until LIMIT $1
+), owners AS MATERIALIZED (
+	SELECT u.id, u.email_norm, u.disabled_at IS NOT NULL AS disabled FROM users u JOIN over ON over.email_norm = u.email_norm
+	FOR NO KEY UPDATE OF u SKIP LOCKED
+), due AS (
+	SELECT l.email_norm FROM login_state l JOIN over ON over.email_norm = l.email_norm
+	WHERE l.email_norm IN (SELECT email_norm FROM owners) OR NOT EXISTS (SELECT FROM users u WHERE u.email_norm = l.email_norm)
+	FOR UPDATE OF l SKIP LOCKED
 ), lifted AS (
 	DELETE FROM login_state l USING due WHERE l.email_norm = due.email_norm AND l.locked_until <= statement_timestamp()
 	RETURNING l.email_norm, l.by_operator
 )
-SELECT lifted.email_norm, coalesce(u.id::text, ''), lifted.by_operator
-FROM lifted LEFT JOIN users u ON u.email_norm = lifted.email_norm AND u.disabled_at IS NULL`
+SELECT lifted.email_norm, coalesce(owners.id::text, ''), lifted.by_operator
+FROM lifted LEFT JOIN owners ON owners.email_norm = lifted.email_norm AND NOT owners.disabled`
 
 // LiftLockouts clears lockouts whose time is over, as accounts.LiftStore says.
 func (db *DB) LiftLockouts(ctx context.Context, tx pgx.Tx, limit int) ([]accounts.Lifted, error) {

@@ -26,4 +26,7 @@ const (
 	ResetLockoutsSQL  = resetLockoutsSQL
 	PendingOfKeySQL   = pendingOfKeySQL
 	RowsNeedingKeySQL = rowsNeedingKeySQL
+	LinksOfKeySQL     = linksOfKeySQL
+	LiftLockoutsSQL   = liftLockoutsSQL
+	ChargeDeviceSQL   = chargeDeviceSQL
 )

@@ -25,6 +25,12 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		 FROM generate_series(1, 20000) n`,
 		`INSERT INTO login_state (email_norm, failed_attempts, locked_until)
 		 SELECT n::text, 1, CASE WHEN n % 100 = 0 THEN now() + (n - 1000) * interval '1 s' END FROM generate_series(1, 20000) n`,
+		`INSERT INTO users (id, email_norm, email, password_hash) SELECT gen_random_uuid(), n::text, '', '' FROM generate_series(1, 20000) n`,
+		`INSERT INTO user_tokens (user_id, purpose, new_email, new_email_norm, nonce, generation, asked_at, expires_at, kid, key_hash)
+		 SELECT id, 'password_reset', '', '', '0123456789abcdef', 1, now(), now() + email_norm::int * interval '1 s' - interval '10 min',
+		        CASE WHEN email_norm::int % 2 = 0 THEN 'kid ' || email_norm::int % 100 END, CASE WHEN email_norm::int % 2 = 0 THEN sha256(email_norm::bytea) END
+		 FROM users`,
+		`INSERT INTO login_devices (token_hash, user_id, expires_at) SELECT sha256(email_norm::bytea), id, now() + interval '1 h' FROM users`,
 		`ANALYZE`,
 	} {
 		exec(t, raw, fill)
@@ -38,6 +44,12 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		{"expire registrations", postgres.ExpirePendingSQL, "(20)", "pending_users_expiry", "pending_users"},
 		{"renew registrations", postgres.PendingOfKeySQL, "('kid 4', 20)", "pending_users_kid", "pending_users"},
 		{"count rows that need a key", postgres.RowsNeedingKeySQL, "('kid 4')", "pending_users_kid", "pending_users"},
+		{"count tokens that need a key", postgres.RowsNeedingKeySQL, "('kid 4')", "user_tokens_kid", "user_tokens"},
+		{"renew links", postgres.LinksOfKeySQL, "('kid 4', 20)", "user_tokens_kid", "user_tokens"},
+		{"renew links, their users", postgres.LinksOfKeySQL, "('kid 4', 20)", "users_pkey", "users"},
+		{"lift lockouts", postgres.LiftLockoutsSQL, "(20)", "login_state_locked", "login_state"},
+		{"lift lockouts, their users", postgres.LiftLockoutsSQL, "(20)", "users_email_norm_key", "users"},
+		{"charge a device", postgres.ChargeDeviceSQL, "('7', 5, '1 min', '0', sha256('7'))", "login_devices_pkey", "login_devices"},
 		{"reset lockouts", postgres.ResetLockoutsSQL, "(20)", "login_state_locked", "login_state"},
 	} {
 		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {

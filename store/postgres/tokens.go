@@ -37,8 +37,8 @@ const lockUserSQL = `
 SELECT id::text FROM users WHERE email_norm = $1 AND disabled_at IS NULL AND ($2::uuid IS NULL OR id = $2) AND ($3 = '' OR password_hash = $3)
 FOR NO KEY UPDATE`
 
-// askedTokenSQL looks at the token as it is. $3 is how often it can be asked for, $4 how long it lives at least to be mailed once more.
-const askedTokenSQL = `
+// askedLinkSQL looks at the token as it is. $3 is how often it can be asked for, $4 how long it lives at least to be mailed once more.
+const askedLinkSQL = `
 SELECT asked_at + $3::interval, asked_at + $3::interval > statement_timestamp(),
        expires_at >= statement_timestamp() + $4::interval AND new_email = $5 AND new_email_norm = $6
 FROM user_tokens WHERE user_id = $1::uuid AND purpose = $2`
@@ -46,7 +46,7 @@ FROM user_tokens WHERE user_id = $1::uuid AND purpose = $2`
 const mailAgainSQL = `
 UPDATE user_tokens SET asked_at = statement_timestamp() WHERE user_id = $1::uuid AND purpose = $2 RETURNING generation, expires_at`
 
-const saveTokenSQL = `
+const saveLinkSQL = `
 WITH next AS (
 	UPDATE users SET mail_generation = mail_generation + 1 WHERE id = $1::uuid RETURNING id, mail_generation
 )
@@ -86,7 +86,7 @@ func saveToken(ctx context.Context, tx pgx.Tx, t accounts.NewToken) (accounts.Sa
 	}
 	var retryAt time.Time
 	var throttled, again bool
-	err = tx.QueryRow(ctx, askedTokenSQL, saved.UserID, string(t.Purpose), t.NotWithin, t.TTL/2, t.NewEmail, t.NewEmailNorm).
+	err = tx.QueryRow(ctx, askedLinkSQL, saved.UserID, string(t.Purpose), t.NotWithin, t.TTL/2, t.NewEmail, t.NewEmailNorm).
 		Scan(&retryAt, &throttled, &again)
 	switch {
 	case err != nil && !errors.Is(err, pgx.ErrNoRows):
@@ -96,7 +96,7 @@ func saveToken(ctx context.Context, tx pgx.Tx, t accounts.NewToken) (accounts.Sa
 	case again:
 		err = tx.QueryRow(ctx, mailAgainSQL, saved.UserID, string(t.Purpose)).Scan(&saved.Generation, &saved.ExpiresAt)
 	default:
-		err = tx.QueryRow(ctx, saveTokenSQL, saved.UserID, string(t.Purpose), t.NewEmail, t.NewEmailNorm, t.Nonce, t.TTL).
+		err = tx.QueryRow(ctx, saveLinkSQL, saved.UserID, string(t.Purpose), t.NewEmail, t.NewEmailNorm, t.Nonce, t.TTL).
 			Scan(&saved.Generation, &saved.ExpiresAt)
 	}
 	saved.ExpiresAt = saved.ExpiresAt.UTC()
@@ -115,13 +115,13 @@ func isRefusal(err error) bool {
 	return false
 }
 
-const tokenUserSQL = `
+const linkUserSQL = `
 SELECT u.id::text, u.email, u.sessions_valid_after, u.email_norm FROM user_tokens t JOIN users u ON u.id = t.user_id
 WHERE t.key_hash = $1 AND t.purpose = $2 AND t.expires_at > statement_timestamp() AND u.disabled_at IS NULL`
 
 // TokenUser tells whose token it is, as accounts.TokenStore says.
 func (db *DB) TokenUser(ctx context.Context, tx pgx.Tx, purpose accounts.Mail, keyHash [32]byte) (accounts.Owner, error) {
-	owner, err := scanOwner(tx.QueryRow(ctx, tokenUserSQL, keyHash[:], string(purpose)))
+	owner, err := scanOwner(tx.QueryRow(ctx, linkUserSQL, keyHash[:], string(purpose)))
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return accounts.Owner{}, accounts.ErrUnknownToken
@@ -131,14 +131,14 @@ func (db *DB) TokenUser(ctx context.Context, tx pgx.Tx, purpose accounts.Mail, k
 	return owner, nil
 }
 
-// tokensOfKeySQL locks the users, as whoever changes tokens does first. Those whom somebody has locked are about to use them.
-const tokensOfKeySQL = `
+// linksOfKeySQL locks the users, as whoever changes tokens does first. Those whom somebody has locked are about to use them.
+const linksOfKeySQL = `
 SELECT u.id::text, t.purpose FROM user_tokens t JOIN users u ON u.id = t.user_id
 WHERE t.kid = $1 AND t.expires_at > statement_timestamp()
 ORDER BY t.expires_at LIMIT $2 FOR NO KEY UPDATE OF u SKIP LOCKED`
 
 // A user may have two tokens of the key: each takes a number of its own.
-const renewTokensSQL = `
+const renewLinksSQL = `
 WITH due AS (
 	SELECT user_id, purpose, nonce, row_number() OVER (PARTITION BY user_id ORDER BY purpose) AS n
 	FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS due (user_id, purpose, nonce)
@@ -156,7 +156,7 @@ SELECT user_id::text, purpose, generation, expires_at FROM renewed ORDER BY expi
 
 // RenewTokens voids links of a key, as accounts.TokenStore says.
 func (db *DB) RenewTokens(ctx context.Context, tx pgx.Tx, kid string, limit int, nonce func() []byte) ([]accounts.SavedToken, error) {
-	rows, err := tx.Query(ctx, tokensOfKeySQL, name(kid), limit)
+	rows, err := tx.Query(ctx, linksOfKeySQL, name(kid), limit)
 	if err != nil {
 		return nil, wrap("renew tokens", err)
 	}
@@ -175,7 +175,7 @@ func (db *DB) RenewTokens(ctx context.Context, tx pgx.Tx, kid string, limit int,
 	for i := range nonces {
 		nonces[i] = nonce()
 	}
-	if rows, err = tx.Query(ctx, renewTokensSQL, users, purposes, nonces, name(kid)); err != nil {
+	if rows, err = tx.Query(ctx, renewLinksSQL, users, purposes, nonces, name(kid)); err != nil {
 		return nil, wrap("renew tokens", err)
 	}
 	renewed, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (accounts.SavedToken, error) {

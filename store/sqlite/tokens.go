@@ -82,7 +82,7 @@ func saveToken(ctx context.Context, tx *sql.Tx, t accounts.NewToken) (accounts.S
 		expires = instant + t.TTL.Microseconds()
 	}
 	saved.ExpiresAt = timeOf(expires)
-	return saved, err //nolint:wrapcheck // likewise
+	return saved, err
 }
 
 func writeToken(ctx context.Context, tx *sql.Tx, t accounts.NewToken, saved *accounts.SavedToken, instant int64) (err error) {

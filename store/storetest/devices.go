@@ -191,5 +191,35 @@ func liftTests[Tx any]() []test[Tx] {
 			}
 			equal(s, "the live one", true, s.state("alive@example.org").Locked)
 		}},
+		{"sweeps that tell owners, and resets that lift their locks, end without a deadlock", func(s suite[Tx]) {
+			const users = 10
+			for i := range users {
+				p := newPending(fmt.Sprint(i, "@example.org"))
+				s.user(p)
+				s.bindToken(boundKID, s.token(newReset(p.EmailNorm)), fmt.Sprint("key ", i))
+				_, err := s.DB.ChargeAttempt(s.Context(), p.EmailNorm, accounts.Lockout{Limit: 1, For: time.Minute})
+				must(s, err)
+			}
+			s.backdate(time.Minute)
+			for i, err := range race(users+4, func(i int) error {
+				if i < users {
+					_, err := s.resetPassword(fmt.Sprint("key ", i), otherHash())
+					return err
+				}
+				return s.DB.InTx(s.Context(), func(tx Tx) error {
+					lifted, err := s.DB.LiftLockouts(s.Context(), tx, users)
+					for _, l := range lifted {
+						if err == nil {
+							_, err = s.DB.SaveNotice(s.Context(), tx, newNotice(l.UserID))
+						}
+					}
+					return err
+				})
+			}) {
+				if err != nil {
+					s.Errorf("racer %d ended with %v", i, err)
+				}
+			}
+		}},
 	}
 }

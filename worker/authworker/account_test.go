@@ -29,10 +29,10 @@ func keyOf(t *testing.T, m catcher.Caught, page string) string {
 	return link.Query().Get("key")
 }
 
-// active is a user whose confirmation mail is out.
-func (s *system) active(t *testing.T, address string) accounts.User {
+// active makes ada a user, whose confirmation mail is out.
+func (s *system) active(t *testing.T) accounts.User {
 	t.Helper()
-	s.register(t, address)
+	s.register(t, ada)
 	mails := s.sent(t)
 	var user accounts.User
 	check(t, s.db.InTx(t.Context(), func(tx *sql.Tx) (err error) {
@@ -51,7 +51,7 @@ func (s *system) inTx(t *testing.T, fn func(tx *sql.Tx) error) {
 func TestTheMailedLinkResetsThePasswordOnceAndTheOwnerIsTold(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil, nil)
-	s.active(t, ada)
+	s.active(t)
 	s.inTx(t, func(tx *sql.Tx) error { return s.accounts.RequestReset(t.Context(), tx, ada) })
 	mails := s.sent(t)
 	if len(mails) != 2 || mails[1].To[0] != ada || mails[1].Malformed != nil || mails[1].HTML == "" {
@@ -83,7 +83,7 @@ func TestTheMailedLinkResetsThePasswordOnceAndTheOwnerIsTold(t *testing.T) {
 func TestALinkThatWasUsedBeforeItsMailLeavesIsNotMailed(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil, nil)
-	user := s.active(t, ada)
+	user := s.active(t)
 	proof, err := s.accounts.Prove(t.Context(), user.ID, password)
 	check(t, err)
 	s.inTx(t, func(tx *sql.Tx) error {
@@ -101,7 +101,7 @@ func TestALinkThatWasUsedBeforeItsMailLeavesIsNotMailed(t *testing.T) {
 func TestALinksPayloadInOutboxAndQueueHoldsNoTokenAndNoAddress(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil, nil)
-	user := s.active(t, ada)
+	user := s.active(t)
 	s.inTx(t, func(tx *sql.Tx) error {
 		if err := s.accounts.RequestReset(t.Context(), tx, ada); err != nil {
 			return err
@@ -157,7 +157,7 @@ func TestATokenIsOfItsPurposeAlone(t *testing.T) {
 func TestAChangeOfAddressIsMailedToTheNewOneAndToldToTheOldOneTwice(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil, nil)
-	user := s.active(t, ada)
+	user := s.active(t)
 	proof, err := s.accounts.Prove(t.Context(), user.ID, password)
 	check(t, err)
 	s.inTx(t, func(tx *sql.Tx) error {
@@ -193,7 +193,7 @@ func TestAChangeOfAddressIsMailedToTheNewOneAndToldToTheOldOneTwice(t *testing.T
 func TestASweepOfLockoutsTellsTheOwnersAndTheRecord(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil, nil)
-	s.active(t, ada)
+	s.active(t)
 	once := accounts.Lockout{Limit: 1, For: time.Millisecond}
 	for _, address := range []string{ada, "nobody@example.org"} {
 		_, err := s.db.ChargeAttempt(t.Context(), address, once)
