@@ -1,4 +1,4 @@
-// Package accounts decides who may register, activate and log in. It knows no queue, no database and no mail: a Store keeps the rows, a Notifier
+// Package accounts decides who may register, activate and log in, who gets a new password or address, and who may do what. It knows no queue, no database and no mail: a Store keeps the rows, a Notifier
 // records which mails are due, and both take part in the caller's transaction.
 //
 // # Registration and activation
@@ -17,6 +17,30 @@
 // slate is clean, swept or not; a success resets it. All of it goes by the normalised address, whether or not there is such an account, and an unknown
 // account costs the same password hash, so that neither the answer nor its time tells. What time does tell: that an identifier is locked (no hash is
 // computed), and that an account still has a bcrypt hash or one of another cost, until its next login upgrades it.
+//
+// AuthenticateDevice is the same for apps that give browsers a token after a success: attempts with it have a counter and a lock of their own, so that a
+// stranger who keeps an address locked keeps nobody out of his own browsers.
+//
+// # Passwords and addresses that change
+//
+// RequestReset mails a link to whoever has an account, and answers alike where nobody has. ResetPassword takes its key. Whoever is logged in gives his
+// password once more, to Prove, which is charged like a login, and takes the Proof to ChangePassword or RequestEmailChange: these are in the caller's
+// transaction, and the charge must not be. Each new password ends sessions (User.SessionsValidAfter), links and devices, and its owner is told. A new
+// address counts when the link that was mailed to it is opened (ConfirmEmailChange), and only while nothing has come in between; the old one is told
+// both times. Keys are of one purpose each, are derived when they are mailed, and are stored as their hash, as those of confirmations are.
+//
+// A link that is asked for again in its first half is mailed once more as it is, so that a stranger who asks again and again does not void it; nothing is
+// mailed to one account more often than every Config.MailEvery.
+//
+// # Operators and roles
+//
+// Operator disables, locks and gives roles, and signs for it. An operator's lock is lifted by neither a success, a new password nor a device. Nobody has a role
+// unless one was granted. Require guards a function or an http.Handler, and answers the same to an unknown user as to one who lacks a role.
+//
+// # The record
+//
+// Every change is entered in the store's append-only log, in the transaction of the change: who, what, whom. No entry holds a secret or an address in
+// clear. Attempts to log in are no changes: their counters are.
 //
 // # Addresses
 //

@@ -141,7 +141,7 @@ func TestWhatOperatorsCannotDo(t *testing.T) {
 	}
 }
 
-func TestAGuardTellsAnUnknownUserFromNobodyWhoLacksARole(t *testing.T) {
+func TestAGuardAnswersAnUnknownUserLikeOneWhoLacksARole(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, accounts.Config{})
 	u := s.activated(t, goodEmail, goodPassword)
