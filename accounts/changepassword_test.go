@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -147,5 +148,39 @@ func TestAnUpgradedHashIsProof(t *testing.T) {
 	costlier := system{Accounts: over(t, s.db, accounts.Config{Hash: accounts.HashCost{MemoryKiB: 16, Passes: 1, Lanes: 1}}), db: s.db}
 	if err := costlier.change(t, costlier.proof(t, u), otherPassword); err != nil {
 		t.Error(err)
+	}
+}
+
+// moving is a store in which the user's address goes to another account as soon as he has been read.
+type moving struct {
+	*model
+	to accounts.User
+}
+
+func (m moving) UserByID(ctx context.Context, id string) (accounts.Owner, error) {
+	owner, err := m.model.UserByID(ctx, id)
+	m.users[owner.EmailNorm].User = m.to
+	return owner, err
+}
+
+func TestAPasswordOfWhoeverHasTheAddressNowProvesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, accounts.Config{})
+	u := s.activated(t, goodEmail, goodPassword)
+	a, err := accounts.New(moving{s.db, accounts.User{ID: "another", Email: goodEmail}}, s.db, accounts.Config{Hash: cheap})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := a.Prove(t.Context(), u.ID, goodPassword); err != accounts.ErrRefused { //nolint:errorlint // the very value
+		t.Errorf("got %v, %v", p, err)
+	}
+}
+
+func TestNobodyWithoutAProofMakesUsHash(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, accounts.Config{})
+	wantErr(t, s.change(t, accounts.Proof{}, otherPassword), accounts.ErrRefused)
+	if n := s.Stats().Hashes; n != 0 {
+		t.Errorf("%d hashes", n)
 	}
 }
