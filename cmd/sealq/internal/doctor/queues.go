@@ -212,6 +212,9 @@ func (f *faults) say(queue string) []Finding {
 		}
 	}
 	advice := "a worker that serves the queue puts it in order within a minute; look with `sealq tasks list " + shown(queue) + "`, and who writes there (docs/runbooks/stuck-task.md)"
+	if f.count[rawtask.InNoList] > 0 {
+		advice += "; a relay brings those in no list back within minutes if they are jobs of the outbox, and nobody does else: enqueue those again"
+	}
 	return say(status, advice, "of %s: %s", looked, strings.Join(told, "; "))
 }
 

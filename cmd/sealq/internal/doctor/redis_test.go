@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -209,6 +210,9 @@ func TestWhatIsWrongInAQueueIsToldAndLeftAsItIs(t *testing.T) {
 				advice = "sealq tasks list critical"
 			}
 			says(t, f, test.status, test.message, advice)
+			if lost := strings.Contains(f.Message, "in no list"); lost != strings.Contains(f.Advice, "enqueue those again") {
+				t.Errorf("of what nobody will fetch, %t, it advises %q", lost, f.Advice)
+			}
 			if test.status != doctor.OK && f.Subject != "critical" {
 				t.Errorf("it is told of %q", f.Subject)
 			}
