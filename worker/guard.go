@@ -9,9 +9,9 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// longestDelay bounds what asynq's own delay function makes of the retried count, which is not signed: at 7,000, or at -7,000,
-// it would be a lifetime.
-const longestDelay = 24 * time.Hour
+// mostTries bounds what asynq's own delay function is told of the retried count, which is not signed: at 50 a retry would be due in
+// ten weeks, at 5 it is within a quarter of an hour.
+const mostTries = 5
 
 // Config guards a server's configuration. asynq calls ErrorHandler, RetryDelayFunc and IsFailure for tasks that
 // nobody has verified; after Config they see only errors that a handler returned for a task that passed. It
@@ -74,7 +74,7 @@ func (v *Verifier) retryDelay(app asynq.RetryDelayFunc) asynq.RetryDelayFunc {
 		case e.app:
 			return app(max(n, 0), e.cause, task)
 		default: // a lease or context that ended: asynq's own error, of a task that nobody verified
-			return min(asynq.DefaultRetryDelayFunc(min(max(n, 0), 1000), err, nil), longestDelay)
+			return asynq.DefaultRetryDelayFunc(min(max(n, 0), mostTries), err, nil)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -176,5 +177,16 @@ func TestATaskWhoseKeyIsOnItsWayIsDeferredWithoutUsingUpATry(t *testing.T) {
 	}
 	if got := outcomes.all(); !slices.Contains(got, "deferred unknown_key") {
 		t.Errorf("verdicts: %q", got)
+	}
+}
+
+func TestACountThatNobodySignedDoesNotPutATaskOffForWeeks(t *testing.T) {
+	t.Parallel()
+	var kept memory
+	delay := newRig(t).verifier(t, worker.Config{Quarantine: &kept}).Config(asynq.Config{}).RetryDelayFunc
+	for _, retried := range []int{-7000, 0, 5, 50, 7000, math.MaxInt} {
+		if got := delay(retried, context.DeadlineExceeded, nil); got <= 0 || got > 15*time.Minute {
+			t.Errorf("after %d tries, as the message says, the next one is in %s", retried, got)
+		}
 	}
 }

@@ -27,12 +27,10 @@ func ExampleDB_EnqueueTx() {
 		return
 	}
 	defer func() { _ = db.Close() }()
-	ran, err := db.Migrate(ctx)
-	if err != nil {
+	if _, err := db.Migrate(ctx); err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println("migrated:", ran)
 
 	type invoice struct {
 		Order int `json:"order"`
@@ -50,6 +48,5 @@ func ExampleDB_EnqueueTx() {
 	unfinished, _, err := db.OutboxDepth(ctx)
 	fmt.Println("waiting:", unfinished[jobs.RowQueued], err)
 	// Output:
-	// migrated: [0001_accounts 0002_jobs 0003_schedules 0004_rings 0005_audit 0006_quarantine 0007_reissue 0008_relay]
 	// waiting: 1 <nil>
 }
