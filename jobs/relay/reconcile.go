@@ -23,7 +23,8 @@ const (
 	// calmRestorations is how often a row is restored at once. After that somebody is at work in Redis: the
 	// row waits longer each time, and it is an alarm.
 	calmRestorations = 3
-	longestRestore   = 10 * time.Minute
+	// longestRestore is the longest such wait, in times of Overdue: who is gone is to be forgotten soon.
+	longestRestore = 5
 	// longestLease is more than asynq's lease of an active task, 30 s, by as much as clocks may differ.
 	longestLease = 2 * time.Minute
 	// scheduledSlack is how far a scheduled task's score may lie past the row's due time, which it should be.
@@ -216,7 +217,7 @@ func (r *Relay) latestReturn(row jobs.ClaimedRow, state string) time.Time {
 func (r *Relay) restore(ctx context.Context, row jobs.ClaimedRow) (bool, error) {
 	var pause time.Duration
 	if over := row.Attempt - calmRestorations; over > 0 {
-		pause = min(r.cfg.Overdue<<min(over, 10), longestRestore)
+		pause = r.cfg.Overdue * time.Duration(min(1<<min(over, 10), longestRestore))
 	}
 	restored, err := r.rows.RestoreRow(ctx, row, pause)
 	if err != nil {

@@ -306,7 +306,7 @@ func TestTheFourthRestorationWaitsAndAlarms(t *testing.T) {
 	b.cfg.Overdue = time.Second
 	b.redis.Set(t.Context(), "asynq:{default}:pending", "a list that is none", 0) // nothing enqueued ever lies in it
 	run(t, b.relay(t))
-	for attempt, want := range map[int]time.Duration{1: 0, 2: 0, 3: 0, 4: 2 * time.Second, 5: 4 * time.Second, 6: 8 * time.Second, 12: 512 * time.Second, 13: 10 * time.Minute, 900: 10 * time.Minute} {
+	for attempt, want := range map[int]time.Duration{1: 0, 2: 0, 3: 0, 4: 2 * time.Second, 5: 4 * time.Second, 6: 5 * time.Second, 12: 5 * time.Second, 900: 5 * time.Second} {
 		id := fmt.Sprintf("0198c0de-0000-7000-8000-%012d", attempt)
 		b.insert(jobs.Row{ID: id, Kind: "test:note", Queue: "default", Payload: []byte(`{"user":1}`), Life: time.Hour})
 		b.change(id, func(r *row) { r.Attempt, r.state, r.nextAt = attempt, jobs.RowEnqueued, time.Now().Add(-time.Hour) })
