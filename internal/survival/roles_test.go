@@ -156,6 +156,9 @@ func (p process) unlessBehind(ctx context.Context, app *pgxpool.Pool) error {
 
 // recordSpecial records the long and the late jobs.
 func (p process) recordSpecial(ctx context.Context, db *postgres.DB) error {
+	if p.Long == 0 && p.Late == 0 {
+		return nil // and no commit that the test's own trouble could end this process by
+	}
 	return db.InTx(ctx, func(tx pgx.Tx) error {
 		for i := range int64(p.Long) {
 			if err := record(ctx, db, tx, long(), firstLong+i, 0); err != nil {
