@@ -1,7 +1,10 @@
 package worker
 
 import (
+	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,4 +123,48 @@ func (a *keyAlarm) mayFetch() bool {
 // aboutKeys says whether a reason may be the verifier's own fault: its ring lacks the key, or its audience differs.
 func aboutKeys(r signing.Reason) bool {
 	return r == signing.ReasonUnknownKey || r == signing.ReasonKeyNotValid || r == signing.ReasonBadSignature
+}
+
+// Alarm is ErrKeyAlarm while the key alarm is raised: the process is not ready. It ends by itself when a task verifies.
+func (v *Verifier) Alarm() error {
+	if v.alarm.isRaised() {
+		return ErrKeyAlarm
+	}
+	return nil
+}
+
+// MayFetch is for a Gate on the server's Redis client: while the key alarm is raised and this process has never verified
+// anything, a few tasks a second, so that what it cannot judge is left to others. Without a gate such tasks are fetched,
+// and put off.
+func (v *Verifier) MayFetch(string) bool { return v.alarm.mayFetch() }
+
+// alarmed counts a refusal, and says whether the task is to wait because the alarm is raised.
+func (v *Verifier) alarmed(ctx context.Context, t signing.Task, refusal *signing.Refusal) bool {
+	if refusal.Authentic() {
+		v.verified(ctx, refusal.Claims) // its signature held: the ring and the audience are right
+		return false
+	}
+	kid, _ := signing.KIDOf(t.Headers[signing.SignatureHeader]) // compared alone, never shown
+	if v.ended(kid) {
+		return false // this ring says itself why
+	}
+	raised, now := v.alarm.refused(refusal.Reason, kid)
+	if now {
+		v.cfg.Logger.ErrorContext(ctx, "key alarm raised", slog.Any("error", ErrKeyAlarm),
+			slog.String("audience", v.keys.Audience()), slog.Uint64("ring_version", v.keys.Version()))
+	}
+	return raised
+}
+
+// ended says whether the ring in use has the key as revoked or destroyed.
+func (v *Verifier) ended(kid signing.KID) bool {
+	return slices.ContainsFunc(v.keys.Infos(), func(k signing.KeyInfo) bool {
+		return k.KID == kid && (k.State == signing.Revoked || k.State == signing.Destroyed)
+	})
+}
+
+func (v *Verifier) verified(ctx context.Context, c signing.Claims) {
+	if v.alarm.verified(c.KID) {
+		v.cfg.Logger.InfoContext(ctx, "key alarm ended: a task verified")
+	}
 }
