@@ -33,15 +33,7 @@ func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authj
 		if err != nil {
 			return wrap("read what is to be mailed", err)
 		}
-		err = tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), userID, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken).
-			Scan(&d.MessageID, &d.Date)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return mailTaken(ctx, tx, c.MailID)
-		}
-		if err != nil {
-			return wrap("lease mail", err)
-		}
-		return nil
+		return leaseMail(ctx, tx, c, userID, &d)
 	})
 	if err != nil {
 		return authjobs.MailDraft{}, fmt.Errorf("claim mail %s: %w", c.MailID, err)

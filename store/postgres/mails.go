@@ -35,21 +35,26 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 		if err != nil {
 			return wrap("read registration", err)
 		}
-		err = tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), pendingID, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken).
-			Scan(&d.MessageID, &d.Date)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return mailTaken(ctx, tx, c.MailID)
-		}
-		if err != nil {
-			return wrap("lease mail", err)
-		}
-		return nil
+		return leaseMail(ctx, tx, c, pendingID, &d)
 	})
 	if err != nil {
 		return authjobs.MailDraft{}, fmt.Errorf("claim mail %s: %w", c.MailID, err)
 	}
 	d.ExpiresAt, d.Date = d.ExpiresAt.UTC(), d.Date.UTC()
 	return d, nil
+}
+
+// leaseMail takes the lease on a mail to whomever id names.
+func leaseMail(ctx context.Context, tx pgx.Tx, c authjobs.MailClaim, id *string, d *authjobs.MailDraft) error {
+	err := tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), id, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken).
+		Scan(&d.MessageID, &d.Date)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return mailTaken(ctx, tx, c.MailID)
+	}
+	if err != nil {
+		return wrap("lease mail", err)
+	}
+	return nil
 }
 
 // mailTaken says why there is no lease to be had. The lease's statement has locked the mail's row, so it stands still.
