@@ -22,6 +22,8 @@ const (
 	RowsEnqueuedSQL   = rowsEnqueuedSQL
 	OverdueRowsSQL    = overdueRowsSQL
 	ExpireRowsSQL     = expireRowsSQL
+	OutboxBacklogSQL  = outboxBacklogSQL
+	OutboxDepthSQL    = outboxDepthSQL
 	ExpirePendingSQL  = expirePendingSQL
 	ResetLockoutsSQL  = resetLockoutsSQL
 	PendingOfKeySQL   = pendingOfKeySQL

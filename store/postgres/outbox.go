@@ -37,8 +37,14 @@ UPDATE outbox SET state = 'done', ` + endRow + ` WHERE id = $1::uuid AND kind = 
 // endRow belongs to every step into a terminal state. The unique key is free for others, and remembered for ReissueRow.
 const endRow = `ended_key = unique_key, unique_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = statement_timestamp()`
 
-// unfinished is spelt out as in the partial indexes: PostgreSQL uses them only where it can prove that it may.
-const unfinished = `state IN ('queued', 'claimed', 'enqueued')`
+// The partial indexes' conditions are spelt out as there: PostgreSQL uses them only where it can prove that it may.
+const (
+	waiting    = `state IN ('queued', 'claimed')`
+	unfinished = `state IN ('queued', 'claimed', 'enqueued')`
+
+	// unfinishedRows is a table of those rows, read by two indexes.
+	unfinishedRows = `(SELECT * FROM outbox WHERE ` + waiting + ` UNION ALL SELECT * FROM outbox WHERE state = 'enqueued') AS unfinished`
+)
 
 // EnqueueTx records the job in tx, as jobs.Outbox says. In a transaction of Begin, or of InTx, that costs no round trip: see Tx.
 func (db *DB) EnqueueTx(ctx context.Context, tx pgx.Tx, j jobs.Job) (id string, err error) {
@@ -170,11 +176,13 @@ func (db *DB) RowDead(ctx context.Context, r jobs.RowRef, cause string) error {
 	return nil
 }
 
+const outboxBacklogSQL = `
+SELECT kind, queue, state, count(*), greatest(statement_timestamp() - min(not_before), '0')
+FROM ` + unfinishedRows + ` GROUP BY kind, queue, state ORDER BY kind, queue, state COLLATE "C"`
+
 // OutboxBacklog counts the unfinished rows by kind, queue and state. It reads the unfinished rows only.
 func (db *DB) OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error) {
-	rows, err := db.pool.Query(ctx, `
-		SELECT kind, queue, state, count(*), greatest(statement_timestamp() - min(not_before), '0')
-		FROM outbox WHERE `+unfinished+` GROUP BY kind, queue, state ORDER BY kind COLLATE "C", queue COLLATE "C", state COLLATE "C"`)
+	rows, err := db.pool.Query(ctx, outboxBacklogSQL)
 	if err != nil {
 		return nil, wrap("count the outbox", err)
 	}
@@ -188,15 +196,17 @@ func (db *DB) OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error) {
 	return backlog, nil
 }
 
+const outboxDepthSQL = `
+SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'claimed'),
+       count(*) FILTER (WHERE state = 'enqueued'),
+       coalesce(statement_timestamp() - min(next_at) FILTER (WHERE state = 'queued' AND next_at <= statement_timestamp()), '0')
+FROM ` + unfinishedRows
+
 // OutboxDepth counts the unfinished rows by state, and tells how long the queued row that has been due the longest has
 // waited. It reads the unfinished rows only.
 func (db *DB) OutboxDepth(ctx context.Context) (counts map[jobs.RowState]int64, oldest time.Duration, err error) {
 	var queued, claimed, enqueued int64
-	err = db.pool.QueryRow(ctx, `
-		SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'claimed'),
-		       count(*) FILTER (WHERE state = 'enqueued'),
-		       coalesce(statement_timestamp() - min(next_at) FILTER (WHERE state = 'queued' AND next_at <= statement_timestamp()), '0')
-		FROM outbox WHERE `+unfinished).Scan(&queued, &claimed, &enqueued, &oldest)
+	err = db.pool.QueryRow(ctx, outboxDepthSQL).Scan(&queued, &claimed, &enqueued, &oldest)
 	if err != nil {
 		return nil, 0, wrap("count the outbox", err)
 	}

@@ -107,17 +107,37 @@ func (db *DB) RefuseRow(ctx context.Context, row jobs.ClaimedRow, cause string) 
 	return nil
 }
 
-// A claimed row is treated as an enqueued one: its relay may have got that far.
+// Rows that wait are found where claims find them, at the front of their lanes, so that an application's insert pays for no index
+// of ends. Nor is there one for enqueued rows: past their end, they are due. A claimed row is treated as an enqueued one: its relay may have got that far.
 const expireRowsSQL = `
-WITH due AS (
-	SELECT id FROM outbox
-	WHERE ` + unfinished + ` AND expires_at <= statement_timestamp()
-	  AND (state = 'queued' OR expires_at <= statement_timestamp() - $1::interval)
-	ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+WITH RECURSIVE lane AS (
+	(SELECT kind, queue FROM outbox WHERE ` + waiting + ` ORDER BY kind, queue LIMIT 1)
+	UNION ALL
+	SELECT next.kind, next.queue FROM lane CROSS JOIN LATERAL (
+		SELECT w.kind, w.queue FROM outbox w
+		WHERE (w.kind, w.queue) > (lane.kind, lane.queue) AND w.state IN ('queued', 'claimed') ORDER BY w.kind, w.queue LIMIT 1
+	) AS next
+), due AS (
+	SELECT front.id FROM lane CROSS JOIN LATERAL (
+		SELECT w.id, w.state, w.expires_at FROM outbox w
+		WHERE w.kind = lane.kind AND w.queue = lane.queue AND w.state IN ('queued', 'claimed')
+		  AND coalesce(w.lease_until, w.next_at) <= statement_timestamp()
+		ORDER BY coalesce(w.lease_until, w.next_at), w.id LIMIT $2
+	) AS front
+	WHERE front.expires_at <= statement_timestamp() - CASE front.state WHEN 'queued' THEN '0' ELSE $1::interval END
+	UNION ALL
+	(SELECT id FROM outbox WHERE state = 'enqueued' AND next_at <= statement_timestamp() AND expires_at <= statement_timestamp() - $1::interval
+	 ORDER BY next_at LIMIT $2)
+	LIMIT $2
+), over AS (
+	SELECT id FROM outbox WHERE id = ANY (ARRAY(SELECT id FROM due)) AND ` + unfinished + `
+	  AND expires_at <= statement_timestamp() - CASE state WHEN 'queued' THEN '0' ELSE $1::interval END
+	FOR UPDATE SKIP LOCKED
 )
-UPDATE outbox SET state = 'expired', ` + endRow + ` FROM due WHERE outbox.id = due.id`
+UPDATE outbox SET state = 'expired', ` + endRow + ` FROM over WHERE outbox.id = over.id`
 
-// ExpireRows ends up to limit rows past their end, the oldest first.
+// ExpireRows ends up to limit rows past their end. Of those that wait for a relay it looks at as many of each kind and queue, those
+// that have been due the longest; no relay claims the others before it gets there.
 func (db *DB) ExpireRows(ctx context.Context, grace time.Duration, limit int) (int, error) {
 	tag, err := db.pool.Exec(ctx, expireRowsSQL, grace, limit)
 	if err != nil {

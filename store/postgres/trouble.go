@@ -13,7 +13,7 @@ func (db *DB) OutboxTrouble(ctx context.Context, within time.Duration, attempts 
 	var t jobs.Trouble
 	err := db.pool.QueryRow(ctx, `
 		SELECT count(*) FILTER (WHERE state = 'dead'), count(*) FILTER (WHERE state = 'refused'), count(*) FILTER (WHERE state = 'expired'),
-		       (SELECT count(*) FROM outbox WHERE `+unfinished+` AND attempts > $2)
+		       (SELECT count(*) FROM `+unfinishedRows+` WHERE attempts > $2)
 		FROM outbox WHERE state IN ('dead', 'refused', 'expired') AND ended_at > statement_timestamp() - $1::interval`,
 		within, attempts).Scan(&t.Dead, &t.Refused, &t.Expired, &t.Restored)
 	if err != nil {
