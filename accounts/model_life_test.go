@@ -30,6 +30,12 @@ type tokenRow struct {
 	keyHash    *[32]byte
 }
 
+type requestRow struct {
+	accounts.NewRequest
+	askedAt, expiresAt time.Time
+	answered           bool
+}
+
 type deviceRow struct {
 	loginRow
 	userID    string
@@ -65,9 +71,13 @@ func (tx *modelTx) save() {
 	for hash, d := range m.devices {
 		devices[hash] = new(*d)
 	}
+	requests := map[string]*requestRow{}
+	for norm, r := range m.requests {
+		requests[norm] = new(*r)
+	}
 	numbers, notices, changes, told := maps.Clone(m.numbers), slices.Clone(m.notices), slices.Clone(m.changes), slices.Clone(m.told)
 	tx.undo = append(tx.undo, func() {
-		m.roles, m.devices = roles, devices
+		m.roles, m.devices, m.requests = roles, devices, requests
 		m.users, m.tokens, m.logins, m.numbers, m.notices, m.changes, m.told = users, tokens, logins, numbers, notices, changes, told
 	})
 }
@@ -93,6 +103,48 @@ func (m *model) UserByID(_ context.Context, id string) (accounts.Owner, error) {
 		return accounts.Owner{}, accounts.ErrNoSuchUser
 	}
 	return accounts.Owner{User: u.User, EmailNorm: norm}, nil
+}
+
+func (m *model) SaveRequest(_ context.Context, tx *modelTx, r accounts.NewRequest) (accounts.SavedRequest, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return accounts.SavedRequest{}, err
+	}
+	if last := m.requests[r.EmailNorm]; last != nil && last.askedAt.Add(r.NotWithin).After(m.now) {
+		return accounts.SavedRequest{}, accounts.ErrThrottled
+	}
+	tx.save()
+	m.requests[r.EmailNorm] = &requestRow{NewRequest: r, askedAt: m.now, expiresAt: m.now.Add(r.TTL)}
+	return accounts.SavedRequest{ID: r.ID, ExpiresAt: m.now.Add(r.TTL)}, nil
+}
+
+func (m *model) TakeRequest(_ context.Context, tx *modelTx, id string) (accounts.Request, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return accounts.Request{}, err
+	}
+	for _, r := range m.requests {
+		if r.ID == id && !r.answered && r.expiresAt.After(m.now) {
+			tx.save()
+			r.answered = true
+			return accounts.Request{EmailNorm: r.EmailNorm, Mail: r.Mail}, nil
+		}
+	}
+	return accounts.Request{}, accounts.ErrNoSuchRequest
+}
+
+func (m *model) RequestWanted(_ context.Context, tx *modelTx, id string, _ time.Time) error {
+	leave, err := m.enter()
+	defer leave()
+	if err == nil && m.failMail != nil {
+		return m.failMail
+	}
+	before := len(m.asked)
+	m.asked = append(m.asked, id)
+	tx.undo = append(tx.undo, func() { m.asked = m.asked[:before] })
+	return err
 }
 
 func (m *model) SaveToken(_ context.Context, tx *modelTx, t accounts.NewToken) (accounts.SavedToken, error) {

@@ -21,6 +21,7 @@ type model struct {
 	pendings map[string]*pendingRow
 	logins   map[string]*loginRow
 	tokens   map[tokenID]*tokenRow
+	requests map[string]*requestRow // by address
 	notices  []noticeRow
 	roles    map[string][]string
 	devices  map[[32]byte]*deviceRow
@@ -28,6 +29,7 @@ type model struct {
 	changes  []accounts.Change
 	mails    []wanted
 	told     []accountMail
+	asked    []string // IDs of requests that are to be answered
 	charges  int
 	touched  int // calls of any method
 	failWith error
@@ -84,6 +86,7 @@ func newModel() *model {
 		pendings: map[string]*pendingRow{},
 		logins:   map[string]*loginRow{},
 		tokens:   map[tokenID]*tokenRow{},
+		requests: map[string]*requestRow{},
 		numbers:  map[string]uint64{},
 		roles:    map[string][]string{},
 		devices:  map[[32]byte]*deviceRow{},

@@ -4,36 +4,81 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/google/uuid"
 )
 
-// RequestReset mails the owner of an address a link under which he sets a new password, recorded in tx, which the caller commits. For an address that has no
-// account, has a disabled one, or was asked for less than Config.MailEvery ago, it records nothing, and returns the same nil. Asked for again, a link
-// that lives for half of its time still is mailed once more, and a fresh one otherwise.
-//
-// It answers alike, but not in the same time: a known address writes rows. Answer the request before, or without waiting for, the commit where that matters.
+// RequestReset asks for a link under which the owner of an address sets a new password, recorded in tx, which the caller commits. It does not look
+// whether the address has an account: a worker does, with Answer, so that neither the answer nor its time tells, whatever the address is. Where the
+// same was asked for less than Config.MailEvery ago it records nothing, and returns the same nil.
 //
 // Errors: *EmailError. After any other error the caller must roll tx back.
 func (a *Accounts[Tx]) RequestReset(ctx context.Context, tx Tx, email string) error {
 	address, err := ParseEmail(email)
+	if err == nil {
+		err = a.ask(ctx, tx, address, MailPasswordReset, a.cfg.ResetTTL)
+	}
 	if err != nil {
 		return fmt.Errorf("request reset: %w", err)
 	}
-	saved, err := a.store.SaveToken(ctx, tx, NewToken{
-		EmailNorm: address.norm, Purpose: MailPasswordReset, Nonce: newNonce(), TTL: a.cfg.ResetTTL, NotWithin: a.cfg.mailEvery(),
+	return nil
+}
+
+// ask records a request by address.
+func (a *Accounts[Tx]) ask(ctx context.Context, tx Tx, address Email, mail Mail, ttl time.Duration) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("new ID: %w", err)
+	}
+	saved, err := a.store.SaveRequest(ctx, tx, NewRequest{
+		ID: id.String(), EmailNorm: address.norm, Mail: mail, TTL: max(ttl, a.cfg.mailEvery()), NotWithin: a.cfg.mailEvery(),
 	})
-	if errors.Is(err, ErrNoSuchUser) || errors.Is(err, ErrThrottled) {
+	if errors.Is(err, ErrThrottled) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	if err := a.notifier.RequestWanted(ctx, tx, saved.ID, saved.ExpiresAt); err != nil {
+		return fmt.Errorf("ask for an answer: %w", err)
+	}
+	return nil
+}
+
+// Answer does what was asked for by an address, if it has an account that is not disabled: it records a link and its mail, in tx, which the
+// caller commits. A link that lives for half of its time still is mailed once more, and a fresh one otherwise. It is the worker's, and does
+// nothing for a request that was answered already, is replaced or over. After an error the caller must roll tx back.
+func (a *Accounts[Tx]) Answer(ctx context.Context, tx Tx, requestID string) error {
+	asked, err := a.store.TakeRequest(ctx, tx, requestID)
+	if err == nil {
+		switch asked.Mail {
+		case MailPasswordReset:
+			err = a.answerReset(ctx, tx, asked)
+		default:
+			err = fmt.Errorf("asked for %q, to which there is no answer", asked.Mail)
+		}
+	}
+	if errors.Is(err, ErrNoSuchRequest) || errors.Is(err, ErrNoSuchUser) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	return nil
+}
+
+func (a *Accounts[Tx]) answerReset(ctx context.Context, tx Tx, asked Request) error {
+	saved, err := a.store.SaveToken(ctx, tx, NewToken{
+		EmailNorm: asked.EmailNorm, Purpose: MailPasswordReset, Nonce: newNonce(), TTL: a.cfg.ResetTTL,
+	})
 	if err == nil {
 		err = a.record(ctx, tx, Change{Actor: public, Action: "account.reset_asked", Subject: userSubject(saved.UserID)})
 	}
 	if err == nil {
 		err = a.mail(ctx, tx, saved)
 	}
-	if err != nil {
-		return fmt.Errorf("request reset: %w", err)
-	}
-	return nil
+	return err
 }
 
 // ResetPassword gives the owner of a mailed link a new password, in tx, which the caller commits. A key works once and until it expires by the

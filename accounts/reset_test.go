@@ -22,6 +22,21 @@ func (s system) askedReset(t testing.TB, email string) {
 	if err := s.RequestReset(t.Context(), s.db.begin(), email); err != nil {
 		t.Fatal(err)
 	}
+	s.answer(t)
+}
+
+// answer plays the worker that answers what was asked for.
+func (s system) answer(t testing.TB) {
+	t.Helper()
+	s.db.mu.Lock()
+	asked := s.db.asked
+	s.db.asked = nil
+	s.db.mu.Unlock()
+	for _, id := range asked {
+		if err := s.Answer(t.Context(), s.db.begin(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // resetKey asks for a link, and is its key.
@@ -97,6 +112,10 @@ func TestAnAnswerToAResetDoesNotTellWhetherTheAddressIsKnown(t *testing.T) {
 			t.Errorf("%s: %v", email, err)
 		}
 	}
+	if n := len(s.db.asked); n != 4 { // one for each address, in whatever spelling
+		t.Errorf("%d requests are to be answered, want 4", n)
+	}
+	s.answer(t)
 	if diff := cmp.Diff([]string{"password_reset"}, s.db.mailed()); diff != "" {
 		t.Errorf("one of them is mailed, once: %s", diff)
 	}
@@ -105,6 +124,51 @@ func TestAnAnswerToAResetDoesNotTellWhetherTheAddressIsKnown(t *testing.T) {
 	}
 	if err := s.RequestReset(t.Context(), s.db.begin(), "Jane <jane@example.com>"); !errors.Is(err, accounts.ErrInvalidEmail) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestARequestIsAnsweredOnceAndOneThatIsRolledBackNever(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, accounts.Config{})
+	s.activated(t, goodEmail, goodPassword)
+	tx := s.db.begin()
+	if err := s.RequestReset(t.Context(), tx, goodEmail); err != nil {
+		t.Fatal(err)
+	}
+	id := s.db.asked[0]
+	tx.rollback()
+	if err := s.Answer(t.Context(), s.db.begin(), id); err != nil || len(s.db.mailed()) > 0 {
+		t.Errorf("one that was rolled back: %v, mailed %v", err, s.db.mailed())
+	}
+	if err := s.RequestReset(t.Context(), s.db.begin(), goodEmail); err != nil { // which the other has not throttled
+		t.Fatal(err)
+	}
+	id = s.db.asked[0]
+	for range 3 {
+		s.db.Advance(2 * time.Minute)
+		if err := s.Answer(t.Context(), s.db.begin(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"password_reset"}, s.db.mailed()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestARequestLooksAtNothingThatKnowsOfAccounts(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, accounts.Config{})
+	s.activated(t, goodEmail, goodPassword)
+	for _, email := range []string{goodEmail, "nobody@example.com"} {
+		for _, want := range []int{2, 1} { // a row and its job; then nothing, as it was asked for a moment ago
+			before := s.db.touched
+			if err := s.RequestReset(t.Context(), s.db.begin(), email); err != nil {
+				t.Fatal(err)
+			}
+			if n := s.db.touched - before; n != want {
+				t.Errorf("%s: %d calls of the store, want %d", email, n, want)
+			}
+		}
 	}
 }
 

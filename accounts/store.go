@@ -26,6 +26,7 @@ type Store[Tx any] interface {
 	LoginStore
 	StateStore
 	UserStore
+	RequestStore[Tx]
 	TokenStore[Tx]
 	PasswordStore[Tx]
 	EmailStore[Tx]
@@ -121,6 +122,9 @@ type Notifier[Tx any] interface {
 	// AccountMailWanted asks for a mail to the owner of an account: mail is a Mail, the generation that of a token or a notice. Nothing
 	// should be sent after expiresAt. An error of it ends the change, which the caller rolls back.
 	AccountMailWanted(ctx context.Context, tx Tx, mail, userID string, generation uint64, expiresAt time.Time) error
+	// RequestWanted asks for a worker to call Answer for what somebody asked for by an address. Nothing should be done after expiresAt.
+	// An error of it ends the request, which the caller rolls back.
+	RequestWanted(ctx context.Context, tx Tx, requestID string, expiresAt time.Time) error
 }
 
 // NewPending is a registration to be written. It has been validated.

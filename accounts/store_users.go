@@ -29,6 +29,17 @@ type UserStore interface {
 	UserByID(ctx context.Context, id string) (Owner, error)
 }
 
+// RequestStore keeps what was asked for by an address, whether or not it has an account: one row for each address and mail. It looks at nothing that
+// knows of accounts, so that its time tells nothing of them.
+type RequestStore[Tx any] interface {
+	// SaveRequest writes a request in place of the last one of that address and mail: id, asked_at = now, expires_at = now + TTL, not answered.
+	// Where the last one was asked for less than r.NotWithin ago: ErrThrottled, and nothing is written.
+	SaveRequest(ctx context.Context, tx Tx, r NewRequest) (SavedRequest, error)
+	// TakeRequest marks a request as answered, and tells what was asked for. One that was answered, is replaced, over or unknown:
+	// ErrNoSuchRequest. However many race, one has it.
+	TakeRequest(ctx context.Context, tx Tx, id string) (Request, error)
+}
+
 // TokenStore keeps what links are made of: one row for each user and purpose.
 //
 // Whatever changes a user and his tokens, locks the row of users first (in PostgreSQL FOR NO KEY UPDATE), so that two never wait for each other.
@@ -139,6 +150,27 @@ type AuditStore[Tx any] interface {
 type Owner struct {
 	User
 	EmailNorm string
+}
+
+// NewRequest is something that was asked for by an address.
+type NewRequest struct {
+	ID        string // UUIDv7
+	EmailNorm string
+	Mail      Mail          // MailPasswordReset
+	TTL       time.Duration // whole milliseconds, > 0
+	NotWithin time.Duration // since it was asked for last; 0: at any time
+}
+
+// SavedRequest is what stands in its row.
+type SavedRequest struct {
+	ID        string
+	ExpiresAt time.Time
+}
+
+// Request is what is to be answered.
+type Request struct {
+	EmailNorm string
+	Mail      Mail
 }
 
 // NewToken is a link that was asked for.

@@ -18,6 +18,7 @@ const (
 	KindMailPasswordChanged jobs.Kind = "mail:password_changed"
 	KindMailEmailChange     jobs.Kind = "mail:email_change"
 	KindMailLockoutNotice   jobs.Kind = "mail:lockout_notice"
+	KindAnswer              jobs.Kind = "users:answer"
 	KindExpirePending       jobs.Kind = "users:expire_pending"
 	KindResetLockouts       jobs.Kind = "lockouts:reset"
 )
@@ -36,6 +37,11 @@ type Confirmation struct {
 type AccountMail struct {
 	UserID     string `json:"user_id"`
 	Generation uint64 `json:"generation"`
+}
+
+// Request are the arguments of users:answer.
+type Request struct {
+	RequestID string `json:"request_id"`
 }
 
 // Sweep are the arguments of the clean-up kinds.
@@ -86,6 +92,11 @@ func accountMail(kind jobs.Kind) jobs.Def[AccountMail] {
 // MailName is what a mail of that kind is called where there are no jobs: "password_reset" for "mail:password_reset".
 func MailName(kind jobs.Kind) string { return strings.TrimPrefix(string(kind), mailPrefix) }
 
+// Answer looks up whether an address that somebody named has an account, and asks for the mail if it has.
+func Answer() jobs.Def[Request] {
+	return jobs.Define[Request](KindAnswer, jobs.Policy{Queue: jobs.QueueMail, MaxAge: 24 * time.Hour, Retries: 12, Timeout: time.Minute})
+}
+
 // ExpirePending deletes registrations that nobody confirmed in time.
 func ExpirePending() jobs.Def[Sweep] {
 	return jobs.Define[Sweep](KindExpirePending, jobs.Policy{
@@ -102,7 +113,7 @@ func ResetLockouts() jobs.Def[Sweep] {
 
 // Definitions are all auth kinds.
 func Definitions() []jobs.Definition {
-	all := []jobs.Definition{MailConfirmation(), ExpirePending(), ResetLockouts()}
+	all := []jobs.Definition{MailConfirmation(), Answer(), ExpirePending(), ResetLockouts()}
 	for _, mail := range AccountMails() {
 		all = append(all, mail)
 	}
@@ -144,4 +155,12 @@ func (n Notifier[Tx]) AccountMailWanted(ctx context.Context, tx Tx, mail, userID
 		return nil
 	}
 	return fmt.Errorf("record mail %q: %w", mail, ErrUnknownMail)
+}
+
+// RequestWanted records that somebody asked for something by an address, which a worker answers.
+func (n Notifier[Tx]) RequestWanted(ctx context.Context, tx Tx, requestID string, expiresAt time.Time) error {
+	if _, err := n.outbox.EnqueueTx(ctx, tx, Answer().With(Request{RequestID: requestID}, jobs.Until(expiresAt))); err != nil {
+		return fmt.Errorf("record request: %w", err)
+	}
+	return nil
 }

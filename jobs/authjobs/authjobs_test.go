@@ -32,6 +32,7 @@ func TestPayloadsAreThoseOfVersion1(t *testing.T) {
 		"mail_password_changed": {authjobs.MailPasswordChanged(), authjobs.MailPasswordChanged().With(account)},
 		"mail_email_change":     {authjobs.MailEmailChange(), authjobs.MailEmailChange().With(account)},
 		"mail_lockout_notice":   {authjobs.MailLockoutNotice(), authjobs.MailLockoutNotice().With(account)},
+		"users_answer":          {authjobs.Answer(), authjobs.Answer().With(authjobs.Request{RequestID: "0198c0de-0000-7000-8000-000000000003"})},
 		"users_expire_pending":  {authjobs.ExpirePending(), authjobs.ExpirePending().With(authjobs.Sweep{Tick: "users:expire_pending@2026-01-01T00:05:00Z", Limit: 1000})},
 		"lockouts_reset":        {authjobs.ResetLockouts(), authjobs.ResetLockouts().With(authjobs.Sweep{})},
 	}
@@ -74,6 +75,7 @@ func TestDefinitions(t *testing.T) {
 		"mail:password_changed": {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
 		"mail:email_change":     {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
 		"mail:lockout_notice":   {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
+		"users:answer":          {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: time.Minute},
 		"users:expire_pending":  {Queue: "maintenance", MaxAge: time.Hour, Retries: 3, Timeout: 5 * time.Minute},
 		"lockouts:reset":        {Queue: "critical", MaxAge: time.Hour, Retries: 3, Timeout: 5 * time.Minute},
 	}
@@ -164,6 +166,31 @@ func TestMailsToOwnersAreRecordedInTheTransaction(t *testing.T) {
 		if err := authjobs.NewNotifier(outbox).AccountMailWanted(t.Context(), "tx", authjobs.MailName(def.Kind()), "user", 3, expires); !errors.Is(err, outbox.err) {
 			t.Errorf("got %v", err)
 		}
+	}
+}
+
+func TestARequestIsRecordedInTheTransactionWithoutItsAddress(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	outbox := &records{}
+	n := authjobs.NewNotifier(outbox)
+	expires := now.Add(time.Hour)
+	if err := n.RequestWanted(t.Context(), "tx", "request", expires); err != nil {
+		t.Fatal(err)
+	}
+	got, err := outbox.jobs[0].Row(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := jobs.Row{
+		ID: got.ID, Kind: "users:answer", Queue: "mail", Payload: []byte(`{"request_id":"request"}`), Retries: 12, ExpiresAt: expires, Life: 24 * time.Hour,
+	}
+	if diff := cmp.Diff(want, got); diff != "" || outbox.tx[0] != "tx" {
+		t.Error(diff, outbox.tx)
+	}
+	outbox.err = errors.New("the transaction is over")
+	if err := n.RequestWanted(t.Context(), "tx", "request", expires); !errors.Is(err, outbox.err) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -16,6 +16,9 @@ func (db *DB) MigrateFrom(ctx context.Context, folder fs.FS) ([]string, error) {
 	return db.migrate(ctx, folder)
 }
 
+// Connections is how many the pool has.
+func (db *DB) Connections() int { return int(db.pool.Stat().TotalConns()) }
+
 // Statements that run often, whatever else is in their tables.
 const (
 	ClaimRowsSQL      = claimRowsSQL
@@ -25,6 +28,7 @@ const (
 	OutboxBacklogSQL  = outboxBacklogSQL
 	OutboxDepthSQL    = outboxDepthSQL
 	ExpirePendingSQL  = expirePendingSQL
+	ExpireRequestsSQL = expireRequestsSQL
 	ResetLockoutsSQL  = resetLockoutsSQL
 	PendingOfKeySQL   = pendingOfKeySQL
 	RowsNeedingKeySQL = rowsNeedingKeySQL

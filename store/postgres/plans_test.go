@@ -30,6 +30,8 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		 SELECT id, 'password_reset', '', '', '0123456789abcdef', 1, now(), now() + email_norm::int * interval '1 s' - interval '10 min',
 		        CASE WHEN email_norm::int % 2 = 0 THEN 'kid ' || email_norm::int % 100 END, CASE WHEN email_norm::int % 2 = 0 THEN sha256(email_norm::bytea) END
 		 FROM users`,
+		`INSERT INTO owner_requests (email_norm, mail, id, asked_at, expires_at)
+		 SELECT n::text, 'm', gen_random_uuid(), now(), now() + n * interval '1 s' - interval '10 min' FROM generate_series(1, 20000) n`,
 		`INSERT INTO login_devices (token_hash, user_id, expires_at) SELECT sha256(email_norm::bytea), id, now() + interval '1 h' FROM users`,
 		`ANALYZE`,
 	} {
@@ -47,6 +49,7 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		{"count what waits", postgres.OutboxDepthSQL, "", "outbox_lanes", "outbox"},
 		{"count what is enqueued", postgres.OutboxDepthSQL, "", "outbox_enqueued", "outbox"},
 		{"expire registrations", postgres.ExpirePendingSQL, "(20)", "pending_users_expiry", "pending_users"},
+		{"expire requests", postgres.ExpireRequestsSQL, "(20)", "owner_requests_expiry", "owner_requests"},
 		{"renew registrations", postgres.PendingOfKeySQL, "('kid 4', 20)", "pending_users_kid", "pending_users"},
 		{"count rows that need a key", postgres.RowsNeedingKeySQL, "('kid 4')", "pending_users_kid", "pending_users"},
 		{"count tokens that need a key", postgres.RowsNeedingKeySQL, "('kid 4')", "user_tokens_kid", "user_tokens"},

@@ -32,6 +32,10 @@ func TestConformance(t *testing.T) {
 				t.Helper()
 				exec(t, raw, statement)
 			},
+			Settle: func(t testing.TB) {
+				t.Helper()
+				settle(t, db, raw)
+			},
 			Unguard: func(t testing.TB) {
 				t.Helper()
 				exec(t, raw, "ALTER TABLE audit_log DISABLE TRIGGER USER")
@@ -140,5 +144,24 @@ func backdate(t testing.TB, q *pgxpool.Pool, d time.Duration) {
 	})
 	if err != nil {
 		t.Fatalf("backdate: %v", err)
+	}
+}
+
+// settle waits until the server has ended the sessions of connections that the driver has closed.
+func settle(t testing.TB, db *postgres.DB, raw *pgxpool.Pool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		var sessions int
+		err := raw.QueryRow(t.Context(),
+			"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'sealq'").Scan(&sessions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sessions <= db.Connections() {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the server has %d sessions of the driver's %d connections", sessions, db.Connections())
+		}
 	}
 }

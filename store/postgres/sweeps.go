@@ -16,6 +16,12 @@ WITH due AS (
 )
 DELETE FROM pending_users p USING due WHERE p.id = due.id AND p.expires_at <= statement_timestamp()`
 
+const expireRequestsSQL = `
+WITH due AS (
+	SELECT id FROM owner_requests WHERE expires_at <= statement_timestamp() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM owner_requests r USING due WHERE r.id = due.id AND r.expires_at <= statement_timestamp()`
+
 // No row is what an identifier that was never charged has.
 const resetLockoutsSQL = `
 WITH due AS (
@@ -23,10 +29,15 @@ WITH due AS (
 )
 DELETE FROM login_state l USING due WHERE l.email_norm = due.email_norm AND l.locked_until <= statement_timestamp()`
 
-// ExpirePending deletes up to limit registrations whose time is over, the oldest first, except those that somebody has
-// locked.
+// ExpirePending deletes up to limit registrations, and then requests by address, whose time is over, the oldest first, except those that
+// somebody has locked.
 func (db *DB) ExpirePending(ctx context.Context, limit int) (int, error) {
-	return db.sweep(ctx, "expire registrations", expirePendingSQL, limit)
+	swept, err := db.sweep(ctx, "expire registrations", expirePendingSQL, limit)
+	if err != nil || swept >= limit {
+		return swept, err
+	}
+	requests, err := db.sweep(ctx, "expire requests", expireRequestsSQL, limit-swept)
+	return swept + requests, err
 }
 
 // ResetLockouts clears up to limit lockouts whose time is over, the oldest first, except those that somebody has locked.

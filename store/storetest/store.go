@@ -125,6 +125,8 @@ type Harness[Tx any] struct {
 	Unguard func(t testing.TB)
 	// Try runs a portable statement, which may be refused.
 	Try func(t testing.TB, statement string) error
+	// Settle waits until the database has heard of every connection that the driver has cut off. Nil: it always has.
+	Settle func(t testing.TB)
 	// Exec runs a portable statement and commits it.
 	Exec func(t testing.TB, statement string)
 	// Scalar runs a portable query and returns its single value as text, "" for NULL or no row.
@@ -152,6 +154,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"releases", releaseTests[Tx]()},
 		{"purges", purgeTests[Tx]()},
 		{"mails", mailTests[Tx]()},
+		{"requests", requestTests[Tx]()},
 		{"tokens", tokenTests[Tx]()},
 		{"passwords", passwordTests[Tx]()},
 		{"changes of address", emailTests[Tx]()},
@@ -167,6 +170,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"leases", leaseTests[Tx]()},
 		{"renewals", renewalTests[Tx]()},
 		{"audit", auditTests[Tx]()},
+		{"histories", historyTests[Tx]()},
 		{"single rows", rowTests[Tx]()},
 	} {
 		t.Run(group.name, func(t *testing.T) {

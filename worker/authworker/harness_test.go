@@ -99,6 +99,10 @@ func (s *system) liftLockouts(ctx context.Context, limit int) (n int, err error)
 	return n, err
 }
 
+func (s *system) answer(ctx context.Context, requestID string) error {
+	return s.db.InTx(ctx, func(tx *sql.Tx) error { return s.accounts.Answer(ctx, tx, requestID) })
+}
+
 func (s *system) serve(t *testing.T, store backend) {
 	t.Helper()
 	sender, err := mail.NewSender(mail.Config{URL: s.mails.URL(), From: "no-reply@app.example"})
@@ -106,7 +110,7 @@ func (s *system) serve(t *testing.T, store backend) {
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: s.db})
 	check(t, authworker.Register(handlers, store, authworker.Config{
 		Keys: s.keys, Sender: sender, BaseURL: "https://app.example/base", Product: "App", MailDomain: "mail.app.example",
-		LiftLockouts: s.lift,
+		LiftLockouts: s.lift, Answer: s.answer,
 	}))
 	verifier, err := worker.New(s.keys, worker.Config{Quarantine: s.db, Effects: s.db})
 	check(t, err)

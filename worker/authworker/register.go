@@ -49,6 +49,8 @@ type Config struct {
 	// LiftLockouts clears up to limit lockouts whose time is over, in a transaction of its own, and says how many: accounts.LiftLockouts, which
 	// enters them in the audit log and can tell the owners. Zero: the store's ResetLockouts, which does neither.
 	LiftLockouts func(ctx context.Context, limit int) (int, error)
+	// Answer does what somebody asked for by an address, in a transaction of its own: accounts.Answer. It is needed.
+	Answer func(ctx context.Context, requestID string) error
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 }
@@ -77,6 +79,9 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
 	if c.Keys == nil || c.Sender == nil {
 		return errors.New("register auth jobs: they need keys and a mail sender")
 	}
+	if c.Answer == nil {
+		return errors.New("register auth jobs: they need Config.Answer: run accounts.Answer in a transaction")
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -91,6 +96,9 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
 	for _, def := range authjobs.AccountMails() {
 		worker.Handle(h, def, mailer.account(def.Kind()))
 	}
+	worker.Handle(h, authjobs.Answer(), func(ctx context.Context, j worker.Job[authjobs.Request]) error {
+		return c.Answer(ctx, j.Args.RequestID)
+	})
 	sweeper := sweeper[Tx]{ledger: s, logger: c.Logger}
 	worker.Handle(h, authjobs.ExpirePending(), sweeper.handle(s.ExpirePending))
 	worker.Handle(h, authjobs.ResetLockouts(), sweeper.handle(c.LiftLockouts))

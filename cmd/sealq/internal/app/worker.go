@@ -109,7 +109,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, Product: c.Product, MailDomain: c.MailDomain,
-		LiftLockouts: d.liftLockouts(users), Logger: c.Logger,
+		LiftLockouts: d.liftLockouts(users), Answer: d.answer(users), Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -233,5 +233,11 @@ func (d database[Tx]) liftLockouts(a *accounts.Accounts[Tx]) func(context.Contex
 			return err
 		})
 		return n, err
+	}
+}
+
+func (d database[Tx]) answer(a *accounts.Accounts[Tx]) func(context.Context, string) error {
+	return func(ctx context.Context, requestID string) error {
+		return d.InTx(ctx, func(tx Tx) error { return a.Answer(ctx, tx, requestID) })
 	}
 }

@@ -1,0 +1,16 @@
+-- What somebody who is not logged in asks for by an address: a link for a new password, say. Whether the address has an account is looked up
+-- by a worker, so that neither the answer nor its time tells. A row throttles the next request for the address, is answered once, and is swept
+-- when its time is over.
+CREATE TABLE owner_requests (
+    email_norm  text        COLLATE "C" NOT NULL,
+    mail        text        NOT NULL CHECK (mail <> ''), -- what was asked for
+    id          uuid        NOT NULL UNIQUE,             -- of the last request; one that it replaced is answered by it
+    asked_at    timestamptz NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    answered_at timestamptz,
+    PRIMARY KEY (email_norm, mail)
+);
+
+CREATE INDEX owner_requests_expiry ON owner_requests (expires_at);
+
+ALTER TABLE owner_requests SET (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.01);
