@@ -4,6 +4,8 @@ import (
 	"context"
 	"io/fs"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // OpenPatient is Open with another bound of statements.
@@ -15,6 +17,9 @@ func OpenPatient(ctx context.Context, url string, longest time.Duration) (*DB, e
 func (db *DB) MigrateFrom(ctx context.Context, folder fs.FS) ([]string, error) {
 	return db.migrate(ctx, folder)
 }
+
+// Over is a DB over a test's own pool.
+func Over(pool *pgxpool.Pool) *DB { return &DB{pool: pool, now: time.Now} }
 
 // Connections is how many the pool has.
 func (db *DB) Connections() int { return int(db.pool.Stat().TotalConns()) }

@@ -123,12 +123,20 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	}
 	defer func() { _ = tx.Rollback() }() // says that tx is over where it is; and a panic of fn must leave no writer behind
 	if err := fn(tx); err != nil {
-		return err
+		return endedBy(ctx, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", db.explain(err))
+		return fmt.Errorf("commit: %w", endedBy(ctx, db.explain(err)))
 	}
 	return nil
+}
+
+// endedBy says that the context ended a transaction: database/sql rolls back by itself then, and may only say that it is over.
+func endedBy(ctx context.Context, err error) error {
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
 }
 
 // begin waits for other processes' writers.

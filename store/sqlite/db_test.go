@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -253,5 +254,33 @@ func TestACommitIsOnTheDiskBeforeItReturns(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func TestATransactionThatItsContextEndedSaysSo(t *testing.T) {
+	t.Parallel()
+	db, _ := migrated(t)
+	for name, end := range map[string]func(err error) error{
+		"at its commit":   func(error) error { return nil },
+		"by a statement":  func(err error) error { return err },
+		"wrapped by them": func(err error) error { return fmt.Errorf("charge attempt: %w", err) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			err := db.InTx(ctx, func(tx *sql.Tx) error {
+				cancel()
+				for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+					if _, err := tx.ExecContext(context.WithoutCancel(ctx), "SELECT 1"); errors.Is(err, sql.ErrTxDone) {
+						return end(err)
+					}
+				}
+				return errors.New("the context does not end the transaction")
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("want the context's error, got %v", err)
+			}
+		})
 	}
 }

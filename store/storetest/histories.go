@@ -41,17 +41,17 @@ var (
 
 type history[Tx any] struct {
 	suite[Tx]
-	t        *rapid.T
-	a        *accounts.Accounts[Tx]
-	w        *world
-	keys     []string // of activations
-	links    map[accounts.Mail][]string
-	asked    []string // IDs of requests
-	proofs   []proof
-	devices  []string
-	audit    string // the last entry before this history
-	passed   time.Duration
-	hashes   map[string]string // the passwords of hashes seen so far
+	t       *rapid.T
+	a       *accounts.Accounts[Tx]
+	w       *world
+	keys    []string // of activations
+	links   map[accounts.Mail][]string
+	asked   []string // IDs of requests
+	proofs  []proof
+	devices []string
+	audit   string // the last entry before this history
+	passed  time.Duration
+	hashes  map[string]string // the passwords of hashes seen so far
 }
 
 func newHistory[Tx any](t *rapid.T, s suite[Tx]) *history[Tx] {

@@ -170,6 +170,8 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"leases", leaseTests[Tx]()},
 		{"renewals", renewalTests[Tx]()},
 		{"audit", auditTests[Tx]()},
+		{"bad input", badInputTests[Tx]()},
+		{"times of answers", timingTests[Tx]()},
 		{"histories", historyTests[Tx]()},
 		{"single rows", rowTests[Tx]()},
 	} {
