@@ -48,9 +48,11 @@ func ParseEmail(text string) (Email, error) {
 		return Email{}, &EmailError{Cause: err}
 	}
 	// What normalises to something that would be refused itself is refused: U+1D6A4 becomes a dotless i, U+2135 a Hebrew letter among Latin ones,
-	// and lower case or Punycode can exceed the limits.
-	if again, err := normalize(normal); err != nil || again != normal {
-		return Email{}, &EmailError{Cause: errors.New("its spelling stands for an address that is refused")}
+	// and lower case or Punycode can exceed the limits. What is its own normal form, as most addresses are, has just been looked at.
+	if normal != text {
+		if again, err := normalize(normal); err != nil || again != normal {
+			return Email{}, &EmailError{Cause: errors.New("its spelling stands for an address that is refused")}
+		}
 	}
 	return Email{given: text, norm: normal}, nil
 }
