@@ -92,7 +92,8 @@ asynq-suite: $(WITHSERVERS) ## run asynq's own tests over our go-redis hook, in 
 microbench: $(WITHSERVERS) ## run the benchmarks of single functions (PKG=./signing)
 	$(WITHSERVERS) go test -run '^$$' -bench . -benchmem $(PKG)
 
-# SEALQ_SURVIVAL_FULL gives the survival tests their full length; SEALQ_SURVIVAL_JOBS and SEALQ_SURVIVAL_SEED make them larger, or
+# SEALQ_SURVIVAL_FULL gives the survival tests, and the times of answers (PKG=./store/..., where -rapid.checks=N in TESTFLAGS sets the
+# number of histories of accounts), their full length; SEALQ_SURVIVAL_JOBS and SEALQ_SURVIVAL_SEED make them larger, or
 # repeat one.
 .PHONY: soak
 soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -race (PKG=./internal/survival SEALQ_SURVIVAL_JOBS=50000)

@@ -76,3 +76,30 @@ func TestALoginIsOneRoundTripBeforeTheHashAndOneAfterIt(t *testing.T) {
 		}
 	}
 }
+
+func TestGuessesWithinTransactionsThatAreRolledBackLock(t *testing.T) {
+	t.Parallel()
+	db, raw := open(t)
+	a, err := accounts.New(db, authjobs.NewNotifier[pgx.Tx](db), accounts.Config{Hash: accounts.HashCost{MemoryKiB: 8, Passes: 1, Lanes: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rollBack := errors.New("rolled back")
+	for range 100 {
+		err := db.InTx(t.Context(), func(pgx.Tx) error {
+			if _, err := a.Authenticate(t.Context(), "ada@example.org", "a wrong guess"); !errors.Is(err, accounts.ErrRefused) {
+				t.Errorf("got %v", err)
+			}
+			return rollBack
+		})
+		if !errors.Is(err, rollBack) {
+			t.Fatal(err)
+		}
+	}
+	if n := a.Stats().Hashes; n != 5 {
+		t.Errorf("%d passwords were looked at, want 5", n)
+	}
+	if got := scalar(t, raw, "SELECT locked_until > now() FROM login_state"); got != "true" {
+		t.Errorf("locked: %s", got)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -23,9 +24,17 @@ import (
 // Histories: random operations of package accounts over a driver, with time that passes, sweeps, transactions that are rolled back, and processes
 // that end in the middle, against the model. After every step the whole database is what the model says.
 
+// historiesFor is after how long an ordinary run begins no further history: on a machine that does nothing else it has done its hundred long before.
+const historiesFor = 10 * time.Second
+
 func historyTests[Tx any]() []test[Tx] {
 	return []test[Tx]{{"whatever happens to accounts, in whatever order, rolled back and cut off in the middle, the model tells it", func(s suite[Tx]) {
+		began := time.Now()               //nolint:forbidigo // of the test itself
+		hurry := os.Getenv(fullEnv) == "" //nolint:forbidigo // the suite has no command of its own
 		rapid.Check(s.TB, func(t *rapid.T) {
+			if hurry && time.Since(began) > historiesFor { //nolint:forbidigo // as above
+				return
+			}
 			h := newHistory(t, s)
 			h.check()
 			t.Repeat(h.actions())

@@ -170,6 +170,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"leases", leaseTests[Tx]()},
 		{"renewals", renewalTests[Tx]()},
 		{"audit", auditTests[Tx]()},
+		{"orders", orderTests[Tx]()},
 		{"bad input", badInputTests[Tx]()},
 		{"times of answers", timingTests[Tx]()},
 		{"histories", historyTests[Tx]()},
