@@ -23,7 +23,8 @@
 //
 // # Passwords and addresses that change
 //
-// RequestReset mails a link to whoever has an account, and answers alike where nobody has. ResetPassword takes its key. Whoever is logged in gives his
+// RequestReset records what was asked for, by the address, and looks at nothing that knows of accounts, so that neither the answer nor its time tells of one. Answer,
+// which a worker calls, looks, and mails a link to whoever has an account. ResetPassword takes its key. Whoever is logged in gives his
 // password once more, to Prove, which is charged like a login, and takes the Proof to ChangePassword or RequestEmailChange: these are in the caller's
 // transaction, and the charge must not be. Each new password ends sessions (User.SessionsValidAfter), links and devices, and its owner is told. A new
 // address counts when the link that was mailed to it is opened (ConfirmEmailChange), and only while nothing has come in between; the old one is told

@@ -43,10 +43,11 @@ func historyTests[Tx any]() []test[Tx] {
 	}}}
 }
 
-var (
-	historyAddresses = []string{"ada@example.org", "bob@example.org", "eve@example.org"}
-	historyPasswords = []string{"Roses-are-8-red", "Violets-are-9-blue"}
-)
+func historyAddresses() []string {
+	return []string{"ada@example.org", "bob@example.org", "eve@example.org"}
+}
+
+func historyPasswords() []string { return []string{"Roses-are-8-red", "Violets-are-9-blue"} }
 
 type history[Tx any] struct {
 	suite[Tx]
@@ -88,9 +89,9 @@ func newHistory[Tx any](t *rapid.T, s suite[Tx]) *history[Tx] {
 
 // crash is a context that ends by itself when it was asked a number of times: somewhere in the middle of an operation.
 type crash struct {
-	context.Context
-	left atomic.Int64
-	end  context.CancelFunc
+	context.Context //nolint:containedctx // it is one
+	left            atomic.Int64
+	end             context.CancelFunc
 }
 
 func newCrash(ctx context.Context, after int) *crash {
@@ -110,7 +111,10 @@ func (c *crash) count() {
 func (c *crash) Done() <-chan struct{} { c.count(); return c.Context.Done() }
 
 // Err counts.
-func (c *crash) Err() error { c.count(); return c.Context.Err() }
+func (c *crash) Err() error {
+	c.count()
+	return c.Context.Err() //nolint:wrapcheck // it is the context's own
+}
 
 // An operation runs in tx and tells what the model says of it, which it applies to w.
 type operation[Tx any] func(ctx context.Context, tx Tx, w *world) (got, want error)
@@ -118,7 +122,7 @@ type operation[Tx any] func(ctx context.Context, tx Tx, w *world) (got, want err
 // inTx draws whether the operations commit, are rolled back or cut off.
 func (h *history[Tx]) inTx(ops ...operation[Tx]) {
 	end := rapid.SampledFrom([]string{"commit", "commit", "commit", "commit", "roll back", "crash"}).Draw(h.t, "end")
-	ctx := context.Context(h.t.Context())
+	ctx := h.t.Context()
 	if end == "crash" {
 		c := newCrash(ctx, rapid.IntRange(1, 60).Draw(h.t, "after"))
 		defer c.end()
@@ -203,7 +207,7 @@ func (h *history[Tx]) observe() []string {
 			lines[i] = line[:at] + h.passwordOf(line[at:])
 		}
 	}
-	for _, address := range historyAddresses {
+	for _, address := range historyAddresses() {
 		status, err := h.a.Show(h.t.Context(), address)
 		h.must(err)
 		lines = append(lines, fmt.Sprintf("%s is %s, locked %v", address, status.Status, status.LockedUntil != nil))
@@ -220,7 +224,7 @@ func (h *history[Tx]) passwordOf(phc string) string {
 	fields := strings.Split(phc, "$")
 	salt, err := base64.RawStdEncoding.DecodeString(fields[4])
 	h.must(err)
-	for _, password := range historyPasswords {
+	for _, password := range historyPasswords() {
 		if base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, 1, 8, 1, 32)) == fields[5] {
 			h.hashes[phc] = password
 			return password
@@ -280,7 +284,7 @@ func (h *history[Tx]) expect(w *world) []string {
 			say("audit %s %d", action, n)
 		}
 	}
-	for _, address := range historyAddresses {
+	for _, address := range historyAddresses() {
 		say("%s is %s, locked %v", address, w.standing(address), w.locked(address))
 	}
 	slices.Sort(lines)

@@ -16,11 +16,11 @@ import (
 // The steps of the histories.
 
 func (h *history[Tx]) address(t *rapid.T) string {
-	return rapid.SampledFrom(historyAddresses).Draw(t, "address")
+	return rapid.SampledFrom(historyAddresses()).Draw(t, "address")
 }
 
 func (h *history[Tx]) password(t *rapid.T) string {
-	return rapid.SampledFrom(historyPasswords).Draw(t, "password")
+	return rapid.SampledFrom(historyPasswords()).Draw(t, "password")
 }
 
 // of draws one of those that there are, else the step is another one.
@@ -254,7 +254,7 @@ func (h *history[Tx]) confirmEmailChange(key string) operation[Tx] {
 // mail plays the worker: it gives a key to whatever waits for one.
 func (h *history[Tx]) mail() {
 	ctx := h.t.Context()
-	for _, address := range historyAddresses {
+	for _, address := range historyAddresses() {
 		if p, ok := h.w.pendings[address]; ok && p.key == "" {
 			p.key = newKey()
 			h.must(h.DB.BindActivationKey(ctx, authjobs.MailDraft{PendingID: p.id, Generation: p.generation}, boundKID, accounts.KeyHash(p.key)))
@@ -281,7 +281,7 @@ func (h *history[Tx]) mail() {
 
 // attempt draws whether an attempt, which is in nobody's transaction, is cut off.
 func (h *history[Tx]) attempt(t *rapid.T, do func(ctx context.Context) error, in string, worlds []*world) {
-	ctx := context.Context(t.Context())
+	ctx := t.Context()
 	cut := rapid.IntRange(0, 7).Draw(t, "cut off") == 0
 	if cut {
 		c := newCrash(ctx, rapid.IntRange(1, 30).Draw(t, "after"))
