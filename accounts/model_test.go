@@ -282,8 +282,12 @@ func (m *model) AccountState(_ context.Context, norm string) (accounts.State, er
 		}
 	}
 	if l := m.logins[norm]; l != nil {
-		s.FailedAttempts, s.LastFailedAt, s.LockedUntil = l.failed, new(l.lastFailed), l.lockedUntil
+		s.FailedAttempts, s.LockedUntil = l.failed, l.lockedUntil
+		if !l.lastFailed.IsZero() {
+			s.LastFailedAt = new(l.lastFailed)
+		}
 		s.Locked = l.lockedUntil != nil && l.lockedUntil.After(m.now)
+		s.ByOperator = s.Locked && l.byOperator
 	}
 	return s, err
 }

@@ -13,9 +13,18 @@ type Standing string
 const (
 	StandingPending  Standing = "pending"  // registered, not confirmed, not expired
 	StandingActive   Standing = "active"   // may log in
-	StandingLocked   Standing = "locked"   // has an account, which is locked after too many failures
+	StandingLocked   Standing = "locked"   // has an account, which is locked: after too many failures, or by an operator
 	StandingDisabled Standing = "disabled" // has an account, which an admin disabled
 	StandingNone     Standing = "none"     // neither an account nor a registration that can be confirmed
+)
+
+// LockedBy says what locked an address.
+type LockedBy string
+
+// What locks an address. A lock by an operator is lifted by Operator.Unlock alone, or when its time is over.
+const (
+	LockedByFailures LockedBy = "failures"
+	LockedByOperator LockedBy = "operator"
 )
 
 // Status is what an operator sees of one address. Times are the database's.
@@ -30,6 +39,7 @@ type Status struct {
 	FailedAttempts int        `json:"failed_attempts"`      // in a row, those while locked included; a lock that is over still shows its own
 	LastFailedAt   *time.Time `json:"last_failed_at,omitempty"`
 	LockedUntil    *time.Time `json:"locked_until,omitempty"` // set while locked, with or without an account
+	LockedBy       LockedBy   `json:"locked_by,omitempty"`    // likewise
 }
 
 // Show tells where an address stands. It is for operators: it answers what Authenticate and the public must not. Errors: *EmailError.
@@ -44,7 +54,10 @@ func (a *Accounts[Tx]) Show(ctx context.Context, email string) (Status, error) {
 	}
 	out := Status{Email: address.given, Status: StandingNone, FailedAttempts: s.FailedAttempts, LastFailedAt: s.LastFailedAt}
 	if s.Locked {
-		out.LockedUntil = s.LockedUntil
+		out.LockedUntil, out.LockedBy = s.LockedUntil, LockedByFailures
+		if s.ByOperator {
+			out.LockedBy = LockedByOperator
+		}
 	}
 	if p := s.Pending; p != nil && !p.Expired {
 		out.Status, out.Email, out.PendingID = StandingPending, p.Email, p.ID

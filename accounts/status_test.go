@@ -56,7 +56,7 @@ func TestShowTellsWhereAnAddressStands(t *testing.T) {
 				s.activated(t, goodEmail, goodPassword)
 				s.guess(t, goodEmail, 3)
 			},
-			`{"email":"jane@example.com","status":"locked","user_id":"ID","failed_attempts":3,"last_failed_at":"2026-05-04T12:00:00Z","locked_until":"2026-05-04T12:10:00Z"}`,
+			`{"email":"jane@example.com","status":"locked","user_id":"ID","failed_attempts":3,"last_failed_at":"2026-05-04T12:00:00Z","locked_until":"2026-05-04T12:10:00Z","locked_by":"failures"}`,
 		},
 		"the lock is over and nobody came": {
 			func(t *testing.T, s system) {
@@ -67,6 +67,14 @@ func TestShowTellsWhereAnAddressStands(t *testing.T) {
 			},
 			`{"email":"jane@example.com","status":"active","user_id":"ID","failed_attempts":3,"last_failed_at":"2026-05-04T12:00:00Z"}`,
 		},
+		"locked by an operator": {
+			func(t *testing.T, s system) {
+				t.Helper()
+				s.activated(t, goodEmail, goodPassword)
+				must(t, s.operator().Lock(t.Context(), s.db.begin(), goodEmail, lockFor))
+			},
+			`{"email":"jane@example.com","status":"locked","user_id":"ID","failed_attempts":0,"locked_until":"2026-05-04T12:10:00Z","locked_by":"operator"}`,
+		},
 		"disabled and locked": {
 			func(t *testing.T, s system) {
 				t.Helper()
@@ -74,14 +82,14 @@ func TestShowTellsWhereAnAddressStands(t *testing.T) {
 				s.guess(t, goodEmail, 3)
 				s.db.users[goodEmail].Disabled = true
 			},
-			`{"email":"jane@example.com","status":"disabled","user_id":"ID","failed_attempts":3,"last_failed_at":"2026-05-04T12:00:00Z","locked_until":"2026-05-04T12:10:00Z"}`,
+			`{"email":"jane@example.com","status":"disabled","user_id":"ID","failed_attempts":3,"last_failed_at":"2026-05-04T12:00:00Z","locked_until":"2026-05-04T12:10:00Z","locked_by":"failures"}`,
 		},
 		"guessed at without an account": {
 			func(t *testing.T, s system) {
 				t.Helper()
 				s.guess(t, goodEmail, 3)
 			},
-			`{"email":"JANE@example.com","status":"none","failed_attempts":3,"last_failed_at":"2026-05-04T12:00:00Z","locked_until":"2026-05-04T12:10:00Z"}`,
+			`{"email":"JANE@example.com","status":"none","failed_attempts":3,"last_failed_at":"2026-05-04T12:00:00Z","locked_until":"2026-05-04T12:10:00Z","locked_by":"failures"}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

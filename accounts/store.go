@@ -182,6 +182,7 @@ type State struct {
 	LastFailedAt   *time.Time // nil: never, or reset
 	LockedUntil    *time.Time // as it stands, also when it is over
 	Locked         bool       // LockedUntil is in the future
+	ByOperator     bool       // Locked, and by an operator: not after failures
 }
 
 // PendingState is a registration as an operator sees it.

@@ -16,11 +16,12 @@ import (
 
 func (p *program) accounts() *cobra.Command {
 	return group(&cobra.Command{
-		Use: "accounts", Short: "Register, activate, log in, and see where an address stands",
-		Long: "Do what an app does through the package accounts. Passwords come from standard input only. Redis may be down:\n" +
+		Use: "accounts", Short: "Register, activate, log in; see, lock, disable accounts and give them roles",
+		Long: "Do what an app and its operators do through the package accounts. Passwords come from standard input only. Redis may be down:\n" +
 			"mails go through the database's outbox.",
 		Example: "  sealq accounts register --email ada@example.com < password.txt\n  sealq accounts show --email ada@example.com",
-	}, p.accountsRegister(), p.accountsActivate(), p.accountsLogin(), p.accountsShow())
+	}, p.accountsRegister(), p.accountsActivate(), p.accountsLogin(), p.accountsShow(), p.accountsLock(), p.accountsUnlock(), p.accountsDisable(),
+		p.accountsEnable(), p.accountsRole())
 }
 
 // accountOptions are what every accounts command reads.
@@ -33,6 +34,12 @@ const maxLockoutLimit = 1000
 
 // withAccounts opens the accounts in the database for one command.
 func (p *program) withAccounts(do func(ctx context.Context, s *session, a app.Accounts, args []string) error, check func(s *session) error) func(*cobra.Command, []string) error {
+	return p.withDatabaseAccounts(func(ctx context.Context, s *session, _ app.Database, a app.Accounts, args []string) error {
+		return do(ctx, s, a, args)
+	}, check)
+}
+
+func (p *program) withDatabaseAccounts(do func(ctx context.Context, s *session, db app.Database, a app.Accounts, args []string) error, check func(s *session) error) func(*cobra.Command, []string) error {
 	return p.action(func(ctx context.Context, s *session, args []string) (err error) {
 		if check != nil {
 			if err := check(s); err != nil {
@@ -56,7 +63,7 @@ func (p *program) withAccounts(do func(ctx context.Context, s *session, a app.Ac
 		if err != nil {
 			return err
 		}
-		return do(ctx, s, a, args)
+		return do(ctx, s, db, a, args)
 	})
 }
 
@@ -170,7 +177,7 @@ func (p *program) accountsShow() *cobra.Command {
 		Example: "  sealq accounts show --email ada@example.com --json",
 	}, accountOptions()...)
 	c.RunE = p.withAccounts(func(ctx context.Context, s *session, a app.Accounts, _ []string) error {
-		status, err := a.Show(ctx, email)
+		status, err := viewAccount(ctx, a, email)
 		if err != nil {
 			return inEmail(err)
 		}
@@ -180,14 +187,16 @@ func (p *program) accountsShow() *cobra.Command {
 		w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
 		for _, line := range [][2]string{
 			{"email", status.Email},
-			{"status", string(status.Status)},
+			{"status", string(status.Status.Status)},
 			{"user", orDash(status.UserID)},
+			{"roles", orDash(strings.Join(status.Roles, ", "))},
 			{"registration", orDash(status.PendingID)},
 			{"can be confirmed until", moment(status.ExpiresAt)},
 			{"mail accepted", moment(status.SentAt)},
 			{"failed logins", fmt.Sprint(status.FailedAttempts)},
 			{"last failure", moment(status.LastFailedAt)},
 			{"locked until", moment(status.LockedUntil)},
+			{"locked by", orDash(string(status.LockedBy))},
 		} {
 			fmt.Fprintf(w, "%s\t%s\n", line[0], line[1])
 		}

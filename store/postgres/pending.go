@@ -136,7 +136,8 @@ func (db *DB) ActivatePending(ctx context.Context, tx pgx.Tx, a accounts.Activat
 const accountStateSQL = `
 SELECT u.id::text, u.email, u.password_hash, u.sessions_valid_after, u.disabled_at IS NOT NULL,
        p.id::text, p.email, p.generation, p.expires_at, coalesce(p.expires_at <= statement_timestamp(), false), p.sent_at,
-       coalesce(l.failed_attempts, 0), l.last_failed_at, l.locked_until, coalesce(l.locked_until > statement_timestamp(), false)
+       coalesce(l.failed_attempts, 0), l.last_failed_at, l.locked_until, coalesce(l.locked_until > statement_timestamp(), false),
+       coalesce(l.by_operator AND l.locked_until > statement_timestamp(), false)
 FROM (SELECT $1::text AS email_norm) AS asked
 LEFT JOIN users u ON u.email_norm = asked.email_norm
 LEFT JOIN pending_users p ON p.email_norm = asked.email_norm
@@ -152,7 +153,7 @@ func (db *DB) AccountState(ctx context.Context, emailNorm string) (accounts.Stat
 	var p accounts.PendingState
 	err := db.pool.QueryRow(ctx, accountStateSQL, emailNorm).Scan(&u.id, &u.email, &u.passwordHash, &u.validAfter, &u.disabled,
 		&pendingID, &pendingEmail, &generation, &expiresAt, &p.Expired, &p.SentAt,
-		&s.FailedAttempts, &s.LastFailedAt, &s.LockedUntil, &s.Locked)
+		&s.FailedAttempts, &s.LastFailedAt, &s.LockedUntil, &s.Locked, &s.ByOperator)
 	if err != nil {
 		return accounts.State{}, wrap("read account", err)
 	}

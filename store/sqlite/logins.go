@@ -120,16 +120,16 @@ func upgradeCurrent(ctx context.Context, tx *sql.Tx, s accounts.Login) (current 
 func (db *DB) AccountState(ctx context.Context, emailNorm string) (accounts.State, error) {
 	var state accounts.State
 	var userID, email, pendingID, pendingEmail sql.NullString
-	var disabled, locked, expired sql.NullBool
+	var disabled, locked, expired, byOperator sql.NullBool
 	var after, failed, last, until, generation, expires, sent sql.NullInt64
 	err := db.read.QueryRowContext(ctx, `
 		SELECT u.id, u.email, u.disabled_at IS NOT NULL, u.sessions_valid_after,
 			p.id, p.email, p.generation, p.expires_at, p.expires_at <= `+nowSQL+`, p.sent_at,
-			l.failed_attempts, l.last_failed_at, l.locked_until, l.locked_until > `+nowSQL+`
+			l.failed_attempts, l.last_failed_at, l.locked_until, l.locked_until > `+nowSQL+`, l.by_operator
 		FROM (SELECT ? AS email_norm) AS asked
 		LEFT JOIN users u USING (email_norm) LEFT JOIN pending_users p USING (email_norm) LEFT JOIN login_state l USING (email_norm)`,
 		emailNorm).Scan(&userID, &email, &disabled, &after, &pendingID, &pendingEmail, &generation, &expires, &expired, &sent,
-		&failed, &last, &until, &locked)
+		&failed, &last, &until, &locked, &byOperator)
 	if err != nil {
 		return accounts.State{}, db.wrap("read account", err)
 	}
@@ -147,5 +147,6 @@ func (db *DB) AccountState(ctx context.Context, emailNorm string) (accounts.Stat
 	}
 	state.FailedAttempts, state.LastFailedAt = int(failed.Int64), timeOrNil(last)
 	state.LockedUntil, state.Locked = timeOrNil(until), locked.Bool
+	state.ByOperator = locked.Bool && byOperator.Bool
 	return state, nil
 }

@@ -113,10 +113,12 @@ func lockTests[Tx any]() []test[Tx] {
 			s.wantChange("locked", true, s.setLock(time.Hour))
 			state := s.state(someone)
 			near(s, "locked_until", before.Add(time.Hour), s.now().Add(time.Hour), *state.LockedUntil)
+			equal(s, "by an operator", true, state.ByOperator)
 			for range 3 {
 				s.charge(threeTries(), false)
 			}
 			s.backdate(time.Hour)
+			equal(s, "by an operator, when it is over", false, s.state(someone).ByOperator)
 			equal(s, "failed_attempts", 1, s.charge(threeTries(), true).FailedAttempts)
 			equal(s, "by hand", "0", s.scalar("SELECT count(*) FROM login_state WHERE by_operator"))
 		}},
@@ -130,6 +132,7 @@ func lockTests[Tx any]() []test[Tx] {
 			equal(s, "failed_attempts", 0, state.FailedAttempts)
 			s.wantChange("lifted again", false, s.setLock(0))
 			s.lock() // which is one after failures again
+			equal(s, "by an operator", false, s.state(someone).ByOperator)
 			equal(s, "by hand", "0", s.scalar("SELECT count(*) FROM login_state WHERE by_operator"))
 		}},
 		{"a lock by hand is lifted by neither a login that was under way nor a new password", func(s suite[Tx]) {

@@ -107,6 +107,9 @@ type Accounts interface {
 	Activate(ctx context.Context, key string) (accounts.User, error)
 	Authenticate(ctx context.Context, email, password string) (accounts.User, error)
 	Show(ctx context.Context, email string) (accounts.Status, error)
+	Roles(ctx context.Context, userID string) ([]string, error)
+	// Operator changes other people's accounts under that name.
+	Operator(name string) Operator
 }
 
 // Open opens the database at url: postgres://… or sqlite:PATH. It does not migrate.
