@@ -76,6 +76,7 @@ type ClaimedRow struct {
 	Row
 	Attempt    int    // how often the row is being enqueued, from 1
 	LeaseToken string // proves the claim when the row is marked
+	KID        string // of the key that a relay signed this attempt with; "" before
 }
 
 // ReturnedRow is a claimed row that goes back into the outbox.

@@ -17,10 +17,12 @@ type RowInfo struct {
 	Failures  int // of its handler, over all attempts
 	Retries   int
 	Cause     string // what went wrong last
+	KID       string // of the key that signed its task last; "" before
 	NotBefore time.Time
 	NextAt    time.Time // queued: since when it waits to be enqueued; enqueued: since when its task may be missed
 	ExpiresAt time.Time
 	CreatedAt time.Time
+	SignedAt  time.Time // when a relay had last put its task into Redis; zero before
 	EndedAt   time.Time // zero while it is unfinished
 }
 

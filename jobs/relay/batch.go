@@ -73,6 +73,7 @@ func (r *Relay) move(ctx context.Context, rows []jobs.ClaimedRow) []*item {
 		var traced context.Context
 		traced, it.span = r.startSpan(ctx, it.ClaimedRow)
 		it.command, it.err = r.sign(traced, it.ClaimedRow)
+		it.KID = it.command.kid
 	}
 	r.send(ctx, fine(items))
 	endSpans(items)

@@ -185,8 +185,12 @@ func (o *outbox) held(ctx context.Context, rows []jobs.ClaimedRow, do func(r *ro
 
 func (o *outbox) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {
 	now := time.Now()
+	kids := make(map[string]string)
+	for _, row := range rows {
+		kids[row.ID] = row.KID
+	}
 	return o.held(ctx, rows, func(r *row) {
-		r.state, r.nextAt = jobs.RowEnqueued, now
+		r.state, r.nextAt, r.KID = jobs.RowEnqueued, now, kids[r.ID]
 		if r.NotBefore.After(now) {
 			r.nextAt = r.NotBefore
 		}

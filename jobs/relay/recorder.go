@@ -29,6 +29,7 @@ type recorder struct {
 type command struct {
 	script string // its name: the SHA-1 of its source
 	args   []any  // what follows the name: the number of keys, the keys, the arguments
+	kid    string // of the key that signed the task
 }
 
 func newRecorder(k *signing.Keys, cfg jobs.Config) (*recorder, error) {
@@ -49,12 +50,14 @@ func newRecorder(k *signing.Keys, cfg jobs.Config) (*recorder, error) {
 // command checks and signs a row, and returns what is to be sent.
 func (r *recorder) command(ctx context.Context, row jobs.ClaimedRow, d jobs.Definition) (command, error) {
 	var c command
-	if _, err := r.enqueuer.EnqueueRow(context.WithValue(ctx, commandKey{}, &c), row, d); err != nil {
+	receipt, err := r.enqueuer.EnqueueRow(context.WithValue(ctx, commandKey{}, &c), row, d)
+	if err != nil {
 		return command{}, err
 	}
 	if c.args == nil {
 		return command{}, fmt.Errorf("enqueue %s: %w", row.Kind, errUnknownCommand)
 	}
+	c.kid = receipt.KID
 	return c, nil
 }
 

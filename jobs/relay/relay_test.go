@@ -49,6 +49,9 @@ func TestRelaySignsWithTheKeyThatIsActiveThen(t *testing.T) {
 	if c := b.attempt(t, id, 1); c.KID != kid {
 		t.Errorf("signed with %s, the active key is %s", c.KID, kid)
 	}
+	if told := b.see(id).KID; told != kid.String() {
+		t.Errorf("the outbox was told of the key %q, it is %s", told, kid)
+	}
 }
 
 func TestRelayHandsAnEarlyRowToAsynqsSchedule(t *testing.T) {

@@ -40,7 +40,7 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 	for _, test := range []struct{ name, sql, args, index, table string }{
 		{"claim", postgres.ClaimRowsSQL, "(20, '30 s', 'token', '{k,l}', '{full}')", "outbox_lanes", "outbox"},
 		{"claim, the rows", postgres.ClaimRowsSQL, "(20, '30 s', 'token', '{k,l}', '{full}')", "outbox_pkey", "outbox"},
-		{"mark as enqueued", postgres.RowsEnqueuedSQL, "('{00000000-0000-0000-0000-000000000000}', '{token}')", "outbox_pkey", "outbox"},
+		{"mark as enqueued", postgres.RowsEnqueuedSQL, "('{00000000-0000-0000-0000-000000000000}', '{token}', '{kid}')", "outbox_pkey", "outbox"},
 		{"overdue", postgres.OverdueRowsSQL, "('2 min', 20)", "outbox_enqueued", "outbox"},
 		{"expire rows that wait", postgres.ExpireRowsSQL, "('2 min', 20)", "outbox_lanes", "outbox"},
 		{"expire rows that are enqueued", postgres.ExpireRowsSQL, "('2 min', 20)", "outbox_enqueued", "outbox"},

@@ -26,11 +26,14 @@ func (db *DB) EffectCommitted(ctx context.Context, kind jobs.Kind, effect string
 	return committed, nil
 }
 
+// rowInfoColumns are what RowInfo reads of the outbox, called o.
+const rowInfoColumns = ` o.id::text, o.kind, o.queue, o.state, o.attempts, o.failures, o.retries, o.cause, coalesce(o.kid, ''),
+	o.not_before, o.next_at, o.expires_at, o.created_at, o.signed_at, o.ended_at `
+
 // RowInfo says where an outbox row stands, or jobs.ErrNoSuchRow.
 func (db *DB) RowInfo(ctx context.Context, id string) (jobs.RowInfo, error) {
 	rows, err := db.pool.Query(ctx, `
-		SELECT id::text, kind, queue, state, attempts, failures, retries, cause, not_before, next_at, expires_at, created_at, ended_at
-		FROM outbox WHERE id = $1::uuid`, uuidOf(id))
+		SELECT`+rowInfoColumns+`FROM outbox AS o WHERE id = $1::uuid`, uuidOf(id))
 	if err != nil {
 		return jobs.RowInfo{}, wrap("look up row", err)
 	}
@@ -46,9 +49,10 @@ func (db *DB) RowInfo(ctx context.Context, id string) (jobs.RowInfo, error) {
 
 func scanRowInfo(row pgx.CollectableRow) (jobs.RowInfo, error) {
 	var r jobs.RowInfo
-	var ended *time.Time
-	err := row.Scan(&r.ID, &r.Kind, &r.Queue, &r.State, &r.Attempt, &r.Failures, &r.Retries, &r.Cause, &r.NotBefore, &r.NextAt, &r.ExpiresAt, &r.CreatedAt, &ended)
+	var signed, ended *time.Time
+	err := row.Scan(&r.ID, &r.Kind, &r.Queue, &r.State, &r.Attempt, &r.Failures, &r.Retries, &r.Cause, &r.KID, &r.NotBefore, &r.NextAt, &r.ExpiresAt, &r.CreatedAt, &signed, &ended)
 	r.NotBefore, r.NextAt, r.ExpiresAt, r.CreatedAt, r.EndedAt = r.NotBefore.UTC(), r.NextAt.UTC(), r.ExpiresAt.UTC(), r.CreatedAt.UTC(), timeOrZero(ended)
+	r.SignedAt = timeOrZero(signed)
 	return r, err //nolint:wrapcheck // RowInfo wraps it
 }
 

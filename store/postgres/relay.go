@@ -52,22 +52,25 @@ func (db *DB) ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow, e
 	return db.claimedRows(ctx, "claim rows", claimRowsSQL, c.Limit, c.Lease, rand.Text(), kinds, skip)
 }
 
-// stillClaimed joins the rows that are told of with those whose claim has not passed on to another.
-const stillClaimed = ` FROM unnest($1::text[]::uuid[], $2::text[]) AS told (id, token)
-	WHERE outbox.id = told.id AND state = 'claimed' AND lease_token = told.token`
+// stillClaimed is of the rows that are told of those whose claim has not passed on to another.
+const stillClaimed = ` WHERE outbox.id = told.id AND state = 'claimed' AND lease_token = told.token`
 
 const returnRowsSQL = `UPDATE outbox SET state = 'queued', lease_token = NULL, lease_until = NULL, cause = told.cause,
 	next_at = CASE WHEN told.pause > '0' THEN statement_timestamp() + told.pause ELSE next_at END
-	FROM unnest($1::text[]::uuid[], $2::text[], $3::interval[], $4::text[]) AS told (id, token, pause, cause)
-	WHERE outbox.id = told.id AND state = 'claimed' AND lease_token = told.token`
+	FROM unnest($1::text[]::uuid[], $2::text[], $3::interval[], $4::text[]) AS told (id, token, pause, cause)` + stillClaimed
 
 const rowsEnqueuedSQL = `UPDATE outbox SET state = 'enqueued', lease_token = NULL, lease_until = NULL, cause = '',
-	next_at = greatest(not_before, statement_timestamp())` + stillClaimed
+	next_at = greatest(not_before, statement_timestamp()), kid = nullif(told.kid, ''), signed_at = statement_timestamp()
+	FROM unnest($1::text[]::uuid[], $2::text[], $3::text[]) AS told (id, token, kid)` + stillClaimed
 
 // RowsEnqueued marks claimed rows as enqueued. Their tasks may be missed from their due time on.
 func (db *DB) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {
 	ids, tokens := claims(rows)
-	_, err := db.pool.Exec(ctx, rowsEnqueuedSQL, ids, tokens)
+	kids := make([]string, len(rows))
+	for i, row := range rows {
+		kids[i] = name(row.KID)
+	}
+	_, err := db.pool.Exec(ctx, rowsEnqueuedSQL, ids, tokens, kids)
 	if err != nil {
 		return wrap("mark rows as enqueued", err)
 	}

@@ -23,15 +23,17 @@ func (db *DB) EffectCommitted(ctx context.Context, kind jobs.Kind, effect string
 	return committed, nil
 }
 
+// rowInfoColumns are what RowInfo reads of the outbox, called o.
+const rowInfoColumns = ` o.id, o.kind, o.queue, o.state, o.attempts, o.failures, o.retries, o.cause, coalesce(o.kid, ''),
+	o.not_before, o.next_at, o.expires_at, o.created_at, o.signed_at, o.ended_at `
+
 // RowInfo says where an outbox row stands, or [jobs.ErrNoSuchRow].
 func (db *DB) RowInfo(ctx context.Context, id string) (jobs.RowInfo, error) {
 	var r jobs.RowInfo
 	var notBefore, next, expires, created int64
-	var ended sql.NullInt64
-	err := db.read.QueryRowContext(ctx, `
-		SELECT id, kind, queue, state, attempts, failures, retries, cause, not_before, next_at, expires_at, created_at, ended_at
-		FROM outbox WHERE id = ?`, id).
-		Scan(&r.ID, &r.Kind, &r.Queue, &r.State, &r.Attempt, &r.Failures, &r.Retries, &r.Cause, &notBefore, &next, &expires, &created, &ended)
+	var ended, signed sql.NullInt64
+	err := db.read.QueryRowContext(ctx, `SELECT`+rowInfoColumns+`FROM outbox AS o WHERE id = ?`, id).
+		Scan(&r.ID, &r.Kind, &r.Queue, &r.State, &r.Attempt, &r.Failures, &r.Retries, &r.Cause, &r.KID, &notBefore, &next, &expires, &created, &signed, &ended)
 	if errors.Is(err, sql.ErrNoRows) {
 		return jobs.RowInfo{}, fmt.Errorf("look up row %q: %w", id, jobs.ErrNoSuchRow)
 	}
@@ -39,6 +41,7 @@ func (db *DB) RowInfo(ctx context.Context, id string) (jobs.RowInfo, error) {
 		return jobs.RowInfo{}, db.wrap("look up outbox row", err)
 	}
 	r.NotBefore, r.NextAt, r.ExpiresAt, r.CreatedAt, r.EndedAt = timeOf(notBefore), timeOf(next), timeOf(expires), timeOf(created), timeOrZero(ended)
+	r.SignedAt = timeOrZero(signed)
 	return r, nil
 }
 

@@ -138,8 +138,8 @@ func scanRow(rows *sql.Rows) (jobs.ClaimedRow, error) {
 // RowsEnqueued marks claimed rows as enqueued: see relay.Claims.
 func (db *DB) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {
 	return db.eachClaimed(ctx, "mark outbox rows as enqueued", rows,
-		`state = 'enqueued', next_at = max(not_before, ?), cause = '', lease_until = NULL, lease_token = NULL`,
-		func(_ int, instant int64) []any { return []any{instant} })
+		`state = 'enqueued', next_at = max(not_before, ?), cause = '', kid = nullif(?, ''), signed_at = ?, lease_until = NULL, lease_token = NULL`,
+		func(i int, instant int64) []any { return []any{instant, rows[i].KID, instant} })
 }
 
 // ReturnRows puts claimed rows back: see relay.Claims. Without a pause a row stays due since when it was, so that the

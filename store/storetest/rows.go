@@ -83,6 +83,21 @@ func lookTests[Tx any]() []test[Tx] {
 				equal(s, "in the ledger", true, committed("test:note", id))
 			}
 		}},
+		{"a row tells which key signed it last, and when, whatever comes of it", func(s suite[Tx]) {
+			row, other := s.claimed(note()), s.claimed(note())
+			row.KID, other.KID = "f7e2c87f", "00000001"
+			late := row
+			late.LeaseToken, late.KID = "another", "ffffffff"
+			before := s.now()
+			must(s, s.DB.RowsEnqueued(s.Context(), []jobs.ClaimedRow{other, late, row}))
+			near(s, "signed", before, s.now(), s.info(row.ID).SignedAt)
+			equal(s, "key", "f7e2c87f", s.info(row.ID).KID)
+			equal(s, "key of the other", "00000001", s.info(other.ID).KID)
+			must(s, s.reissue(row.ID))
+			equal(s, "key of the attempt before", "f7e2c87f", s.info(row.ID).KID)
+			must(s, s.DB.RowsEnqueued(s.Context(), s.claim(10)))
+			equal(s, "key, where none is told", "", s.info(row.ID).KID)
+		}},
 		{"a row tells where it stands", func(s suite[Tx]) {
 			before := s.now()
 			row := s.in(jobs.RowDead, jobs.Queue("critical"), jobs.MaxRetry(7))
@@ -92,7 +107,8 @@ func lookTests[Tx any]() []test[Tx] {
 			near(s, "expires", before.Add(time.Hour), s.now().Add(time.Hour), info.ExpiresAt)
 			near(s, "next", before, s.now(), info.NextAt)
 			near(s, "ended", before, s.now(), info.EndedAt)
-			info.CreatedAt, info.NotBefore, info.ExpiresAt, info.NextAt, info.EndedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+			near(s, "signed", before, s.now(), info.SignedAt)
+			info.CreatedAt, info.NotBefore, info.ExpiresAt, info.NextAt, info.EndedAt, info.SignedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 			if diff := cmp.Diff(jobs.RowInfo{
 				ID: row.ID, Kind: "test:note", Queue: "critical", State: jobs.RowDead, Attempt: 1, Retries: 7, Cause: "of the test",
 			}, info); diff != "" {
@@ -100,6 +116,7 @@ func lookTests[Tx any]() []test[Tx] {
 			}
 			open := s.info(s.enqueue(note()))
 			equal(s, "ended, of an unfinished row", true, open.EndedAt.IsZero())
+			equal(s, "signed, of one that waits", true, open.SignedAt.IsZero() && open.KID == "")
 			for _, id := range []string{newPending("x").ID, "", "a\x00b\xff", row.ID + ".1"} {
 				_, err := s.DB.RowInfo(s.Context(), id)
 				want(s, err, jobs.ErrNoSuchRow)
