@@ -43,6 +43,7 @@ type Store[Tx any] interface {
 	Audit[Tx]
 	Rows
 	Operations
+	Histories
 	// InTx runs fn in a transaction and commits it. An error of fn rolls back and is returned as it is; a panic rolls back.
 	InTx(ctx context.Context, fn func(tx Tx) error) error
 }
@@ -175,6 +176,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"times of answers", timingTests[Tx]()},
 		{"histories", historyTests[Tx]()},
 		{"single rows", rowTests[Tx]()},
+		{"what is told of a mail", storyTests[Tx]()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,61 @@
+package authjobs
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sealq/sealq/jobs"
+)
+
+// MailHistory is what the database knows of one mail, for people: its outbox row, and what the mail server said. It holds no
+// token, no address and no payload; a server's reply may repeat an address.
+type MailHistory struct {
+	Row        jobs.RowInfo
+	AccountID  string // of the registration or user; "" where the row's kind is no mail
+	Generation uint64
+	MessageID  string    // without angle brackets; "" before a worker has claimed the mail, like all that follows
+	Tries      int       // how often it was claimed
+	FirstTry   time.Time // zero before
+	SMTPCode   int       // of the last try, 0 where the server did not answer
+	SMTPReply  string
+	Cause      string    // why the last try failed; "" otherwise
+	LeaseUntil time.Time // a run is sending it until then; zero: none is
+	SentAt     time.Time // when a mail server took it; zero: none has
+}
+
+// AccountOf says whose mail a row's payload asks for, "" where its kind is no mail or it is not understood.
+func AccountOf(kind jobs.Kind, payload []byte) (accountID string, generation uint64) {
+	var args struct {
+		Confirmation
+		UserID string `json:"user_id"`
+	}
+	if !strings.HasPrefix(string(kind), mailPrefix) || json.Unmarshal(payload, &args) != nil {
+		return "", 0
+	}
+	if args.UserID != "" {
+		return args.UserID, args.Generation
+	}
+	return args.PendingID, args.Generation
+}
+
+// clocksApart is how far the clocks of those who make IDs may be apart.
+const clocksApart = time.Hour
+
+// EarliestRow is an ID below those of all rows that may ask for a mail of the account: IDs of version 7 begin with their time (RFC 9562, 5.7),
+// and an account is older than its mails.
+func EarliestRow(accountID string) string {
+	id, err := uuid.Parse(accountID)
+	if err != nil || id.Version() != 7 {
+		return uuid.Nil.String()
+	}
+	seconds, nanos := id.Time().UnixTime()
+	millis := max(time.Unix(seconds, nanos).Add(-clocksApart).UnixMilli(), 0)
+	var earliest uuid.UUID
+	for i := range 6 {
+		earliest[i] = byte(millis >> (8 * (5 - i))) //nolint:gosec // one byte after the other
+	}
+	return earliest.String()
+}

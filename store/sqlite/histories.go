@@ -1,0 +1,103 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/audit"
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
+)
+
+// AccountAddress returns the normalised address of a registration or user, or [accounts.ErrNoSuchUser].
+func (db *DB) AccountAddress(ctx context.Context, id string) (emailNorm string, err error) {
+	err = db.read.QueryRowContext(ctx, `
+		SELECT email_norm FROM users WHERE id = ?1 UNION ALL SELECT email_norm FROM pending_users WHERE id = ?1 LIMIT 1`, id).Scan(&emailNorm)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return "", accounts.ErrNoSuchUser
+	case err != nil:
+		return "", db.wrap("look up account", err)
+	}
+	return emailNorm, nil
+}
+
+const mailHistorySQL = `SELECT` + rowInfoColumns + `, o.payload, coalesce(m.message_id, ''), coalesce(m.tries, 0), m.created_at,
+	coalesce(m.smtp_code, 0), coalesce(m.smtp_reply, ''), coalesce(m.cause, ''), m.lease_until, m.sent_at
+	FROM outbox AS o LEFT JOIN mails AS m ON m.id = o.id `
+
+func scanMailHistory(scan func(...any) error) (authjobs.MailHistory, error) {
+	var h authjobs.MailHistory
+	r := &h.Row
+	var notBefore, next, expires, created int64
+	var signed, ended, first, lease, sent sql.NullInt64
+	var payload []byte
+	err := scan(&r.ID, &r.Kind, &r.Queue, &r.State, &r.Attempt, &r.Failures, &r.Retries, &r.Cause, &r.KID, &notBefore, &next, &expires, &created, &signed, &ended,
+		&payload, &h.MessageID, &h.Tries, &first, &h.SMTPCode, &h.SMTPReply, &h.Cause, &lease, &sent)
+	r.NotBefore, r.NextAt, r.ExpiresAt, r.CreatedAt = timeOf(notBefore), timeOf(next), timeOf(expires), timeOf(created)
+	r.SignedAt, r.EndedAt = timeOrZero(signed), timeOrZero(ended)
+	h.AccountID, h.Generation = authjobs.AccountOf(r.Kind, payload)
+	h.FirstTry, h.LeaseUntil, h.SentAt = timeOrZero(first), timeOrZero(lease), timeOrZero(sent)
+	return h, err
+}
+
+// MailsOf lists up to limit mails of a registration or user, the newest first. It reads the outbox from when the account was made.
+func (db *DB) MailsOf(ctx context.Context, accountID string, limit int) ([]authjobs.MailHistory, error) {
+	if accountID == "" {
+		return nil, nil
+	}
+	rows, err := db.read.QueryContext(ctx, mailHistorySQL+`
+		WHERE o.id >= ?1 AND o.kind GLOB 'mail:*' AND instr(o.payload, CAST(?2 AS BLOB)) > 0 ORDER BY o.id DESC LIMIT ?3`,
+		authjobs.EarliestRow(accountID), accountID, limit)
+	if err != nil {
+		return nil, db.wrap("list mails", err)
+	}
+	mails, err := collect(rows, func(rows *sql.Rows) (authjobs.MailHistory, error) { return scanMailHistory(rows.Scan) })
+	if err != nil {
+		return nil, db.wrap("list mails", err)
+	}
+	return mails, nil
+}
+
+// MailOf tells of the mail of an outbox row, or of a Message-ID. The row may be of any kind. [jobs.ErrNoSuchRow] where there is none.
+func (db *DB) MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error) {
+	h, err := scanMailHistory(db.read.QueryRowContext(ctx, mailHistorySQL+`
+		WHERE o.id = ?1 OR o.id = (SELECT id FROM mails WHERE message_id = ?1)`, rowOrMessageID).Scan)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return authjobs.MailHistory{}, fmt.Errorf("look up mail %q: %w", rowOrMessageID, jobs.ErrNoSuchRow)
+	case err != nil:
+		return authjobs.MailHistory{}, db.wrap("look up mail", err)
+	}
+	return h, nil
+}
+
+// RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's, the newest first, without payloads.
+func (db *DB) RefusedOf(ctx context.Context, rowID string, limit int) ([]jobs.Refused, error) {
+	rows, err := db.read.QueryContext(ctx, `SELECT`+refusedColumns+`NULL FROM quarantine
+		WHERE row_id = ?1 OR substr(task_id, 1, length(?1) + 1) = ?1 || '.' ORDER BY received_at DESC, id DESC LIMIT ?2`, rowID, limit)
+	if err != nil {
+		return nil, db.wrap("list refused tasks", err)
+	}
+	entries, err := collect(rows, func(rows *sql.Rows) (jobs.Refused, error) { return scanRefused(rows.Scan) })
+	if err != nil {
+		return nil, db.wrap("list refused tasks", err)
+	}
+	return entries, nil
+}
+
+// AuditOf lists the newest limit entries about a subject, the oldest of them first, linked or not.
+func (db *DB) AuditOf(ctx context.Context, subject string, limit int) ([]audit.Entry, error) {
+	links, err := auditLinks(ctx, db.read, `WHERE id IN (SELECT id FROM audit_log WHERE subject = ? ORDER BY id DESC LIMIT ?) ORDER BY id`, subject, limit)
+	if err != nil {
+		return nil, db.wrap("read the audit log", err)
+	}
+	entries := make([]audit.Entry, len(links))
+	for i, l := range links {
+		entries[i] = l.Entry
+	}
+	return entries, nil
+}
