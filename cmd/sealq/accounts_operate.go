@@ -38,7 +38,7 @@ func (p *program) operates(c *cobra.Command, check func(*session) error, change 
 		case errors.Is(err, accounts.ErrInvalidRole):
 			return wrongly("--role: %w", accounts.ErrInvalidRole)
 		case errors.Is(err, accounts.ErrNoSuchUser):
-			return fmt.Errorf("%s has no account, its status is %s: see `sealq explain %s`: %w", status.Email, status.Status, status.Email, accounts.ErrNoSuchUser)
+			return fmt.Errorf("%s has no account, its status is %s: `sealq explain` says more: %w", shownText(status.Email), status.Status, accounts.ErrNoSuchUser)
 		case err != nil:
 			return inEmail(err)
 		}
@@ -189,8 +189,12 @@ type accountView struct {
 func viewAccount(ctx context.Context, a app.Accounts, email string) (accountView, error) {
 	view := accountView{Roles: []string{}}
 	var err error
-	if view.Status, err = a.Show(ctx, email); err != nil || view.UserID == "" {
+	if view.Status, err = a.Show(ctx, email); err != nil {
 		return view, err
+	}
+	view.Email = shownText(view.Email)
+	if view.UserID == "" {
+		return view, nil
 	}
 	roles, err := a.Roles(ctx, view.UserID)
 	if err == nil {

@@ -71,6 +71,7 @@ func plain(text string) string {
 		{`(?m)^\S+/[0-9]+\b`, "PROCESS"},
 		{`known to \S+/[0-9]+\b`, "known to PROCESS"},
 		{`\b[0-9]+ unused links?\b`, "N unused links"}, // the command voids them, or a worker that was quicker
+		{`\b[0-9]+s ago\b`, "AGE ago"},
 		{` +`, " "},
 	} {
 		text = regexp.MustCompile(r.pattern).ReplaceAllString(text, r.with)
@@ -378,4 +379,20 @@ func TestRunbookStuckTask(t *testing.T) {
 	})
 	n.follow("stuck-task.md", map[string]func(){"4. Have it done anew": func() { n.denied.Store(false) }})
 	n.sealq("", "accounts", "activate", n.key(ada, 1))
+}
+
+func TestExplainingOnesMail(t *testing.T) {
+	t.Parallel()
+	n := newNight(t)
+	n.denied.Store(true)
+	n.sealq("correct horse battery staple\n", "accounts", "register", "--email", ada)
+	n.eventually("the job to be dead", func() bool {
+		return strings.Contains(n.sealq("", "tasks", "list", "mail", "--json"), `"archived"`)
+	})
+	n.denied.Store(false)
+	n.follow("../explain.md", nil)
+	n.sealq("", "accounts", "activate", n.key(ada, 1))
+	if told := n.sealq("", "explain", ada); !strings.Contains(told, " activated ") || !strings.HasSuffix(told, "missing: nothing\n") {
+		t.Errorf("of an active account:\n%s", told)
+	}
 }

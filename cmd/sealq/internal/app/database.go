@@ -45,6 +45,7 @@ type backend[Tx any] interface {
 	Rings
 	Audit
 	Ailments
+	Histories
 }
 
 // Ailments are what only a look at all of the outbox and the schedules tells.
@@ -86,6 +87,7 @@ type Database interface {
 	Rings
 	Audit
 	Ailments
+	Histories
 	Quarantine
 	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.
 	RenewKeys(ctx context.Context, kid string) (int, error)

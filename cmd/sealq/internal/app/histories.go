@@ -1,0 +1,25 @@
+package app
+
+import (
+	"context"
+
+	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/audit"
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
+)
+
+// Histories tell what happened to one person's account and mails.
+type Histories interface {
+	AccountState(ctx context.Context, emailNorm string) (accounts.State, error)
+	// AccountAddress returns the normalised address of a registration or user, or accounts.ErrNoSuchUser.
+	AccountAddress(ctx context.Context, id string) (emailNorm string, err error)
+	// MailsOf lists up to limit mails of a registration or user, the newest first.
+	MailsOf(ctx context.Context, accountID string, limit int) ([]authjobs.MailHistory, error)
+	// MailOf tells of the mail of an outbox row, or of a Message-ID, or jobs.ErrNoSuchRow.
+	MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error)
+	// RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's.
+	RefusedOf(ctx context.Context, rowID string, limit int) ([]jobs.Refused, error)
+	// AuditOf lists the newest limit entries about a subject, the oldest of them first.
+	AuditOf(ctx context.Context, subject string, limit int) ([]audit.Entry, error)
+}
