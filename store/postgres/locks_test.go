@@ -364,3 +364,49 @@ func TestAReissueWaitsForTheReleaseOfItsRowAndFindsItsEffectDone(t *testing.T) {
 		t.Errorf("row: want it refused as before, got %s, %v", info.State, err)
 	}
 }
+
+// A new password takes the user and then his counter. Whoever took them the other way round would wait for it for ever.
+func TestAnOperatorsLockWaitsForItsUserBeforeItsCounter(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		lock time.Duration // zero lifts
+	}{
+		{"a lock, and then a disabled account", time.Hour},
+		{"a lock that is lifted, and then a disabled account", 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			db, raw := open(t)
+			registered(t, db, "ada@example.org")
+			var user accounts.User
+			commit(t, db, func(tx pgx.Tx) (err error) {
+				user, err = db.ActivatePending(t.Context(), tx, accounts.Activation{KeyHash: accounts.KeyHash("key of ada@example.org")})
+				return err
+			})
+			if _, err := db.ChargeAttempt(t.Context(), "ada@example.org", accounts.Lockout{Limit: 3, For: time.Minute}); err != nil {
+				t.Fatal(err)
+			}
+			second := make(chan error, 1)
+			commit(t, db, func(tx pgx.Tx) error {
+				if _, err := db.SetLock(t.Context(), tx, "ada@example.org", test.lock); err != nil {
+					return err
+				}
+				go func() {
+					second <- db.InTx(t.Context(), func(tx pgx.Tx) error {
+						_, err := db.ChangePassword(t.Context(), tx, accounts.PasswordChange{
+							UserID: user.ID, Verified: accounts.NewPasswordHash("hash"), PasswordHash: accounts.NewPasswordHash("new"),
+						})
+						return err
+					})
+				}()
+				waitUntilBlocked(t.Context(), t, raw)
+				_, err := db.SetDisabled(t.Context(), tx, user.ID, true)
+				return err
+			})
+			if err := <-second; !errors.Is(err, accounts.ErrRefused) {
+				t.Errorf("new password of an account that is disabled meanwhile: want %v, got %v", accounts.ErrRefused, err)
+			}
+		})
+	}
+}

@@ -48,6 +48,10 @@ func changedUser(operation string, row pgx.Row) (changed bool, err error) {
 	return changed, nil
 }
 
+// lockOwnerSQL takes the user before his counter, as a new password does: who locks and disables in one transaction would otherwise wait for one
+// that waits for him.
+const lockOwnerSQL = `SELECT FROM users WHERE email_norm = $1 FOR NO KEY UPDATE`
+
 const lockSQL = `
 INSERT INTO login_state AS l (email_norm, failed_attempts, locked_until, by_operator) VALUES ($1, 0, statement_timestamp() + $2::interval, true)
 ON CONFLICT (email_norm) DO UPDATE SET locked_until = excluded.locked_until, by_operator = true`
@@ -64,6 +68,9 @@ SELECT locked FROM was`
 
 // SetLock locks an address by hand, or lifts its lock, as accounts.OperatorStore says.
 func (db *DB) SetLock(ctx context.Context, tx pgx.Tx, emailNorm string, d time.Duration) (changed bool, err error) {
+	if _, err := tx.Exec(ctx, lockOwnerSQL, emailNorm); err != nil {
+		return false, wrap("set lock", err)
+	}
 	if d > 0 {
 		if _, err := tx.Exec(ctx, lockSQL, emailNorm, d); err != nil {
 			return false, wrap("lock", err)

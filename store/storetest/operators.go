@@ -37,6 +37,20 @@ func (s suite[Tx]) setRole(id, role string, has bool) func(tx Tx) (bool, error) 
 	return func(tx Tx) (bool, error) { return s.DB.SetRole(s.Context(), tx, id, role, has) }
 }
 
+// wantSwept holds both sweeps of lockouts to lift so many.
+func (s suite[Tx]) wantSwept(n int) {
+	s.Helper()
+	want(s, s.DB.InTx(s.Context(), func(tx Tx) error {
+		lifted, err := s.DB.LiftLockouts(s.Context(), tx, 10)
+		must(s, err)
+		equal(s, "lifted", n, len(lifted))
+		return errRollback // the other sweep is asked too
+	}), errRollback)
+	reset, err := s.DB.ResetLockouts(s.Context(), 10)
+	must(s, err)
+	equal(s, "reset", n, reset)
+}
+
 func operatorTests[Tx any]() []test[Tx] {
 	return append(lockTests[Tx](), []test[Tx]{
 		{"disabling ends sessions and links once, and enabling brings neither back", func(s suite[Tx]) {
@@ -134,6 +148,43 @@ func lockTests[Tx any]() []test[Tx] {
 			s.lock() // which is one after failures again
 			equal(s, "by an operator", false, s.state(someone).ByOperator)
 			equal(s, "by hand", "0", s.scalar("SELECT count(*) FROM login_state WHERE by_operator"))
+		}},
+		{"a lock by hand is lifted by no sweep before its time is over", func(s suite[Tx]) {
+			s.user(newPending("da@example.org"))
+			s.lock()
+			s.wantChange("locked", true, s.setLock(time.Hour))
+			s.wantSwept(0)
+			s.backdate(time.Hour - time.Minute) // the lock after failures, which it has replaced, would be over
+			s.wantSwept(0)
+			equal(s, "by an operator", true, s.state(someone).ByOperator)
+			s.backdate(time.Minute)
+			s.wantSwept(1)
+		}},
+		{"operators who lock and disable at once, and owners who change their passwords meanwhile, end without a deadlock", func(s suite[Tx]) {
+			p := newPending("da@example.org")
+			s.user(p)
+			s.charge(threeTries(), true)
+			for _, err := range race(12, func(i int) error {
+				if i%2 == 0 {
+					_, err := s.changePassword(accounts.PasswordChange{UserID: p.ID, Verified: p.PasswordHash, PasswordHash: p.PasswordHash})
+					if errors.Is(err, accounts.ErrRefused) { // while he is disabled
+						err = nil
+					}
+					return err
+				}
+				return s.DB.InTx(s.Context(), func(tx Tx) error {
+					for _, change := range []func(tx Tx) (bool, error){s.setLock(time.Hour), s.setDisabled(p.ID, true), s.setLock(0), s.setDisabled(p.ID, false)} {
+						if _, err := change(tx); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}) {
+				must(s, err)
+			}
+			equal(s, "locked", false, s.state(someone).Locked)
+			s.wantPassword(p.ID, p.PasswordHash)
 		}},
 		{"a lock by hand is lifted by neither a login that was under way nor a new password", func(s suite[Tx]) {
 			p := newPending("da@example.org")
