@@ -63,7 +63,7 @@ nested: $(WITHSERVERS) ## vet and test the nested modules
 	@for module in $(NESTED); do \
 		packages=$$(cd "$$module" && go list ./...) || exit 1; \
 		[ -z "$$packages" ] || (cd "$$module" && go vet ./... && \
-			"$(CURDIR)/$(WITHSERVERS)" go test -race -count=1 -timeout 5m ./...) || exit 1; \
+			"$(CURDIR)/$(WITHSERVERS)" --browser go test -race -count=1 -timeout 5m ./...) || exit 1; \
 	done
 
 .PHONY: fips
@@ -102,6 +102,7 @@ soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -ra
 .PHONY: e2e
 e2e: $(WITHSERVERS) ## test the binary and the examples from end to end
 	$(WITHSERVERS) go test -race -count=1 -timeout 5m $(TESTFLAGS) ./cmd/... ./examples/...
+	cd examples/signup && ../../$(WITHSERVERS) --browser go test -race -count=1 -timeout 5m $(TESTFLAGS) ./...
 
 .PHONY: demo
 demo: ## tell the whole story on the embedded stack; needs Go alone

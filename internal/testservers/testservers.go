@@ -26,12 +26,15 @@ const (
 	PostgresURLEnv = "SEALQ_TEST_POSTGRES_URL"
 	// PostgresBinEnv is the folder with initdb and postgres; unset: looked for.
 	PostgresBinEnv = "SEALQ_TEST_POSTGRES_BIN"
+	// ChromiumEnv is the path of Chromium; unset: the one on PATH.
+	ChromiumEnv = "SEALQ_TEST_CHROMIUM"
 )
 
 const (
 	noRedis       = "this test needs a real Redis: run `make test`, or install redis-server, or set " + RedisURLEnv
 	noRedisServer = "this test starts Redis servers of its own: run `make test`, or install redis-server, or set " + RedisServerEnv
 	noPostgres    = "this test needs a real PostgreSQL: run `make test`, or set " + PostgresURLEnv
+	noChromium    = "this test needs a real browser: run `make test`, or install chromium, or set " + ChromiumEnv
 	noServer      = "this test needs a PostgreSQL server to stop and start: run `make test`, or install PostgreSQL's server, or set " + PostgresURLEnv
 )
 

@@ -23,6 +23,16 @@ func FindRedis() (string, error) {
 	return path, nil
 }
 
+// FindChromium returns the path of Chromium, looked up on PATH; Chrome serves as well.
+func FindChromium() (string, error) {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("chromium: %w", ErrNotInstalled)
+}
+
 // FindPostgres returns the folder that holds PostgreSQL's initdb and postgres.
 //
 // A lone postgres on PATH may be a link into a folder that PATH does not name,

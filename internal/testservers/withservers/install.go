@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// software is a server that the tests need as binaries on this machine.
+// software is what the tests need as binaries on this machine.
 type software struct {
 	name    string // as a person calls it
 	debian  string // the package that has it

@@ -2,8 +2,10 @@
 // hand, and leaves nothing behind:
 //
 //	withservers go test ./...
+//	withservers --browser go test ./...
 //
-// It finds redis-server and PostgreSQL's binaries, installs Debian's packages
+// The second form sees to it that there is a Chromium, too. It finds
+// redis-server and PostgreSQL's binaries, installs Debian's packages
 // where they are missing and it may, or takes the servers that
 // SEALQ_TEST_REDIS_URL and SEALQ_TEST_POSTGRES_URL name. It starts PostgreSQL
 // once for all tests (each test makes a database in it) and hands on the path
@@ -41,8 +43,12 @@ const (
 )
 
 func run(ctx context.Context, args, environ []string, signals <-chan os.Signal, stdout, stderr io.Writer) (code int) {
+	browser := len(args) > 0 && args[0] == "--browser"
+	if browser {
+		args = args[1:]
+	}
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "usage: withservers COMMAND [ARGUMENT]…")
+		fmt.Fprintln(stderr, "usage: withservers [--browser] COMMAND [ARGUMENT]…")
 		return exitUsage
 	}
 	setup, cancel := context.WithCancelCause(ctx)
@@ -57,7 +63,7 @@ func run(ctx context.Context, args, environ []string, signals <-chan os.Signal, 
 		case <-ready:
 		}
 	}()
-	s, err := prepare(setup, environ, stderr)
+	s, err := prepare(setup, environ, browser, stderr)
 	close(ready)
 	<-watched
 	if cause := context.Cause(setup); cause != nil {

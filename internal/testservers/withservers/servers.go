@@ -36,9 +36,9 @@ func (s *servers) close() error {
 	return err
 }
 
-// prepare finds or starts the servers. What it returns has to be closed, even
-// with an error.
-func prepare(ctx context.Context, environ []string, log io.Writer) (*servers, error) {
+// prepare finds or starts the servers, and finds a browser where one is wanted.
+// What it returns has to be closed, even with an error.
+func prepare(ctx context.Context, environ []string, browser bool, log io.Writer) (*servers, error) {
 	s := &servers{environ: slices.Clone(environ)}
 	redisURL := s.get(testservers.RedisURLEnv)
 	postgresURL := s.get(testservers.PostgresURLEnv)
@@ -53,6 +53,9 @@ func prepare(ctx context.Context, environ []string, log io.Writer) (*servers, er
 		wanted = append(wanted, software{"PostgreSQL's server", "postgresql", testservers.PostgresURLEnv, testservers.PostgresBinEnv, instance.FindPostgres})
 	} else if err := checkPostgres(ctx, postgresURL); err != nil {
 		return s, err
+	}
+	if browser && s.get(testservers.ChromiumEnv) == "" {
+		wanted = append(wanted, software{"Chromium", "chromium", testservers.ChromiumEnv, testservers.ChromiumEnv, instance.FindChromium})
 	}
 	found, err := provide(ctx, wanted, log)
 	if err != nil {
