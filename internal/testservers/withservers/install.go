@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -47,7 +48,7 @@ var (
 
 // provide finds the software, installing Debian's packages for what is missing.
 // It returns path by pathEnv.
-func provide(ctx context.Context, wanted []software, log io.Writer) (map[string]string, error) {
+func provide(ctx context.Context, wanted []software, i installer) (map[string]string, error) {
 	found, missing := locate(wanted)
 	if len(missing) == 0 {
 		return found, nil
@@ -58,7 +59,7 @@ func provide(ctx context.Context, wanted []software, log io.Writer) (map[string]
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return nil, &missingError{missing, errNotDebian}
 	}
-	if err := install(ctx, missing, log); err != nil {
+	if err := i.install(ctx, missing); err != nil {
 		return nil, &missingError{missing, err}
 	}
 	if found, missing = locate(wanted); len(missing) > 0 {
@@ -80,39 +81,60 @@ func locate(wanted []software) (found map[string]string, missing []software) {
 	return found, missing
 }
 
-// policyPath is the script that Debian's packages ask before they start a service.
+// installer installs Debian's packages.
+type installer struct {
+	environ []string
+	policy  string // path of the script that packages ask before they start a service
+	log     io.Writer
+}
+
+// policyPath is where Debian's packages look for that script.
 const policyPath = "/usr/sbin/policy-rc.d"
 
 // noServices refuses every start: the tests want the binaries alone.
 const noServices = "#!/bin/sh\n# Made by sealq's withservers while it installs packages: start no service.\nexit 101\n"
 
-func install(ctx context.Context, missing []software, log io.Writer) (err error) {
-	arguments := []string{"install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"}
+// install asks apt-get, which asks nobody: first with the lists of packages that are there, and only where they do not serve, because there are none
+// or they are out of date, with new ones.
+func (i installer) install(ctx context.Context, missing []software) (err error) {
+	packages := []string{"install", "-y", "--no-install-recommends"}
 	for _, s := range missing {
-		arguments = append(arguments, s.debian)
+		packages = append(packages, s.debian)
 	}
-	fmt.Fprintf(log, "withservers: apt-get %s\n", strings.Join(arguments, " "))
-	restore, err := forbidServices()
+	restore, err := i.forbidServices()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, restore()) }()
-	for _, args := range [][]string{{"update", "-q"}, arguments} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		// RUNLEVEL covers machines where somebody else's policy-rc.d lets services start.
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("apt-get %s: %w", args[0], err)
-		}
+	if err := i.aptGet(ctx, packages...); err == nil || ctx.Err() != nil {
+		return err
+	}
+	// A list that cannot be had may be of no use to us: whether they serve now, the packages say.
+	updated := i.aptGet(ctx, "update", "-q")
+	if err := i.aptGet(ctx, packages...); err != nil {
+		return errors.Join(updated, err)
+	}
+	return nil
+}
+
+func (i installer) aptGet(ctx context.Context, arguments ...string) error {
+	fmt.Fprintf(i.log, "withservers: apt-get %s\n", strings.Join(arguments, " "))
+	// Others may be installing, and mirrors are not always there.
+	patient := []string{"-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30"}
+	cmd := exec.CommandContext(ctx, "apt-get", slices.Concat(patient, arguments)...)
+	// RUNLEVEL covers machines where somebody else's policy-rc.d lets services start.
+	cmd.Env = append(slices.Clone(i.environ), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
+	cmd.Stdout, cmd.Stderr = i.log, i.log
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("apt-get %s: %w", arguments[0], err)
 	}
 	return nil
 }
 
 // forbidServices keeps the packages from starting their services until the
 // returned function is called. A policy that is there already stays.
-func forbidServices() (restore func() error, err error) {
-	file, err := os.OpenFile(policyPath, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+func (i installer) forbidServices() (restore func() error, err error) {
+	file, err := os.OpenFile(i.policy, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
 	if errors.Is(err, os.ErrExist) {
 		return func() error { return nil }, nil
 	}
@@ -121,7 +143,7 @@ func forbidServices() (restore func() error, err error) {
 	}
 	_, err = file.WriteString(noServices)
 	if err = errors.Join(err, file.Close()); err != nil {
-		return nil, errors.Join(fmt.Errorf("forbid services to start: %w", err), os.Remove(policyPath))
+		return nil, errors.Join(fmt.Errorf("forbid services to start: %w", err), os.Remove(i.policy))
 	}
-	return func() error { return os.Remove(policyPath) }, nil
+	return func() error { return os.Remove(i.policy) }, nil
 }

@@ -57,7 +57,7 @@ func prepare(ctx context.Context, environ []string, browser bool, log io.Writer)
 	if browser && s.get(testservers.ChromiumEnv) == "" {
 		wanted = append(wanted, software{"Chromium", "chromium", testservers.ChromiumEnv, testservers.ChromiumEnv, instance.FindChromium})
 	}
-	found, err := provide(ctx, wanted, log)
+	found, err := provide(ctx, wanted, installer{s.environ, policyPath, log})
 	if err != nil {
 		return s, err
 	}
