@@ -209,10 +209,10 @@ func (s *sink) String() string {
 func TestNothingButGoIsNeeded(t *testing.T) {
 	t.Parallel()
 	var out sink
-	s := start(t, func(c *signup.Config) { c.RedisURL, c.SMTPURL, c.Out = "", "", &out })
+	s := start(t, func(c *signup.Config) { c.Listen, c.RedisURL, c.SMTPURL, c.Out = "localhost:0", "", "", &out })
 	b := s.browser(t)
 	b.signup(t, "ada@app.example", password)
-	link := regexp.MustCompile(`http://\S+/confirm\?key=\S+`)
+	link := regexp.MustCompile(`http://localhost:\d+/confirm\?key=\S+`)
 	eventually(t, "the mail is printed", func() bool { return link.MatchString(out.String()) })
 	if a := b.submit(t, b.get(t, link.FindString(out.String())), "confirm", nil); a.status != http.StatusOK {
 		t.Errorf("confirm: %d\n%s", a.status, a.body)

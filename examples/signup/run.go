@@ -33,7 +33,7 @@ import (
 // Config of the app.
 type Config struct {
 	Listen   string // host:port; port 0: a free one
-	BaseURL  string // scheme and host, where links lead. Zero: http:// and where it listens
+	BaseURL  string // scheme and host, where links lead. Zero: http:// and where it listens; without a host localhost
 	Dir      string // of the database and the key ring
 	RedisURL string // Zero: a Redis inside the process, which forgets. Nothing is lost: what is to be done is in the database
 	SMTPURL  string // Zero: a mail server inside the process, which prints the mails to Out
@@ -67,7 +67,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	onClose(func() error { _ = listener.Close(); return nil }) // the server closes it first
 	c.Out, c.MailFrom = cmp.Or[io.Writer](c.Out, io.Discard), cmp.Or(c.MailFrom, "no-reply@app.example")
-	c.BaseURL = cmp.Or(c.BaseURL, "http://"+listener.Addr().String())
+	c.BaseURL = cmp.Or(c.BaseURL, c.whereItListens(listener.Addr()))
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = time.Now
@@ -129,6 +129,13 @@ func Run(ctx context.Context, c Config) (err error) {
 		c.Ready(listener.Addr().String())
 	}
 	return g.Wait() //nolint:wrapcheck // the parts say what they are
+}
+
+// whereItListens is the address by which people know it: cookies of localhost are not those of 127.0.0.1.
+func (c Config) whereItListens(at net.Addr) string {
+	host, _, _ := net.SplitHostPort(c.Listen) // somebody listens: it is well formed
+	_, port, _ := net.SplitHostPort(at.String())
+	return "http://" + net.JoinHostPort(cmp.Or(host, "localhost"), port)
 }
 
 // open opens the database and the key ring, and makes them where they are missing.
