@@ -63,6 +63,21 @@ func (db *DB) MailsOf(ctx context.Context, accountID string, limit int) ([]authj
 	return mails, nil
 }
 
+// RequestsOf lists up to limit jobs that answer what was asked for by an address, the newest first.
+func (db *DB) RequestsOf(ctx context.Context, emailNorm string, limit int) ([]authjobs.MailHistory, error) {
+	rows, err := db.pool.Query(ctx, mailHistorySQL+`
+		JOIN owner_requests AS asked ON o.id > asked.id AND position(convert_to(asked.id::text, 'UTF8') IN o.payload) > 0
+		WHERE asked.email_norm = $1 AND o.kind = $2 ORDER BY o.id DESC LIMIT $3`, name(emailNorm), string(authjobs.KindAnswer), limit)
+	if err != nil {
+		return nil, wrap("list requests", err)
+	}
+	requests, err := pgx.CollectRows(rows, scanMailHistory)
+	if err != nil {
+		return nil, wrap("list requests", err)
+	}
+	return requests, nil
+}
+
 // MailOf tells of the mail of an outbox row, or of a Message-ID. The row may be of any kind. jobs.ErrNoSuchRow where there is none.
 func (db *DB) MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error) {
 	id := rowOrMessageID

@@ -62,6 +62,21 @@ func (db *DB) MailsOf(ctx context.Context, accountID string, limit int) ([]authj
 	return mails, nil
 }
 
+// RequestsOf lists up to limit jobs that answer what was asked for by an address, the newest first.
+func (db *DB) RequestsOf(ctx context.Context, emailNorm string, limit int) ([]authjobs.MailHistory, error) {
+	rows, err := db.read.QueryContext(ctx, mailHistorySQL+`
+		JOIN owner_requests AS asked ON o.id > asked.id AND instr(o.payload, CAST(asked.id AS BLOB)) > 0
+		WHERE asked.email_norm = ? AND o.kind = ? ORDER BY o.id DESC LIMIT ?`, emailNorm, authjobs.KindAnswer, limit)
+	if err != nil {
+		return nil, db.wrap("list requests", err)
+	}
+	requests, err := collect(rows, func(rows *sql.Rows) (authjobs.MailHistory, error) { return scanMailHistory(rows.Scan) })
+	if err != nil {
+		return nil, db.wrap("list requests", err)
+	}
+	return requests, nil
+}
+
 // MailOf tells of the mail of an outbox row, or of a Message-ID. The row may be of any kind. [jobs.ErrNoSuchRow] where there is none.
 func (db *DB) MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error) {
 	h, err := scanMailHistory(db.read.QueryRowContext(ctx, mailHistorySQL+`

@@ -20,6 +20,8 @@ type Histories interface {
 	AccountAddress(ctx context.Context, id string) (emailNorm string, err error)
 	// MailsOf lists up to limit mails of a registration or user, the newest first.
 	MailsOf(ctx context.Context, accountID string, limit int) ([]authjobs.MailHistory, error)
+	// RequestsOf lists up to limit jobs that answer what was asked for by an address, the newest first.
+	RequestsOf(ctx context.Context, emailNorm string, limit int) ([]authjobs.MailHistory, error)
 	// MailOf tells of the mail of an outbox row, or of a Message-ID. The row may be of any kind. jobs.ErrNoSuchRow where there is
 	// none.
 	MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error)
@@ -108,6 +110,32 @@ func storyTests[Tx any]() []test[Tx] {
 				mails, err := s.DB.MailsOf(s.Context(), id, 10)
 				must(s, err)
 				equal(s, "mails of nobody", 0, len(mails))
+			}
+		}},
+		{"what was asked for by an address is listed by its job, the newest first, and nobody else's", func(s suite[Tx]) {
+			ask := func(email string) (rowID string) {
+				s.Helper()
+				s.tx(func(tx Tx) error {
+					saved, err := s.DB.SaveRequest(s.Context(), tx, newRequest(email))
+					must(s, err)
+					rowID, err = s.DB.EnqueueTx(s.Context(), tx, authjobs.Answer().With(authjobs.Request{RequestID: saved.ID}))
+					return err
+				})
+				return rowID
+			}
+			row := ask("ada@example.org")
+			ask("alan@example.org")
+			s.save(newPending("da@example.org"))
+			requests, err := s.DB.RequestsOf(s.Context(), "ada@example.org", 10)
+			must(s, err)
+			equal(s, "requests", 1, len(requests))
+			equal(s, "row", row, requests[0].Row.ID)
+			equal(s, "state", jobs.RowQueued, requests[0].Row.State)
+			equal(s, "account", "", requests[0].AccountID)
+			for _, email := range []string{"nobody@example.org", "", "a\x00b\xff"} {
+				requests, err := s.DB.RequestsOf(s.Context(), email, 10)
+				must(s, err)
+				equal(s, "requests of nobody", 0, len(requests))
 			}
 		}},
 		{"a mail is found by its row and by its Message-ID, a row of another kind by itself", func(s suite[Tx]) {

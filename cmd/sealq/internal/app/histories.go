@@ -16,6 +16,8 @@ type Histories interface {
 	AccountAddress(ctx context.Context, id string) (emailNorm string, err error)
 	// MailsOf lists up to limit mails of a registration or user, the newest first.
 	MailsOf(ctx context.Context, accountID string, limit int) ([]authjobs.MailHistory, error)
+	// RequestsOf lists up to limit jobs that answer what was asked for by an address, the newest first.
+	RequestsOf(ctx context.Context, emailNorm string, limit int) ([]authjobs.MailHistory, error)
 	// MailOf tells of the mail of an outbox row, or of a Message-ID, or jobs.ErrNoSuchRow.
 	MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error)
 	// RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's.

@@ -89,6 +89,8 @@ func (t *teller) concludeAccount() {
 		t.advise("an operator locked it until %s: `sealq accounts unlock --email %s` lifts that", stamp(*t.state.LockedUntil), word(t.Email))
 	case t.Status == accounts.StandingLocked:
 		t.advise("it is locked until %s after %d failed logins: `sealq accounts unlock --email %s` lifts that", stamp(*t.state.LockedUntil), t.state.FailedAttempts, word(t.Email))
+	case t.AccountID == "" && len(t.mails) > 0 && t.Missing == "":
+		t.advise("nobody has an account with this address, so that the answer to what was asked for by it was none: is it the address that was registered?")
 	case t.AccountID != "" && t.state.User == nil && (p == nil || p.Expired && t.Missing != StepActivated):
 		t.advise("the registration is over, or was deleted: register the address again")
 	}

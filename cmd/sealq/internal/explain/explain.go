@@ -34,6 +34,8 @@ type Accounts interface {
 type Mails interface {
 	// MailsOf lists up to limit mails of a registration or user, the newest first.
 	MailsOf(ctx context.Context, accountID string, limit int) ([]authjobs.MailHistory, error)
+	// RequestsOf lists up to limit jobs that answer what was asked for by an address, the newest first.
+	RequestsOf(ctx context.Context, emailNorm string, limit int) ([]authjobs.MailHistory, error)
 	// MailOf tells of the mail of an outbox row, or of a Message-ID, or jobs.ErrNoSuchRow.
 	MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error)
 	// RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's.
@@ -123,8 +125,9 @@ type teller struct {
 	Config
 	Story
 	now   time.Time
+	norm  string // the address, normalised; "" for none
 	state accounts.State
-	mails []authjobs.MailHistory // the newest first
+	mails []authjobs.MailHistory // and answers to what was asked for by the address, the newest first
 	focus *authjobs.MailHistory  // the one that was asked for
 }
 
@@ -178,8 +181,11 @@ func (s Step) place() int {
 // find finds whom it is about, and his mails.
 func (t *teller) find(ctx context.Context, asked string) error {
 	if email, err := accounts.ParseEmail(asked); err == nil {
-		if err := t.account(ctx, email.Norm()); err != nil || t.AccountID != "" {
-			return errors.Join(err, t.mailsOf(ctx))
+		if err := t.account(ctx, email.Norm()); err != nil {
+			return err
+		}
+		if err := t.mailsOf(ctx); err != nil || len(t.mails) > 0 || t.AccountID != "" {
+			return err
 		}
 		t.Email = email.Given()
 	}
@@ -225,7 +231,7 @@ func (t *teller) account(ctx context.Context, norm string) error {
 	if err != nil {
 		return err
 	}
-	t.state = state
+	t.state, t.norm = state, norm
 	if p := state.Pending; p != nil {
 		t.Email, t.AccountID = p.Email, p.ID
 		if !p.Expired {
@@ -246,8 +252,16 @@ func (t *teller) account(ctx context.Context, norm string) error {
 
 func (t *teller) mailsOf(ctx context.Context) (err error) {
 	if t.AccountID != "" {
-		t.mails, err = t.Records.MailsOf(ctx, t.AccountID, mostMails)
+		if t.mails, err = t.Records.MailsOf(ctx, t.AccountID, mostMails); err != nil {
+			return err
+		}
 	}
+	if t.norm == "" {
+		return nil
+	}
+	requests, err := t.Records.RequestsOf(ctx, t.norm, mostMails)
+	t.mails = append(t.mails, requests...)
+	slices.SortFunc(t.mails, func(a, b authjobs.MailHistory) int { return cmp.Compare(b.Row.ID, a.Row.ID) })
 	return err
 }
 

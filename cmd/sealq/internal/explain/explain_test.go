@@ -287,7 +287,7 @@ func ofAccounts() map[string]history {
 			})
 			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error { return eve.Disable(p.Context(), tx, p.id) })
 		}, told{
-			"disabled", "answered", active + " changed recorded changed", "signed",
+			"disabled", "answered", active + " recorded changed", "signed",
 			"no relay has put it into Redis since TIME (AGE): see that a worker runs, `sealq doctor`; " +
 				"the account is disabled: `sealq accounts enable --email Ada@example.com` opens it",
 		}},
@@ -321,6 +321,23 @@ func ofAccounts() map[string]history {
 			"disabled", "not needed", active, "",
 			`the account is disabled: ` + "`sealq accounts enable --email 'a`id`'\\''b@example.com'` opens it",
 		}},
+	}
+}
+
+func TestWhatWasAskedForByAnAddressThatNobodyHasIsTold(t *testing.T) {
+	t.Parallel()
+	p := newPerson(t)
+	p.asked = "bob@example.com"
+	p.inTx(func(tx *sql.Tx) error { return p.accounts.RequestReset(p.Context(), tx, p.asked) })
+	want := told{"none", "answered", "recorded", "signed", "no relay has put it into Redis since TIME (AGE): see that a worker runs, `sealq doctor`"}
+	if diff := cmp.Diff(want, p.told()); diff != "" {
+		t.Errorf("before a worker answers, -want +got:\n%s", diff)
+	}
+	p.sql(`UPDATE outbox SET state = 'done', ended_at = created_at`)
+	want = told{"none", "not needed", "recorded ended", "", "nobody has an account with this address, so that the answer to what was asked for by it was none: " +
+		"is it the address that was registered?"}
+	if diff := cmp.Diff(want, p.told()); diff != "" {
+		t.Errorf("after it, -want +got:\n%s", diff)
 	}
 }
 
