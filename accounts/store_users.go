@@ -110,7 +110,7 @@ type DeviceStore interface {
 
 // LiftStore clears lockouts whose time is over.
 type LiftStore[Tx any] interface {
-	// LiftLockouts is the sweep ResetLockouts in tx: it deletes up to limit (> 0) rows of login_state whose locked_until ≤ now, the oldest first, except
+	// LiftLockouts is the sweep lockouts:reset in tx: it deletes up to limit (> 0) rows of login_state whose locked_until ≤ now, the oldest first, except
 	// those that another transaction has locked, or whose user, and returns what they were. In PostgreSQL it locks the users first.
 	LiftLockouts(ctx context.Context, tx Tx, limit int) ([]Lifted, error)
 }

@@ -185,16 +185,9 @@ func (c Config) worker(
 		return nil, nil, err
 	}
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: db, Logger: c.Logger})
-	err = authworker.Register(handlers, authworker.Store[*sql.Tx](db), authworker.Config{
+	err = authworker.Register(handlers, authworker.Store[*sql.Tx](db), users, authworker.Config{
 		Keys: keys, Sender: sender, BaseURL: c.BaseURL, Product: product, Logger: c.Logger,
 		ConfirmPath: pathConfirm, ResetPath: pathReset, EmailPath: pathEmail,
-		LiftLockouts: func(ctx context.Context, limit int) (n int, err error) {
-			err = db.InTx(ctx, func(tx *sql.Tx) (err error) {
-				n, err = users.LiftLockouts(ctx, tx, limit)
-				return err
-			})
-			return n, err
-		},
 	})
 	if err != nil {
 		return nil, nil, err

@@ -120,6 +120,9 @@ FROM lifted LEFT JOIN owners ON owners.email_norm = lifted.email_norm AND NOT ow
 
 // LiftLockouts clears lockouts whose time is over, as accounts.LiftStore says.
 func (db *DB) LiftLockouts(ctx context.Context, tx pgx.Tx, limit int) ([]accounts.Lifted, error) {
+	if _, err := tx.Exec(ctx, sweepLockSQL); err != nil {
+		return nil, wrap("lift lockouts", err)
+	}
 	rows, err := tx.Query(ctx, liftLockoutsSQL, limit)
 	if err != nil {
 		return nil, wrap("lift lockouts", err)

@@ -34,7 +34,6 @@ const (
 	OutboxDepthSQL    = outboxDepthSQL
 	ExpirePendingSQL  = expirePendingSQL
 	ExpireRequestsSQL = expireRequestsSQL
-	ResetLockoutsSQL  = resetLockoutsSQL
 	PendingOfKeySQL   = pendingOfKeySQL
 	RowsNeedingKeySQL = rowsNeedingKeySQL
 	LinksOfKeySQL     = linksOfKeySQL

@@ -248,7 +248,14 @@ func TestSweepsLeaveLockedRowsForLater(t *testing.T) {
 	sweep := func(want int) {
 		t.Helper()
 		for name, sweep := range map[string]func(context.Context, int) (int, error){
-			"ExpirePending": db.ExpirePending, "ResetLockouts": db.ResetLockouts,
+			"ExpirePending": db.ExpirePending, "LiftLockouts": func(ctx context.Context, limit int) (n int, err error) {
+				err = db.InTx(ctx, func(tx pgx.Tx) error {
+					lifted, err := db.LiftLockouts(ctx, tx, limit)
+					n = len(lifted)
+					return err
+				})
+				return n, err
+			},
 		} {
 			n, err := sweep(t.Context(), 10)
 			if err != nil || n != want {
@@ -275,11 +282,18 @@ func TestASweepGivesUpOnALockedTableSoon(t *testing.T) {
 	t.Parallel()
 	db, _ := open(t)
 	commit(t, db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(t.Context(), "LOCK TABLE pending_users"); err != nil {
+		if _, err := tx.Exec(t.Context(), "LOCK TABLE pending_users, login_state"); err != nil {
 			return err
 		}
 		if _, err := db.ExpirePending(t.Context(), 10); err == nil || !strings.Contains(err.Error(), "try again") {
-			t.Errorf("want an error of the lock's timeout, got %v", err)
+			t.Errorf("registrations: want an error of the lock's timeout, got %v", err)
+		}
+		err := db.InTx(t.Context(), func(sweep pgx.Tx) error {
+			_, err := db.LiftLockouts(t.Context(), sweep, 10)
+			return err
+		})
+		if err == nil || !strings.Contains(err.Error(), "try again") {
+			t.Errorf("lockouts: want an error of the lock's timeout, got %v", err)
 		}
 		return nil
 	})

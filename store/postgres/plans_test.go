@@ -58,7 +58,6 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		{"lift lockouts", postgres.LiftLockoutsSQL, "(20)", "login_state_locked", "login_state"},
 		{"lift lockouts, their users", postgres.LiftLockoutsSQL, "(20)", "users_email_norm_key", "users"},
 		{"charge a device", postgres.ChargeDeviceSQL, "('7', 5, '1 min', '0', sha256('7'))", "login_devices_pkey", "login_devices"},
-		{"reset lockouts", postgres.ResetLockoutsSQL, "(20)", "login_state_locked", "login_state"},
 	} {
 		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
 			t.Run(test.name+" "+mode, func(t *testing.T) {

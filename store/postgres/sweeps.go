@@ -22,13 +22,6 @@ WITH due AS (
 )
 DELETE FROM owner_requests r USING due WHERE r.id = due.id AND r.expires_at <= statement_timestamp()`
 
-// No row is what an identifier that was never charged has.
-const resetLockoutsSQL = `
-WITH due AS (
-	SELECT email_norm FROM login_state WHERE locked_until <= statement_timestamp() ORDER BY locked_until LIMIT $1 FOR UPDATE SKIP LOCKED
-)
-DELETE FROM login_state l USING due WHERE l.email_norm = due.email_norm AND l.locked_until <= statement_timestamp()`
-
 // ExpirePending deletes up to limit registrations, and then requests by address, whose time is over, the oldest first, except those that
 // somebody has locked.
 func (db *DB) ExpirePending(ctx context.Context, limit int) (int, error) {
@@ -38,11 +31,6 @@ func (db *DB) ExpirePending(ctx context.Context, limit int) (int, error) {
 	}
 	requests, err := db.sweep(ctx, "expire requests", expireRequestsSQL, limit-swept)
 	return swept + requests, err
-}
-
-// ResetLockouts clears up to limit lockouts whose time is over, the oldest first, except those that somebody has locked.
-func (db *DB) ResetLockouts(ctx context.Context, limit int) (int, error) {
-	return db.sweep(ctx, "reset lockouts", resetLockoutsSQL, limit)
 }
 
 // sweep runs one batch. The timeout is set in a step before the statement, as preparing it waits for the table already.

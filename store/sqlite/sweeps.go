@@ -18,12 +18,3 @@ func (db *DB) ExpirePending(ctx context.Context, limit int) (int, error) {
 		return swept + requests, err
 	})
 }
-
-// ResetLockouts deletes login states whose lock is over, which is as if they had never been charged: see
-// authworker.Sweeps.
-func (db *DB) ResetLockouts(ctx context.Context, limit int) (int, error) {
-	return db.countInTx(ctx, "reset lockouts", func(tx *sql.Tx, instant int64) (int, error) {
-		return execute(ctx, tx, `DELETE FROM login_state WHERE email_norm IN (
-			SELECT email_norm FROM login_state WHERE locked_until <= ? ORDER BY locked_until LIMIT ?)`, instant, limit)
-	})
-}

@@ -37,18 +37,12 @@ func (s suite[Tx]) setRole(id, role string, has bool) func(tx Tx) (bool, error) 
 	return func(tx Tx) (bool, error) { return s.DB.SetRole(s.Context(), tx, id, role, has) }
 }
 
-// wantSwept holds both sweeps of lockouts to lift so many.
-func (s suite[Tx]) wantSwept(n int) {
+// wantSwept holds the sweep of lockouts to lift so many.
+func (s suite[Tx]) wantSwept(want int) {
 	s.Helper()
-	want(s, s.DB.InTx(s.Context(), func(tx Tx) error {
-		lifted, err := s.DB.LiftLockouts(s.Context(), tx, 10)
-		must(s, err)
-		equal(s, "lifted", n, len(lifted))
-		return errRollback // the other sweep is asked too
-	}), errRollback)
-	reset, err := s.DB.ResetLockouts(s.Context(), 10)
+	n, err := s.lift(10)
 	must(s, err)
-	equal(s, "reset", n, reset)
+	equal(s, "lifted", want, n)
 }
 
 func operatorTests[Tx any]() []test[Tx] {

@@ -36,7 +36,7 @@ type Store[Tx any] interface {
 	authworker.ConfirmationMails
 	authworker.AccountMails
 	authworker.MailOutcomes[Tx]
-	authworker.Sweeps
+	authworker.Sweeps[Tx]
 	scheduler.Ticks
 	Rings
 	Leases

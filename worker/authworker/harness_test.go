@@ -52,7 +52,7 @@ type system struct {
 	mails    *catcher.Catcher
 	accounts *accounts.Accounts[*sql.Tx]
 	relay    *relay.Relay
-	lift     func(ctx context.Context, limit int) (int, error)
+	swept    authworker.Accounts[*sql.Tx]
 }
 
 // backend is the store that the worker sees; a test may put itself in between.
@@ -83,24 +83,15 @@ func newSystem(t *testing.T, hook catcher.Hook, between func(backend) backend) *
 	t.Cleanup(func() { check(t, s.mails.Close()) })
 	s.redis = testservers.Redis(t).Client(t)
 	var store backend = s.db
-	s.lift = s.liftLockouts
+	s.swept = s.accounts
 	if between != nil {
-		store, s.lift = between(store), nil // it sees the sweeps
+		store = between(store)
+		if counts, ok := store.(authworker.Accounts[*sql.Tx]); ok {
+			s.swept = counts
+		}
 	}
 	s.serve(t, store)
 	return s
-}
-
-func (s *system) liftLockouts(ctx context.Context, limit int) (n int, err error) {
-	err = s.db.InTx(ctx, func(tx *sql.Tx) (err error) {
-		n, err = s.accounts.LiftLockouts(ctx, tx, limit)
-		return err
-	})
-	return n, err
-}
-
-func (s *system) answer(ctx context.Context, requestID string) error {
-	return s.db.InTx(ctx, func(tx *sql.Tx) error { return s.accounts.Answer(ctx, tx, requestID) })
 }
 
 func (s *system) serve(t *testing.T, store backend) {
@@ -108,9 +99,8 @@ func (s *system) serve(t *testing.T, store backend) {
 	sender, err := mail.NewSender(mail.Config{URL: s.mails.URL(), From: "no-reply@app.example"})
 	check(t, err)
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: s.db})
-	check(t, authworker.Register(handlers, store, authworker.Config{
+	check(t, authworker.Register(handlers, store, s.swept, authworker.Config{
 		Keys: s.keys, Sender: sender, BaseURL: "https://app.example/base", Product: "App", MailDomain: "mail.app.example",
-		LiftLockouts: s.lift, Answer: s.answer,
 	}))
 	verifier, err := worker.New(s.keys, worker.Config{Quarantine: s.db, Effects: s.db})
 	check(t, err)

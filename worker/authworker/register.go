@@ -21,7 +21,7 @@ type Store[Tx any] interface {
 	ConfirmationMails
 	AccountMails
 	MailOutcomes[Tx]
-	Sweeps
+	Sweeps[Tx]
 }
 
 // Config of the auth jobs.
@@ -46,11 +46,6 @@ type Config struct {
 	MailDomain string
 	// Lease is how long one run may hold a mail. Zero: mail:confirmation's timeout and a minute.
 	Lease time.Duration
-	// LiftLockouts clears up to limit lockouts whose time is over, in a transaction of its own, and says how many: accounts.LiftLockouts, which
-	// enters them in the audit log and can tell the owners. Zero: the store's ResetLockouts, which does neither.
-	LiftLockouts func(ctx context.Context, limit int) (int, error)
-	// Answer does what somebody asked for by an address, in a transaction of its own: accounts.Answer. It is needed.
-	Answer func(ctx context.Context, requestID string) error
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 }
@@ -74,19 +69,21 @@ func (c Config) paths() paths {
 	}
 }
 
+// Accounts is what the jobs ask the accounts for: an *accounts.Accounts[Tx]. Each call is in a transaction of its own.
+type Accounts[Tx any] interface {
+	// LiftLockouts clears up to limit lockouts whose time is over, and says how many.
+	LiftLockouts(ctx context.Context, tx Tx, limit int) (int, error)
+	// Answer does what somebody asked for by an address.
+	Answer(ctx context.Context, tx Tx, requestID string) error
+}
+
 // Register adds the handlers of all auth kinds.
-func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
+func Register[Tx any](h *worker.Handlers, s Store[Tx], a Accounts[Tx], c Config) error {
 	if c.Keys == nil || c.Sender == nil {
 		return errors.New("register auth jobs: they need keys and a mail sender")
 	}
-	if c.Answer == nil {
-		return errors.New("register auth jobs: they need Config.Answer: run accounts.Answer in a transaction")
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.LiftLockouts == nil {
-		c.LiftLockouts = s.ResetLockouts
 	}
 	mailer, err := newMailer(s, c)
 	if err != nil {
@@ -97,10 +94,16 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], c Config) error {
 		worker.Handle(h, def, mailer.account(def.Kind()))
 	}
 	worker.Handle(h, authjobs.Answer(), func(ctx context.Context, j worker.Job[authjobs.Request]) error {
-		return c.Answer(ctx, j.Args.RequestID)
+		return s.InTx(ctx, func(tx Tx) error { return a.Answer(ctx, tx, j.Args.RequestID) })
 	})
 	sweeper := sweeper[Tx]{ledger: s, logger: c.Logger}
 	worker.Handle(h, authjobs.ExpirePending(), sweeper.handle(s.ExpirePending))
-	worker.Handle(h, authjobs.ResetLockouts(), sweeper.handle(c.LiftLockouts))
+	worker.Handle(h, authjobs.ResetLockouts(), sweeper.handle(func(ctx context.Context, limit int) (n int, err error) {
+		err = s.InTx(ctx, func(tx Tx) error {
+			n, err = a.LiftLockouts(ctx, tx, limit)
+			return err
+		})
+		return n, err
+	}))
 	return nil
 }

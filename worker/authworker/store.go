@@ -45,9 +45,9 @@ type MailOutcomes[Tx any] interface {
 
 // Sweeps change what is due, one batch a call, each call in a transaction of its own. Rows that are locked by
 // somebody else are left for the next batch. They return how many rows they changed.
-type Sweeps interface {
+type Sweeps[Tx any] interface {
+	// InTx runs fn in a transaction, and commits if it returns nil.
+	InTx(ctx context.Context, fn func(tx Tx) error) error
 	// ExpirePending deletes pending users, and then what was asked for by address, whose time is over, the oldest first.
 	ExpirePending(ctx context.Context, limit int) (int, error)
-	// ResetLockouts clears lockouts whose time is over, counters included, the oldest first.
-	ResetLockouts(ctx context.Context, limit int) (int, error)
 }

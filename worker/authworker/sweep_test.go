@@ -3,6 +3,7 @@ package authworker_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -13,7 +14,7 @@ import (
 	"github.com/sealq/sealq/jobs/authjobs"
 )
 
-// due is a store that has rows to sweep, and notes the batches it was asked for.
+// due is a store, and accounts, that have rows to sweep, and notes the batches it was asked for.
 type due struct {
 	backend
 	mu             sync.Mutex
@@ -25,8 +26,12 @@ func (d *due) ExpirePending(_ context.Context, limit int) (int, error) {
 	return d.take(&d.pending, limit), nil
 }
 
-func (d *due) ResetLockouts(_ context.Context, limit int) (int, error) {
+func (d *due) LiftLockouts(_ context.Context, _ *sql.Tx, limit int) (int, error) {
 	return d.take(&d.locks, limit), nil
+}
+
+func (d *due) Answer(context.Context, *sql.Tx, string) error {
+	return errors.New("nobody asked for anything")
 }
 
 func (d *due) take(rows *int, limit int) int {

@@ -107,9 +107,8 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	handlers := worker.NewHandlers(worker.HandlersConfig{
 		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Limits: mailLimits(), Logger: c.Logger,
 	})
-	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), authworker.Config{
-		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, Product: c.Product, MailDomain: c.MailDomain,
-		LiftLockouts: d.liftLockouts(users), Answer: d.answer(users), Logger: c.Logger,
+	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), users, authworker.Config{
+		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, Product: c.Product, MailDomain: c.MailDomain, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -223,21 +222,4 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	})
 	return g.Wait() //nolint:wrapcheck // the parts' own
-}
-
-// liftLockouts is a batch of the sweep lockouts:reset, entered in the audit log.
-func (d database[Tx]) liftLockouts(a *accounts.Accounts[Tx]) func(context.Context, int) (int, error) {
-	return func(ctx context.Context, limit int) (n int, err error) {
-		err = d.InTx(ctx, func(tx Tx) (err error) {
-			n, err = a.LiftLockouts(ctx, tx, limit)
-			return err
-		})
-		return n, err
-	}
-}
-
-func (d database[Tx]) answer(a *accounts.Accounts[Tx]) func(context.Context, string) error {
-	return func(ctx context.Context, requestID string) error {
-		return d.InTx(ctx, func(tx Tx) error { return a.Answer(ctx, tx, requestID) })
-	}
 }
