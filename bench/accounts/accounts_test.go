@@ -21,7 +21,7 @@ import (
 const (
 	clients  = 32
 	parallel = 2 // hashes at once: as many as the machine of docs/benchmarks.md has cores
-	logins   = 64
+	logins   = 256
 	floods   = 200_000
 	password = "Violets-are-9-blue"
 )

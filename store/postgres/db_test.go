@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -40,6 +41,22 @@ func TestOpenRefusesURLsAndSaysWhatToDo(t *testing.T) {
 				t.Errorf("the error shows the password: %v", err)
 			}
 		})
+	}
+}
+
+func TestThePoolHasRoomForSixteenUnlessTheURLSaysElse(t *testing.T) {
+	t.Parallel()
+	for suffix, want := range map[string]int{"": max(16, runtime.NumCPU()), "&pool_max_conns=3": 3} {
+		db, err := postgres.Open(t.Context(), testservers.Postgres(t)+suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := db.MaxConns(); got != want {
+			t.Errorf("%q: want %d connections, got %d", suffix, want, got)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

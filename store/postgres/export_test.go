@@ -13,6 +13,9 @@ func OpenPatient(ctx context.Context, url string, longest time.Duration) (*DB, e
 	return open(ctx, url, longest)
 }
 
+// MaxConns is the size of the pool.
+func (db *DB) MaxConns() int { return int(db.pool.Config().MaxConns) }
+
 // MigrateFrom runs the migrations of another folder.
 func (db *DB) MigrateFrom(ctx context.Context, folder fs.FS) ([]string, error) {
 	return db.migrate(ctx, folder)
