@@ -143,7 +143,7 @@ func (s *session) rotation() (*signing.RotationPolicy, error) {
 
 func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p := &workerPlan{config: app.WorkerConfig{Shutdown: shutdown, Logger: s.logger}}
-	var errs [10]error
+	var errs [15]error
 	p.redis, errs[0] = s.redis()
 	p.mail, errs[1] = s.mailServer()
 	p.config.BaseURL, errs[2] = s.Page("base-url")
@@ -155,6 +155,11 @@ func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	budgets.Unverified.Bytes, budgets.Unverified.Entries, errs[7] = s.Budget("quarantine-budget")
 	budgets.Authentic.Bytes, budgets.Authentic.Entries, errs[8] = s.Budget("quarantine-reserve")
 	p.config.Fetchers, errs[9] = s.Count("fetchers", 64)
+	p.config.ConfirmPath, errs[10] = s.Path("confirm-path")
+	p.config.ResetPath, errs[11] = s.Path("reset-path")
+	p.config.EmailPath, errs[12] = s.Path("email-path")
+	p.config.Accounts.ResetTTL, errs[13] = s.Duration("reset-ttl")
+	p.config.Accounts.LockoutNotice, errs[14] = s.Yes("lockout-notice")
 	for _, err := range errs {
 		if err != nil {
 			return nil, err // one at a time: one sentence

@@ -105,6 +105,8 @@ func (w *world) waitMail(ts *testscript.TestScript, args []string) {
 	link, err := url.Parse(mail.Link())
 	ts.Check(err)
 	ts.Setenv("KEY", link.Query().Get("key"))
+	link.RawQuery = ""
+	ts.Setenv("PAGE", link.String())
 }
 
 func (w *world) forge(ts *testscript.TestScript, args []string) {

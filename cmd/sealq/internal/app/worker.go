@@ -32,6 +32,10 @@ type WorkerConfig struct {
 	Sender *mail.Sender
 	// BaseURL is where the links in mails lead.
 	BaseURL string
+	// ConfirmPath, ResetPath and EmailPath are the app's pages that take the keys of links. Zero: /confirm, /reset and /email.
+	ConfirmPath, ResetPath, EmailPath string
+	// Accounts is how long links work, and whether owners are told of lockouts.
+	Accounts accounts.Config
 	// Product names the app in mails. Zero: the base URL's host.
 	Product string
 	// MailDomain is what Message-IDs end in. Zero: the base URL's host.
@@ -100,7 +104,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, err := accounts.New(d.backend, authjobs.NewNotifier(d.backend), accounts.Config{})
+	users, err := accounts.New(d.backend, authjobs.NewNotifier(d.backend), c.Accounts)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +112,8 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Limits: mailLimits(), Logger: c.Logger,
 	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), users, authworker.Config{
-		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, Product: c.Product, MailDomain: c.MailDomain, Logger: c.Logger,
+		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, ConfirmPath: c.ConfirmPath, ResetPath: c.ResetPath, EmailPath: c.EmailPath,
+		Product: c.Product, MailDomain: c.MailDomain, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func TestValuesAreCheckedWhenTheyAreAskedFor(t *testing.T) {
 	t.Parallel()
 	settings, err := load(t, given{flags: []string{
 		"--overdue=soon", "--concurrency=0", "--queues=a=0", "--listen=x", "--base-url=x", "--log-level=x", "--log-format=x", "--reset-lockouts-cron=x",
-		"--quarantine-budget=64MB,1",
+		"--quarantine-budget=64MB,1", "--confirm-path=confirm", "--reset-path=/reset?next=x", "--email-path=//evil.example/x", "--lockout-notice=maybe",
 	}})
 	if err != nil {
 		t.Fatalf("names and shape are right: %v", err)
@@ -123,6 +123,10 @@ func TestValuesAreCheckedWhenTheyAreAskedFor(t *testing.T) {
 		"--base-url":            second(settings.Page("base-url")),
 		"--log-level":           second(settings.LogLevel()),
 		"--log-format":          second(settings.LogJSON()),
+		"--confirm-path":        second(settings.Path("confirm-path")),
+		"--reset-path":          second(settings.Path("reset-path")),
+		"--email-path":          second(settings.Path("email-path")),
+		"--lockout-notice":      second(settings.Yes("lockout-notice")),
 		"--reset-lockouts-cron": second(settings.Cron("reset-lockouts-cron")),
 		"--quarantine-budget":   third(settings.Budget("quarantine-budget")),
 		"--audience":            second(settings.Required("audience", "give one")),

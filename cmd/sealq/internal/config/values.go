@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -119,6 +121,31 @@ func (s *Settings) Page(name string) (string, error) {
 		return "", refuse(lookup(name).Flag() + " must be an http:// or https:// URL with a host and without a user, such as https://app.example")
 	}
 	return text, nil
+}
+
+// Path is the option's value, a path below the base URL.
+func (s *Settings) Path(name string) (string, error) {
+	text, err := s.Text(name)
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(text)
+	if err != nil || !strings.HasPrefix(text, "/") || u.Path != text || path.Clean(text) != text {
+		return "", refuse(fmt.Sprintf("%s %q is not a plain path, such as /confirm: it begins with /, and has neither a host nor a query", lookup(name).Flag(), text))
+	}
+	return text, nil
+}
+
+// Yes is the option's value, yes or no.
+func (s *Settings) Yes(name string) (bool, error) {
+	text, err := s.Text(name)
+	if err != nil {
+		return false, err
+	}
+	if text != "yes" && text != "no" {
+		return false, refuse(fmt.Sprintf("%s %q is not yes or no", lookup(name).Flag(), text))
+	}
+	return text == "yes", nil
 }
 
 // LogLevel is the value of --log-level.
