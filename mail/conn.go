@@ -9,30 +9,45 @@ import (
 	"log/slog"
 	"net"
 	"net/textproto"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/wneessen/go-mail/smtp"
 )
 
-// maxSession bounds what a server may say in one session, so that an endless reply ends before memory does.
+// maxSession bounds what a server may say while it takes one message, so that an endless reply ends before memory does.
 const maxSession = 1 << 20 // bytes
+
+// Courtesies, whose answers decide about a session and never about a message, and how long an answer may take.
+const (
+	stageQuit  Stage = "quit"
+	stageReset Stage = "rset"
+	stageNoop  Stage = "noop"
+
+	quitTimeout = 5 * time.Second
+	noopTimeout = 5 * time.Second
+)
 
 var (
 	errNoStartTLS = errors.New("the server offers no STARTTLS, and nothing is sent in clear")
-	errNoAuth     = errors.New("the server offers neither AUTH PLAIN nor AUTH LOGIN on this connection")
 	errNoUTF8     = errors.New("the server does not carry addresses beyond ASCII (SMTPUTF8)")
 	errTooMuch    = errors.New("the server said more than 1 MiB")
 )
 
 // conn is one session with the server. It drives go-mail's protocol client command by command, and not its Client: only so is the
 // stage of a failure known, can a check stand right before DATA, and is a socket closed when logging in fails.
+//
+// One goroutine has it at a time. After a message whose content was answered the server has nothing left of it (RFC 5321, section
+// 4.1.1.4), and the next one begins with its MAIL; only after a message that ended earlier does RSET come first.
 type conn struct {
 	sender *Sender
-	socket net.Conn // below TLS; closing it ends whatever the session waits for
+	socket *boundedConn // below TLS; closing it ends whatever the session waits for
 	client *smtp.Client
 	broken bool // the server has gone silent or away: no QUIT
+
+	messages  int       // begun in this session
+	keep      bool      // the session is fit for a further message
+	dirty     bool      // a message was begun and not ended: RSET comes before the next one
+	idleSince time.Time // of an idle one
 }
 
 // open connects and logs in. The error is a *SendError.
@@ -50,7 +65,7 @@ func (c *conn) start(ctx context.Context) error {
 	if err := c.dial(ctx); err != nil {
 		return err
 	}
-	stream := c.socket
+	var stream net.Conn = c.socket
 	if s.url.TLS == TLSImplicit {
 		secured := tls.Client(c.socket, s.tls)
 		if err := c.step(ctx, StageTLS, s.timeouts.Command, func() error { return secured.HandshakeContext(ctx) }); err != nil {
@@ -101,24 +116,6 @@ func (c *conn) dial(ctx context.Context) error {
 	}
 	c.socket = &boundedConn{Conn: socket, left: maxSession}
 	return nil
-}
-
-// login prefers PLAIN: one round trip, and no weaker than LOGIN. Without TLS it only comes here towards this machine or after an
-// explicit insecure=yes.
-func (c *conn) login() error {
-	u := c.sender.url
-	_, offered := c.client.Extension("AUTH")
-	mechanisms := strings.Fields(strings.ToUpper(offered))
-	clear := u.TLS == TLSNone
-	user, password := u.login()
-	switch {
-	case slices.Contains(mechanisms, "PLAIN"):
-		return c.client.Auth(smtp.PlainAuth("", user, password, u.Host, clear)) //nolint:wrapcheck // step wraps it
-	case slices.Contains(mechanisms, "LOGIN"):
-		return c.client.Auth(smtp.LoginAuth(user, password, u.Host, clear)) //nolint:wrapcheck // step wraps it
-	default:
-		return errNoAuth
-	}
 }
 
 // envelope names sender and recipient, or the sender alone.
@@ -225,18 +222,107 @@ func (c *conn) close(ctx context.Context) {
 		return
 	}
 	if c.client != nil && c.client.HasConnection() && !c.broken && ctx.Err() == nil {
-		if err := c.step(ctx, "quit", min(quitTimeout, c.sender.timeouts.Command), c.client.Quit); err != nil {
+		if err := c.step(ctx, stageQuit, min(quitTimeout, c.sender.timeouts.Command), c.client.Quit); err != nil {
 			c.sender.log.LogAttrs(ctx, slog.LevelDebug, "smtp server did not answer quit", slog.String("server", c.sender.url.address()))
 		}
 	}
 	_ = c.socket.Close()
 }
 
-// boundedConn ends a session in which the server talks without end.
+// deliver sends one message, and says whether the session is fit for another.
+func (c *conn) deliver(ctx context.Context, msg rendered, beforeData func(ctx context.Context) error) (Answer, error) {
+	c.keep = false
+	c.messages++
+	answer, err := c.transact(ctx, msg, beforeData)
+	c.keep = c.stays(err)
+	return answer, err
+}
+
+func (c *conn) transact(ctx context.Context, msg rendered, beforeData func(ctx context.Context) error) (Answer, error) {
+	if err := c.envelope(ctx, c.sender.from, msg.to); err != nil {
+		return Answer{}, err
+	}
+	if beforeData != nil {
+		if err := beforeData(ctx); err != nil {
+			return Answer{}, fmt.Errorf("mail: not sent, withdrawn before DATA: %w", err)
+		}
+	}
+	return c.content(ctx, msg.data)
+}
+
+// stays decides whether the session outlives what became of a message. What leaves any doubt ends it.
+func (c *conn) stays(err error) bool {
+	failed, sent := errors.AsType[*SendError](err)
+	switch {
+	case c.broken || c.messages >= c.sender.maxMessages:
+		return false
+	case err == nil || errors.Is(err, errNoUTF8): // of the latter the server heard nothing
+		return true
+	case !sent: // withdrawn
+		c.dirty = true
+		return true
+	case failed.Code == codeClosing:
+		c.broken = true // there is nobody to take leave of
+		return false
+	case failed.Stage == StageMail || loginCode(failed.Code) || (failed.Code/100 != 4 && failed.Code/100 != 5):
+		return false // about the session, not the recipient; or no answer to what was asked
+	default:
+		c.dirty = true
+		return true
+	}
+}
+
+// codeClosing is the server's word that it ends the session (RFC 5321, section 3.8).
+const codeClosing = 421
+
+// stale reports whether the session, and not the message, may be what failed: a server can end an idle session at any time, and says
+// so in the middle of the next message, or not at all. Nothing of the message's content has been sent then.
+func (c *conn) stale(ctx context.Context, err error) bool {
+	failed, ok := errors.AsType[*SendError](err)
+	switch {
+	case !ok || c.messages < 2 || ctx.Err() != nil || errors.Is(err, errNoUTF8):
+		return false
+	case failed.Stage == StageMail:
+		return true // whatever was answered: no recipient was named
+	case failed.Stage == StageRcpt || failed.Stage == StageData:
+		return failed.Code == 0 || failed.Code == codeClosing
+	default:
+		return false
+	}
+}
+
+// fit looks whether an idle session can be used. It costs a round trip only after a message that ended early, or a long time.
+func (c *conn) fit(ctx context.Context) bool {
+	age := c.sender.pool.now().Sub(c.idleSince)
+	switch {
+	case age >= c.sender.pool.idle:
+		return false
+	case c.client.Text.R.Buffered() > 0 || !quiet(c.socket.Conn): // the server ended it, or is about to
+		c.broken = true
+		return false
+	}
+	c.socket.left = maxSession
+	limit := min(noopTimeout, c.sender.timeouts.Command)
+	switch {
+	case c.dirty:
+		if err := c.step(ctx, stageReset, limit, c.client.Reset); err != nil {
+			return false
+		}
+		c.dirty = false
+	case age >= noopAfter:
+		return c.step(ctx, stageNoop, limit, c.client.Noop) == nil
+	}
+	return true
+}
+
+// abandon closes the socket without a word.
+func (c *conn) abandon() { _ = c.socket.Close() }
+
+// boundedConn ends a message in which the server talks without end.
 type boundedConn struct {
 	net.Conn
 
-	left int
+	left int // bytes
 }
 
 // Read counts what the server says.

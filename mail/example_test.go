@@ -40,6 +40,8 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
+	defer sender.Close() // after the last mail; until then connections are kept for the next one
+
 	answer, err := sender.Send(ctx, mail.Message{
 		ID:      "0199c0de-7000-7000-8000-000000000001.1@example.com",
 		To:      "ann@example.org",

@@ -68,6 +68,7 @@ func newSender(t *testing.T, c mail.Config) *mail.Sender {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Close)
 	return s
 }
 

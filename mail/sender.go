@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -19,18 +20,25 @@ type Timeouts struct {
 	Total time.Duration
 }
 
-// quitTimeout bounds the courtesy of a QUIT; its answer changes nothing.
-const quitTimeout = 5 * time.Second
-
 // Config says where mail goes and who it comes from.
 type Config struct {
 	URL      string   // smtp://user:password@host:port?tls=…, see ParseURL; required
 	From     string   // the sender, "no-reply@example.com" or "Example <no-reply@example.com>"; required
 	Timeouts Timeouts // zero: the defaults, field by field
+
+	// MaxConns is how many connections to the server there are at most, idle ones included; further messages wait for one, within
+	// their Timeouts.Total. 0: the URL's connections, else 10.
+	MaxConns int
+	// MaxMessages is how many messages go over one connection before it is closed; 1: each has its own. 0: 100.
+	MaxMessages int
+	// IdleTimeout is how long a connection is kept for the next message. It is to be shorter than the server's own. 0: 1 min.
+	IdleTimeout time.Duration
+
 	// TLSConfig is what TLS starts from, such as the roots of a private authority. Nil: the system's roots. A configuration that
 	// skips verification is refused.
 	TLSConfig *tls.Config
-	Logger    *slog.Logger // what is worth knowing but no error: a QUIT that fails; nil: nothing is logged
+	Logger    *slog.Logger     // what is worth knowing but no error: a QUIT that fails; nil: nothing is logged
+	Now       func() time.Time // how long a connection was idle; nil: time.Now
 }
 
 // String leaves the credentials of the URL out.
@@ -48,14 +56,17 @@ func (c Config) GoString() string { return c.String() }
 // LogValue keeps the credentials out of logs.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// Sender hands messages to one server. It is safe for concurrent use; every message has a connection of its own.
+// Sender hands messages to one server, and keeps its connections for further ones. It is safe for concurrent use: each message has a
+// connection for itself while it is sent. Close it when no more is to be sent.
 type Sender struct {
-	url      URL
-	from     mailbox
-	helo     string
-	timeouts Timeouts
-	tls      *tls.Config
-	log      *slog.Logger
+	url         URL
+	from        mailbox
+	helo        string
+	timeouts    Timeouts
+	maxMessages int
+	tls         *tls.Config
+	log         *slog.Logger
+	pool        *pool
 }
 
 // NewSender checks the configuration; it does not connect (see Ping). The error is a *URLError, a *MessageError for From, or says
@@ -83,6 +94,14 @@ func NewSender(c Config) (*Sender, error) {
 	}
 	if s.tls, err = tlsConfig(c.TLSConfig, u.Host); err != nil {
 		return nil, err
+	}
+	if c.MaxConns < 0 || c.MaxMessages < 0 || c.IdleTimeout < 0 {
+		return nil, errors.New("mail: MaxConns, MaxMessages or IdleTimeout is negative; leave it zero for the default")
+	}
+	s.maxMessages = cmp.Or(c.MaxMessages, defaultMessages)
+	s.pool = &pool{limit: cmp.Or(c.MaxConns, u.Connections, defaultConns), idle: cmp.Or(c.IdleTimeout, defaultIdle), now: c.Now}
+	if s.pool.now == nil {
+		s.pool.now = time.Now
 	}
 	return s, nil
 }
@@ -136,6 +155,9 @@ type Answer struct {
 // beforeData is asked once the server has accepted the recipient, as the last thing before DATA: the caller's moment to see that the
 // message is still wanted. Its error ends the delivery with nothing sent, and is returned wrapped, not as a *SendError. Nil: not asked.
 //
+// A kept connection that turns out to be gone before any of the content was sent costs nothing but time: the message begins again on
+// a fresh one, once, and beforeData may then be asked again.
+//
 // Every other error is a *SendError. A message the server accepted is never an error, whatever happens to the connection, or to ctx,
 // after that. When ctx ends, the connection is cut: the outcome is then ambiguous only if the whole message was out already.
 func (s *Sender) Send(ctx context.Context, m Message, beforeData func(ctx context.Context) error) (Answer, error) {
@@ -145,22 +167,95 @@ func (s *Sender) Send(ctx context.Context, m Message, beforeData func(ctx contex
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.timeouts.Total, errTotalTimeout)
 	defer cancel()
-	c, err := s.open(ctx)
+	c, err := s.session(ctx)
 	if err != nil {
 		return Answer{}, err
 	}
-	defer c.close(ctx)
+	defer func() { s.release(ctx, c) }()
 
-	if err := c.envelope(ctx, s.from, msg.to); err != nil {
-		return Answer{}, err
+	answer, err := c.deliver(ctx, msg, beforeData)
+	if c.stale(ctx, err) {
+		c.close(ctx)
+		if c, err = s.dial(ctx); err != nil {
+			return Answer{}, err
+		}
+		answer, err = c.deliver(ctx, msg, beforeData)
 	}
-	if beforeData != nil {
-		if err := beforeData(ctx); err != nil {
-			return Answer{}, fmt.Errorf("mail: not sent, withdrawn before DATA: %w", err)
+	return answer, err
+}
+
+// session is a connection to send one message over, kept or new. The error is a *SendError.
+func (s *Sender) session(ctx context.Context) (*conn, error) {
+	for {
+		c, err := s.pool.take(ctx)
+		if err != nil {
+			return nil, busy(err)
+		}
+		if c == nil {
+			return s.dial(ctx)
+		}
+		if c.fit(ctx) {
+			s.pool.count(c)
+			return c, nil
+		}
+		c.close(ctx)
+		s.pool.free()
+	}
+}
+
+// dial makes a connection in the caller's slot, or gives the slot up. Where the server wants no more of them, but has some of ours, it
+// waits for one of those.
+func (s *Sender) dial(ctx context.Context) (*conn, error) {
+	for {
+		c, err := s.open(ctx)
+		if err == nil {
+			s.pool.count(c)
+			return c, nil
+		}
+		failed, _ := errors.AsType[*SendError](err)
+		if failed == nil || failed.Code/100 != 4 || (failed.Stage != StageGreeting && failed.Stage != StageHello) {
+			s.pool.free()
+			return nil, err
+		}
+		c, others, waited := s.pool.refused(ctx)
+		switch {
+		case !others:
+			s.pool.free()
+			return nil, err
+		case waited != nil:
+			return nil, err // the server's own answer says more than that the others stayed busy
+		case c == nil: // a slot
+		case c.fit(ctx):
+			s.pool.count(c)
+			return c, nil
+		default:
+			c.close(ctx) // its slot is ours
 		}
 	}
-	return c.content(ctx, msg.data)
 }
+
+// release keeps the connection where it can be used again.
+func (s *Sender) release(ctx context.Context, c *conn) {
+	if c == nil || (c.keep && s.pool.put(c)) {
+		return
+	}
+	c.close(ctx)
+	s.pool.free()
+}
+
+// busy is the error of a message that found no connection in time. It says nothing about server or recipient.
+func busy(err error) *SendError {
+	e := newSendError(StageDial, err, nil)
+	e.Outcome = OutcomeTemporary
+	return e
+}
+
+// Stats are the figures of the connections, for metrics.
+func (s *Sender) Stats() Stats { return s.pool.stats() }
+
+// Close takes leave of the idle connections, each within 5 seconds. It waits for no message: one that is being sent is sent to its end,
+// and its connection closed then. A closed Sender still sends, and keeps no connection. Closing twice is the same as once.
+func (s *Sender) Close() { s.pool.close() }
 
 // Ping connects, starts TLS and authenticates as for a message, and leaves. Its error is a *SendError.
 func (s *Sender) Ping(ctx context.Context) error {

@@ -173,6 +173,7 @@ func TestBeforeDataIsAskedWhenTheRecipientIsAccepted(t *testing.T) {
 	if diff := cmp.Diff(envelope, heard); diff != "" {
 		t.Error(diff)
 	}
+	sender.Close()
 	if diff := cmp.Diff(append(envelope, "QUIT"), s.heard()); diff != "" {
 		t.Error(diff)
 	}

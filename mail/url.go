@@ -27,6 +27,8 @@ const (
 	maxTimeout = time.Hour
 )
 
+const maxConnections = 100
+
 // URL is where and how mail is handed over. It holds the credentials but never shows them: String, and with it every verb of fmt,
 // leaves them out.
 type URL struct {
@@ -36,6 +38,9 @@ type URL struct {
 	Insecure bool          // insecure=yes: TLSNone towards another machine was asked for explicitly
 	Helo     string        // the name this client greets with; empty: the machine's host name
 	Timeout  time.Duration // bound of one whole delivery; 0: the default, see Timeouts.Total
+	Auth     Auth          // how to log in; empty: AuthAuto
+	// Connections is how many there are at most; 0: the default, see Config.MaxConns.
+	Connections int
 
 	login login // nil: no authentication
 }
@@ -53,9 +58,16 @@ type URLError struct {
 
 func (e *URLError) Error() string { return "smtp url: " + e.Part + ": " + e.Problem }
 
-// ParseURL reads smtp://user:password@host:port?tls=starttls|implicit|none with the further parameters helo=NAME, timeout=DURATION
-// (1s to 1h) and insecure=yes. User and password are percent-encoded and may be left out together. Unknown and repeated parameters
-// are refused. The error is always a *URLError.
+// ParseURL reads smtp://user:password@host:port?tls=starttls|implicit|none with the further parameters
+//
+//	auth=auto|plain|login|scram-sha-1|scram-sha-1-plus|scram-sha-256|scram-sha-256-plus|xoauth2    see Auth
+//	connections=N        1 to 100, see Config.MaxConns
+//	helo=NAME            the name to greet with
+//	timeout=DURATION     1s to 1h, see Timeouts.Total
+//	insecure=yes         goes with tls=none: in clear over a network
+//
+// User and password are percent-encoded and may be left out together. Unknown and repeated parameters are refused. The error is always
+// a *URLError.
 func ParseURL(text string) (URL, error) {
 	parsed, err := url.Parse(text)
 	if err != nil { // its text repeats the URL, password included
@@ -117,8 +129,8 @@ func parseParameters(u *URL, query string) error {
 	}
 	slices.Sort(names) // so that of two mistakes the same one is reported every time
 	for _, name := range names {
-		if !slices.Contains([]string{"tls", "helo", "timeout", "insecure"}, name) {
-			return &URLError{strconv.QuoteToASCII(name), "is no parameter; there are tls, helo, timeout and insecure"}
+		if !slices.Contains([]string{"tls", "auth", "connections", "helo", "timeout", "insecure"}, name) {
+			return &URLError{strconv.QuoteToASCII(name), "is no parameter; there are tls, auth, connections, helo, timeout and insecure"}
 		}
 		if len(values[name]) > 1 {
 			return &URLError{name, "is given more than once"}
@@ -141,6 +153,23 @@ func parseParameters(u *URL, query string) error {
 		u.Timeout, err = time.ParseDuration(values.Get("timeout"))
 		if err != nil || u.Timeout < minTimeout || u.Timeout > maxTimeout {
 			return &URLError{"timeout", "must be a duration from 1s to 1h, such as 90s or 12m"}
+		}
+	}
+	if values.Has("connections") {
+		u.Connections, err = strconv.Atoi(values.Get("connections"))
+		if err != nil || u.Connections < 1 || u.Connections > maxConnections {
+			return &URLError{"connections", "must be a number from 1 to 100"}
+		}
+	}
+	if values.Has("auth") {
+		u.Auth = Auth(values.Get("auth"))
+		switch {
+		case !slices.Contains(auths(), u.Auth):
+			return &URLError{"auth", "must be auto, plain, login, scram-sha-1, scram-sha-1-plus, scram-sha-256, scram-sha-256-plus or xoauth2"}
+		case u.login == nil:
+			return &URLError{"auth", "goes with a user and a password"}
+		case strings.HasSuffix(string(u.Auth), "-plus") && u.TLS == TLSNone:
+			return &URLError{"auth", "is bound to TLS; with tls=none leave -plus out"}
 		}
 	}
 	if values.Has("insecure") {
@@ -213,6 +242,12 @@ func (u URL) String() string {
 	if u.Helo != "" {
 		text.WriteString("&helo=" + url.QueryEscape(u.Helo))
 	}
+	if u.Auth != "" {
+		text.WriteString("&auth=" + string(u.Auth))
+	}
+	if u.Connections != 0 {
+		text.WriteString("&connections=" + strconv.Itoa(u.Connections))
+	}
 	if u.Timeout != 0 {
 		text.WriteString("&timeout=" + u.Timeout.String())
 	}
@@ -231,7 +266,7 @@ func (l login) hide(text string) string {
 		return text
 	}
 	user, password := l()
-	for _, secret := range []string{"\x00" + user + "\x00" + password, password, user} {
+	for _, secret := range []string{"\x00" + user + "\x00" + password, xoauth2(user, password), password, user} {
 		text = strings.ReplaceAll(text, base64.StdEncoding.EncodeToString([]byte(secret)), "***")
 		text = strings.ReplaceAll(text, secret, "***")
 	}

@@ -52,6 +52,11 @@ func TestParseURLReads(t *testing.T) {
 			mail.URL{Host: "10.0.0.7", Port: 25, TLS: mail.TLSNone, Insecure: true, Helo: "app.example.com", Timeout: 90 * time.Second},
 			"smtp://10.0.0.7:25?tls=none&insecure=yes&helo=app.example.com&timeout=1m30s",
 		},
+		"how to log in, and over how many connections": {
+			"smtp://ann:s3cret@mail.example.com?connections=3&auth=scram-sha-256-plus",
+			mail.URL{Host: "mail.example.com", Port: 587, TLS: mail.TLSStartTLS, Auth: mail.AuthSCRAM256Plus, Connections: 3},
+			"smtp://REDACTED@mail.example.com:587?tls=starttls&auth=scram-sha-256-plus&connections=3",
+		},
 		"an address literal to greet with": {
 			"smtp://mail.example.com?helo=[192.0.2.1]",
 			mail.URL{Host: "mail.example.com", Port: 587, TLS: mail.TLSStartTLS, Helo: "[192.0.2.1]"},
@@ -116,6 +121,13 @@ func TestParseURLRefuses(t *testing.T) {
 		"a name to greet with that breaks the line":     {"smtp://ann:s3cret@mail.example.com?helo=a%0D%0AMAIL", "helo"},
 		"an empty name to greet with":                   {"smtp://ann:s3cret@mail.example.com?helo=", "helo"},
 		"an open address literal to greet with":         {"smtp://ann:s3cret@mail.example.com?helo=[192.0.2.1", "helo"},
+		"no connection at all":                          {"smtp://ann:s3cret@mail.example.com?connections=0", "connections"},
+		"more connections than anybody allows":          {"smtp://ann:s3cret@mail.example.com?connections=101", "connections"},
+		"connections that are no number":                {"smtp://ann:s3cret@mail.example.com?connections=many", "connections"},
+		"an unknown way to log in":                      {"smtp://ann:s3cret@mail.example.com?auth=cram-md5", "auth"},
+		"a way to log in, in another case":              {"smtp://ann:s3cret@mail.example.com?auth=PLAIN", "auth"},
+		"a way to log in, and nobody who does":          {"smtp://mail.example.com?auth=plain", "auth"},
+		"a binding to TLS without TLS":                  {"smtp://ann:s3cret@localhost?tls=none&auth=scram-sha-1-plus", "auth"},
 		"a timeout without a unit":                      {"smtp://ann:s3cret@mail.example.com?timeout=90", "timeout"},
 		"a timeout under a second":                      {"smtp://ann:s3cret@mail.example.com?timeout=10ms", "timeout"},
 		"a timeout over an hour":                        {"smtp://ann:s3cret@mail.example.com?timeout=61m", "timeout"},
@@ -173,7 +185,7 @@ func FuzzParseURL(f *testing.F) {
 	for _, seed := range []string{
 		"smtp://mail.example.com", "smtp://ann:s3cret@mail.example.com:587?tls=starttls&helo=x&timeout=90s",
 		"smtp://[::1]:25?tls=none", "smtp://10.0.0.1?tls=none&insecure=yes", "smtp://u:p@h?tls=implicit&tls=none", "smtp://a:%@b",
-		"smtp://h?helo=[IPv6:::1]", "smtp://:@?#",
+		"smtp://h?helo=[IPv6:::1]", "smtp://u:p@h?auth=scram-sha-1&connections=7", "smtp://:@?#",
 	} {
 		f.Add(seed)
 	}
@@ -186,7 +198,7 @@ func FuzzParseURL(f *testing.F) {
 			return
 		}
 		// What is shown is a URL that means the same server, but for the credentials.
-		again, err := mail.ParseURL(strings.Replace(u.String(), "REDACTED@", "", 1))
+		again, err := mail.ParseURL(strings.Replace(u.String(), "REDACTED@", "u:p@", 1))
 		if err != nil {
 			t.Fatalf("%s: %v", u, err)
 		}

@@ -98,6 +98,7 @@ func (s *system) serve(t *testing.T, store backend) {
 	t.Helper()
 	sender, err := mail.NewSender(mail.Config{URL: s.mails.URL(), From: "no-reply@app.example"})
 	check(t, err)
+	t.Cleanup(sender.Close)
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: s.db})
 	check(t, authworker.Register(handlers, store, s.swept, authworker.Config{
 		Keys: s.keys, Sender: sender, BaseURL: "https://app.example/base", Product: "App", MailDomain: "mail.app.example",

@@ -129,6 +129,7 @@ func (s *system) work(t *testing.T) {
 	t.Helper()
 	sender, err := mail.NewSender(mail.Config{URL: s.mails.URL(), From: "no-reply@app.example"})
 	check(t, err)
+	t.Cleanup(sender.Close)
 	w, err := s.db.Worker(app.WorkerConfig{
 		Redis: s.redis, Keys: s.keys, Sender: sender, BaseURL: "https://app.example",
 		TaskPoll: 10 * time.Millisecond, ForwardPoll: 50 * time.Millisecond, Shutdown: 5 * time.Second,

@@ -68,6 +68,7 @@ func (s *system) serving(t *testing.T, queues map[string]int) (duplicates *atomi
 		t.Helper()
 		end()
 		check(t, <-ended)
+		sender.Close()
 		check(t, client.Close())
 	}
 }

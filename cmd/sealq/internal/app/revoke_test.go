@@ -74,6 +74,7 @@ func workUntilStopped() (err error) {
 	if err != nil {
 		return err
 	}
+	defer sender.Close()
 	a := account{LastPassed: make(map[string]time.Time), Seen: map[uint64]time.Time{keys.Version(): time.Now()}}
 	var mu sync.Mutex
 	w, err := db.Worker(app.WorkerConfig{

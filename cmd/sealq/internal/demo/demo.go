@@ -65,6 +65,7 @@ type story struct {
 	users app.Accounts // with the usual policies
 	hasty app.Accounts // whose registrations end almost at once
 
+	sender   *mail.Sender
 	worker   *app.Worker
 	verdicts chan worker.Verdict
 	sweeps   *sweeps
@@ -79,6 +80,7 @@ func (s *story) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.site.close()) }()
+	defer s.sender.Close()
 	ctx, stop := context.WithCancel(ctx)
 	g, running := errgroup.WithContext(ctx)
 	defer func() {
@@ -125,12 +127,12 @@ func (s *story) open(ctx context.Context) (err error) {
 	if s.site, err = openSite(ctx, s.users); err != nil {
 		return err
 	}
-	sender, err := mail.NewSender(mail.Config{URL: s.stack.Mail.URL(), From: "sealq demo <no-reply@demo.example>"})
+	s.sender, err = mail.NewSender(mail.Config{URL: s.stack.Mail.URL(), From: "sealq demo <no-reply@demo.example>"})
 	if err != nil {
 		return errors.Join(err, s.site.close())
 	}
 	s.worker, err = s.stack.Database.Worker(app.WorkerConfig{
-		Redis: s.stack.Redis, Keys: s.keys, Sender: sender, BaseURL: s.site.url, Product: "the demo",
+		Redis: s.stack.Redis, Keys: s.keys, Sender: s.sender, BaseURL: s.site.url, Product: "the demo",
 		TaskPoll: 20 * time.Millisecond, ForwardPoll: 100 * time.Millisecond, Shutdown: time.Second,
 		Relay:     relay.Config{Poll: 20 * time.Millisecond, Overdue: time.Second, Reconcile: 200 * time.Millisecond},
 		Logger:    slog.New(s.sweeps),

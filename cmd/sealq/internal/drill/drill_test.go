@@ -67,6 +67,7 @@ func (s *target) work(t *testing.T, audience string) (ready func() error) {
 	t.Cleanup(func() { check(t, mails.Close()) })
 	sender, err := mail.NewSender(mail.Config{URL: mails.URL(), From: "no-reply@app.example"})
 	check(t, err)
+	t.Cleanup(sender.Close)
 	w, err := s.db.Worker(app.WorkerConfig{
 		Redis: s.redis.Client(t), Keys: keys, Sender: sender, BaseURL: "https://app.example",
 		TaskPoll: 10 * time.Millisecond, ForwardPoll: 50 * time.Millisecond, Shutdown: 5 * time.Second,
