@@ -85,7 +85,14 @@ func (s *Sender) render(m Message) (rendered, error) {
 	if _, err := msg.WriteTo(&data); err != nil {
 		return rendered{}, fmt.Errorf("render: %w", err)
 	}
-	return rendered{to: to, data: data.Bytes()}, nil
+	if s.dkim == nil {
+		return rendered{to: to, data: data.Bytes()}, nil
+	}
+	signature, err := s.dkim(data.Bytes(), m.Date)
+	if err != nil {
+		return rendered{}, err
+	}
+	return rendered{to: to, data: append([]byte(signature), data.Bytes()...)}, nil
 }
 
 // boundary is derived from the message, so that a message is the same every time, and no part can contain it other than by chance.

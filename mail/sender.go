@@ -25,6 +25,7 @@ type Config struct {
 	URL      string   // smtp://user:password@host:port?tls=…, see ParseURL; required
 	From     string   // the sender, "no-reply@example.com" or "Example <no-reply@example.com>"; required
 	Timeouts Timeouts // zero: the defaults, field by field
+	DKIM     DKIM     // what messages are signed with; zero: they are not
 
 	// MaxConns is how many connections to the server there are at most, idle ones included; further messages wait for one, within
 	// their Timeouts.Total. 0: the URL's connections, else 10.
@@ -67,10 +68,11 @@ type Sender struct {
 	tls         *tls.Config
 	log         *slog.Logger
 	pool        *pool
+	dkim        signer // nil: nothing is signed
 }
 
-// NewSender checks the configuration; it does not connect (see Ping). The error is a *URLError, a *MessageError for From, or says
-// what else is wrong.
+// NewSender checks the configuration; it does not connect (see Ping). The error is a *URLError, a *MessageError for From, a *DKIMError,
+// or says what else is wrong.
 func NewSender(c Config) (*Sender, error) {
 	u, err := ParseURL(c.URL)
 	if err != nil {
@@ -94,6 +96,9 @@ func NewSender(c Config) (*Sender, error) {
 	}
 	if s.tls, err = tlsConfig(c.TLSConfig, u.Host); err != nil {
 		return nil, err
+	}
+	if s.dkim, err = c.DKIM.signer(); err != nil {
+		return nil, fmt.Errorf("mail: %w", err)
 	}
 	if c.MaxConns < 0 || c.MaxMessages < 0 || c.IdleTimeout < 0 {
 		return nil, errors.New("mail: MaxConns, MaxMessages or IdleTimeout is negative; leave it zero for the default")
