@@ -74,6 +74,9 @@ func (d DKIM) signer() (signer, error) {
 		return nil, nil
 	}
 	for _, name := range []struct{ field, value string }{{"Domain", d.Domain}, {"Selector", d.Selector}} {
+		if name.value == "" {
+			return nil, &DKIMError{name.field, "is missing; domain, selector and key go together"}
+		}
 		if !validHost(name.value) || strings.HasPrefix(name.value, ".") || strings.HasSuffix(name.value, ".") || strings.Contains(name.value, "..") {
 			return nil, &DKIMError{name.field, "must be a name in ASCII, such as mail or example.com"}
 		}
@@ -186,7 +189,7 @@ func relaxedBody(body []byte) []byte {
 
 func parseDKIMKey(text []byte) (func() crypto.Signer, error) {
 	if len(text) == 0 {
-		return nil, &DKIMError{"Key", "is missing"}
+		return nil, &DKIMError{"Key", "is missing; domain, selector and key go together"}
 	}
 	key, err := gomail.PrivKeyFromPEM(text)
 	if err != nil { // its text may repeat parts of what it read

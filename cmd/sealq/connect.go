@@ -128,7 +128,7 @@ type mailServer struct {
 	where string // for people: no credentials
 }
 
-// mailServer reads --smtp-url and --mail-from. It connects to nothing.
+// mailServer reads --smtp-url, --mail-from and the options of DKIM. It connects to nothing.
 func (s *session) mailServer() (mailServer, error) {
 	text, err := s.Required("smtp-url", "give smtp://USER:PASSWORD@HOST:587?tls=starttls")
 	if err != nil {
@@ -142,11 +142,30 @@ func (s *session) mailServer() (mailServer, error) {
 	if err != nil { // it repeats nothing of the URL
 		return mailServer{}, wrongly("--smtp-url: %w", err)
 	}
-	sender, err := mail.NewSender(mail.Config{URL: text, From: from, Logger: s.logger})
+	dkim, err := s.dkim()
+	if err != nil {
+		return mailServer{}, err
+	}
+	sender, err := mail.NewSender(mail.Config{URL: text, From: from, DKIM: dkim, Logger: s.logger})
+	if refused, ok := errors.AsType[*mail.DKIMError](err); ok {
+		return mailServer{}, wrongly("--mail-dkim-%s %s", strings.ToLower(refused.Field), refused.Problem)
+	}
 	if _, ok := errors.AsType[*mail.MessageError](err); ok {
 		return mailServer{}, wrongly("--mail-from: %w", err)
 	}
 	return mailServer{Sender: sender, where: net.JoinHostPort(u.Host, strconv.Itoa(u.Port))}, err
+}
+
+// dkim reads how mails are signed: by all three options, or not at all.
+func (s *session) dkim() (d mail.DKIM, err error) {
+	var key string
+	for name, value := range map[string]*string{"domain": &d.Domain, "selector": &d.Selector, "key": &key} {
+		if *value, err = s.Text("mail-dkim-" + name); err != nil {
+			return mail.DKIM{}, err
+		}
+	}
+	d.Key = []byte(key)
+	return d, nil
 }
 
 // reach logs in as for a message, and leaves.

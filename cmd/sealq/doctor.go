@@ -33,7 +33,7 @@ func (p *program) doctor() *cobra.Command {
 			}
 			return s.diagnose(ctx)
 		}),
-	}, "redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "queues", "quarantine-budget", "quarantine-reserve", "rotate-every")
+	}, "redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "mail-dkim-domain", "mail-dkim-selector", "mail-dkim-key", "queues", "quarantine-budget", "quarantine-reserve", "rotate-every")
 	c.Flags().BoolVar(&adoption, "adoption", false, "say whether an app that has asynq already may refuse unsigned tasks now")
 	return c
 }

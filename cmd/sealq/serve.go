@@ -13,7 +13,7 @@ import (
 
 func workerOptions() []string {
 	return []string{
-		"redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "base-url", "product", "queues", "concurrency", "fetchers",
+		"redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "mail-dkim-domain", "mail-dkim-selector", "mail-dkim-key", "base-url", "product", "queues", "concurrency", "fetchers",
 		"overdue", "quarantine-budget", "quarantine-reserve", "listen", "shutdown-timeout", "log-level", "log-format",
 	}
 }
