@@ -27,6 +27,7 @@ type misdeed struct {
 	answer string // instead of go-smtp's
 	cut    bool   // closes the connection; after answer, where there is one
 	stall  bool   // says nothing until the client goes
+	pause  bool   // does its duty, and reads nothing more
 	after  bool   // does its duty first, and keeps the answer to itself: the message was taken
 }
 
@@ -36,6 +37,7 @@ type hostile struct {
 	listener net.Listener
 	behave   func(turn) misdeed
 	served   sync.WaitGroup
+	ended    chan struct{} // closed with the test
 
 	mu       sync.Mutex
 	sessions int
@@ -53,12 +55,13 @@ func startHostile(t *testing.T, behave func(turn) misdeed) *hostile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &hostile{listener: listener, behave: behave, totals: map[string]int{}, copies: map[string]int{}, current: map[*meddler]struct{}{}}
+	h := &hostile{listener: listener, behave: behave, ended: make(chan struct{}), totals: map[string]int{}, copies: map[string]int{}, current: map[*meddler]struct{}{}}
 	h.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &hostileSession{h}, nil }))
 	h.server.Domain = "hostile.localhost"
 	h.server.ErrorLog = nobody{}
 	h.served.Go(func() { _ = h.server.Serve(h) })
 	t.Cleanup(func() {
+		close(h.ended)
 		_ = h.server.Close()
 		h.served.Wait()
 	})
@@ -148,6 +151,7 @@ type meddler struct {
 	seen    map[string]int
 	content bool   // the client sends a message
 	rest    []byte // of a line that go-smtp has not read yet
+	paused  bool   // reads nothing more
 	mute    bool   // what go-smtp answers goes nowhere
 	closed  sync.Once
 }
@@ -172,6 +176,10 @@ func (c *meddler) Read(p []byte) (int, error) {
 	for len(c.rest) == 0 {
 		if c.mute { // go-smtp has answered what was to be kept from the client
 			_ = c.Conn.Close()
+			return 0, io.EOF
+		}
+		if c.paused {
+			<-c.hostile.ended
 			return 0, io.EOF
 		}
 		line, err := c.reader.ReadString('\n')
@@ -204,7 +212,7 @@ func (c *meddler) Read(p []byte) (int, error) {
 			_ = c.Conn.Close()
 			return 0, io.EOF
 		}
-		c.content = verb == "DATA"
+		c.content, c.paused = verb == "DATA", done.pause
 		c.rest = []byte(line)
 	}
 	n := copy(p, c.rest)
