@@ -133,11 +133,8 @@ func (d DKIM) sign(key crypto.Signer, headers []string, message []byte, date tim
 	if err != nil {
 		return "", fmt.Errorf("dkim: %w", err)
 	}
-	signed := unsigned
-	for line := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString(signature)), 72) {
-		signed += string(line) + "\r\n "
-	}
-	return strings.TrimSuffix(signed, " "), nil
+	folded := bytes.Join(slices.Collect(slices.Chunk([]byte(base64.StdEncoding.EncodeToString(signature)), 72)), []byte("\r\n "))
+	return unsigned + string(folded) + "\r\n", nil
 }
 
 // relaxedFields are the fields by name in lower case, each as section 3.4.2 has it.

@@ -242,7 +242,7 @@ func TestTheKeyOfDKIMIsNeverShown(t *testing.T) {
 		shown += fmt.Sprintf(verb+verb+verb, config, config.DKIM, newSender(t, config))
 	}
 	block, _ := pem.Decode(config.DKIM.Key)
-	for _, secret := range []string{"PRIVATE", fmt.Sprint(key.Seed()[:4])[1:12], base64.StdEncoding.EncodeToString(block.Bytes)[30:40]} {
+	for _, secret := range []string{"PRIVATE", fmt.Sprintf("%d", key.Seed()[:4])[1:12], base64.StdEncoding.EncodeToString(block.Bytes)[30:40]} {
 		if strings.Contains(shown, secret) {
 			t.Errorf("%q is shown: %s", secret, shown)
 		}

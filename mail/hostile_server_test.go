@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	netmail "net/mail"
 	"strings"
@@ -74,11 +75,7 @@ func (h *hostile) url() string { return "smtp://" + h.listener.Addr().String() +
 func (h *hostile) taken() map[string]int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	copies := make(map[string]int, len(h.copies))
-	for id, n := range h.copies {
-		copies[id] = n
-	}
-	return copies
+	return maps.Clone(h.copies)
 }
 
 // verbs is what all clients said, without the arguments.
@@ -86,12 +83,6 @@ func (h *hostile) verbs() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return strings.Join(h.lines, " ")
-}
-
-func (h *hostile) count(verb string) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.totals[verb]
 }
 
 // endSessions ends every session from the server's side, between two messages.

@@ -133,7 +133,7 @@ func classify(stage Stage, code int) Outcome {
 			return OutcomePermanent
 		}
 		return OutcomeAmbiguous
-	case StageRcpt, StageData, StageContent, StageMessage:
+	case StageRcpt, StageData, StageContent, StageMessage, stageQuit, stageReset, stageNoop:
 	}
 	if code/100 == 5 {
 		return OutcomePermanent

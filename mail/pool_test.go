@@ -214,7 +214,8 @@ func TestWhatIsTriedAgainAndWhatIsNot(t *testing.T) {
 	}{
 		"a fresh connection that fails, too, is the end of it": {
 			func(t turn) misdeed { return misdeed{cut: t.Verb == "MAIL"} },
-			failure{mail.StageMail, 0, mail.OutcomeTemporary}, "MAIL EHLO MAIL",
+			failure{mail.StageMail, 0, mail.OutcomeTemporary},
+			"MAIL EHLO MAIL",
 		},
 		"a refused recipient is refused": {
 			func(t turn) misdeed {
@@ -223,11 +224,13 @@ func TestWhatIsTriedAgainAndWhatIsNot(t *testing.T) {
 				}
 				return misdeed{}
 			},
-			failure{mail.StageRcpt, 450, mail.OutcomeTemporary}, "MAIL RCPT",
+			failure{mail.StageRcpt, 450, mail.OutcomeTemporary},
+			"MAIL RCPT",
 		},
 		"once the content was sent nothing is sent again": {
 			func(t turn) misdeed { return misdeed{cut: t.Verb == "."} },
-			failure{mail.StageAnswer, 0, mail.OutcomeAmbiguous}, "MAIL RCPT DATA",
+			failure{mail.StageAnswer, 0, mail.OutcomeAmbiguous},
+			"MAIL RCPT DATA",
 		},
 		"nor when 421 answers it": {
 			func(t turn) misdeed {
@@ -236,7 +239,8 @@ func TestWhatIsTriedAgainAndWhatIsNot(t *testing.T) {
 				}
 				return misdeed{}
 			},
-			failure{mail.StageAnswer, 421, mail.OutcomeTemporary}, "MAIL RCPT DATA",
+			failure{mail.StageAnswer, 421, mail.OutcomeTemporary},
+			"MAIL RCPT DATA",
 		},
 	} {
 		t.Run(sentence, func(t *testing.T) {

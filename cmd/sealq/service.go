@@ -136,7 +136,7 @@ func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database
 	if err := p.mail.reach(ctx); err != nil {
 		return err
 	}
-	sv.closes(func() error { p.mail.Close(); return nil })
+	sv.closes(func() error { p.mail.Close(); return nil }) //nolint:contextcheck // it bounds itself, and ctx has ended by then
 	p.config.Keys, p.config.Sender = keys, p.mail.Sender
 	if p.config.TracerProvider, err = s.traces(ctx, sv); err != nil {
 		return err

@@ -80,7 +80,7 @@ func (s *story) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.site.close()) }()
-	defer s.sender.Close()
+	defer s.sender.Close() //nolint:contextcheck // it bounds itself, and ctx has ended by then
 	ctx, stop := context.WithCancel(ctx)
 	g, running := errgroup.WithContext(ctx)
 	defer func() {
