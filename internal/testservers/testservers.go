@@ -1,4 +1,4 @@
-// Package testservers gives tests real Redis and PostgreSQL servers of their
+// Package testservers gives tests real Redis, PostgreSQL and Postfix servers of their
 // own, and lets a test stop and start them.
 //
 // It refuses to skip and to pretend: where no server can be had the test fails
@@ -28,6 +28,8 @@ const (
 	PostgresBinEnv = "SEALQ_TEST_POSTGRES_BIN"
 	// ChromiumEnv is the path of Chromium; unset: the one on PATH.
 	ChromiumEnv = "SEALQ_TEST_CHROMIUM"
+	// PostfixEnv is the path of postfix; unset: looked for; none: the tests do without.
+	PostfixEnv = "SEALQ_TEST_POSTFIX"
 )
 
 const (
@@ -35,6 +37,7 @@ const (
 	noRedisServer = "this test starts Redis servers of its own: run `make test`, or install redis-server, or set " + RedisServerEnv
 	noPostgres    = "this test needs a real PostgreSQL: run `make test`, or set " + PostgresURLEnv
 	noChromium    = "this test needs a real browser: run `make test`, or install chromium, or set " + ChromiumEnv
+	noPostfix     = "this test needs a real Postfix: run `make test`, or install postfix, or set " + PostfixEnv + " to its path, or to none"
 	noServer      = "this test needs a PostgreSQL server to stop and start: run `make test`, or install PostgreSQL's server, or set " + PostgresURLEnv
 )
 

@@ -57,6 +57,9 @@ func prepare(ctx context.Context, environ []string, browser bool, log io.Writer)
 	if browser && s.get(testservers.ChromiumEnv) == "" {
 		wanted = append(wanted, software{"Chromium", "chromium", testservers.ChromiumEnv, testservers.ChromiumEnv, instance.FindChromium})
 	}
+	if s.get(testservers.PostfixEnv) == "" && os.Geteuid() == 0 { // nobody else can start it
+		wanted = append(wanted, software{"Postfix", "postfix", testservers.PostfixEnv, testservers.PostfixEnv, instance.FindPostfix})
+	}
 	found, err := provide(ctx, wanted, installer{s.environ, policyPath, log})
 	if err != nil {
 		return s, err
