@@ -471,3 +471,18 @@ func TestNegativeLimitsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAServerMaySayIsBoundedForEachMessageAndNotForTheConnection(t *testing.T) {
+	t.Parallel()
+	wordy := strings.Repeat("250-and more and more and more and more\n", 1<<13) // a third of a MiB
+	s := startScripted(t, map[string]string{"RCPT": wordy + "250 done"})
+	sender := newSender(t, mail.Config{URL: s.url("tls=none")})
+	for i := range 6 {
+		if _, err := sender.Send(bounded(t), numbered(i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(mail.Stats{Open: 1, Idle: 1, Dialled: 1, Reused: 5}, sender.Stats()); diff != "" {
+		t.Error(diff)
+	}
+}
