@@ -420,6 +420,12 @@ func TestWaitingForAConnectionEndsWithTheContext(t *testing.T) {
 		}
 	})
 	<-sending
+	short, end := context.WithTimeout(bounded(t), 20*time.Millisecond)
+	defer end()
+	_, err := sender.Send(short, numbered(2), nil)
+	if diff := cmp.Diff(failure{mail.StageDial, 0, mail.OutcomeTemporary}, failureOf(t, err)); diff != "" {
+		t.Errorf("that others send says nothing about the server: %s", diff)
+	}
 	ctx, cancel := context.WithCancelCause(bounded(t))
 	stopping := errors.New("the process is stopping")
 	var waiting sync.WaitGroup
