@@ -57,15 +57,16 @@ func prepare(ctx context.Context, environ []string, browser bool, log io.Writer)
 	if browser && s.get(testservers.ChromiumEnv) == "" {
 		wanted = append(wanted, software{"Chromium", "chromium", testservers.ChromiumEnv, testservers.ChromiumEnv, instance.FindChromium})
 	}
-	if s.get(testservers.PostfixEnv) == "" && os.Geteuid() == 0 { // nobody else can start it
-		wanted = append(wanted, software{"Postfix", "postfix", testservers.PostfixEnv, testservers.PostfixEnv, instance.FindPostfix})
-	}
-	found, err := provide(ctx, wanted, installer{s.environ, policyPath, log})
+	packages := installer{s.environ, policyPath, log}
+	found, err := provide(ctx, wanted, packages)
 	if err != nil {
 		return s, err
 	}
 	for name, path := range found {
 		s.set(name, path)
+	}
+	if s.get(testservers.PostfixEnv) == "" && os.Geteuid() == 0 { // nobody else can start it
+		s.postfix(ctx, packages, log)
 	}
 
 	// Whatever the tests leave behind, even killed ones, goes with this folder.
@@ -87,6 +88,16 @@ func prepare(ctx context.Context, environ []string, browser bool, log io.Writer)
 	}
 	s.set(testservers.PostgresURLEnv, s.postgres.URL())
 	return s, nil
+}
+
+// postfix finds Postfix where it can be had. It is one server of the field more: the tests of mail have their own besides.
+func (s *servers) postfix(ctx context.Context, packages installer, log io.Writer) {
+	found, err := provide(ctx, []software{{"Postfix", "postfix", testservers.PostfixEnv, testservers.PostfixEnv, instance.FindPostfix}}, packages)
+	if err != nil {
+		fmt.Fprintf(log, "withservers: %s; the tests do without\n", sentence(err))
+		found = map[string]string{testservers.PostfixEnv: "none"}
+	}
+	s.set(testservers.PostfixEnv, found[testservers.PostfixEnv])
 }
 
 // get returns the variable's value for the command; the last one counts.
