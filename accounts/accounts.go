@@ -14,6 +14,8 @@ var (
 	ErrInvalidEmail = errors.New("not an e-mail address that can be registered")
 	// ErrInvalidPassword is the cause of every PasswordError.
 	ErrInvalidPassword = errors.New("not a password that can be used")
+	// ErrInvalidLanguage is the cause of every LanguageError.
+	ErrInvalidLanguage = errors.New("not a language tag that can be used: write one of BCP 47, such as de or pt-BR")
 	// ErrAlreadyActive says that an account with this address exists. Do not show it to whoever asked: tell the owner by mail.
 	ErrAlreadyActive = errors.New("an account with this address is active already")
 	// ErrPending is the cause of every PendingError.

@@ -49,6 +49,22 @@ func (m *model) SetDisabled(_ context.Context, tx *modelTx, id string, disabled 
 	return true, nil
 }
 
+func (m *model) SetLanguage(_ context.Context, tx *modelTx, id, language string) (bool, error) {
+	leave, err := m.enter()
+	defer leave()
+	_, u := m.byID(id)
+	if err == nil && u == nil {
+		err = accounts.ErrNoSuchUser
+	}
+	if err != nil || m.speaks[id] == language {
+		return false, err
+	}
+	old := m.speaks[id]
+	tx.undo = append(tx.undo, func() { m.speaks[id] = old })
+	m.speaks[id] = language
+	return true, nil
+}
+
 func (m *model) SetLock(_ context.Context, tx *modelTx, norm string, d time.Duration) (bool, error) {
 	leave, err := m.enter()
 	defer leave()

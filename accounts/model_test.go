@@ -26,6 +26,7 @@ type model struct {
 	roles    map[string][]string
 	devices  map[[32]byte]*deviceRow
 	numbers  map[string]uint64 // users.mail_generation
+	speaks   map[string]string // users.language
 	changes  []accounts.Change
 	mails    []wanted
 	told     []accountMail
@@ -88,6 +89,7 @@ func newModel() *model {
 		tokens:   map[tokenID]*tokenRow{},
 		requests: map[string]*requestRow{},
 		numbers:  map[string]uint64{},
+		speaks:   map[string]string{},
 		roles:    map[string][]string{},
 		devices:  map[[32]byte]*deviceRow{},
 	}
@@ -161,7 +163,7 @@ func (m *model) ActivatePending(_ context.Context, tx *modelTx, a accounts.Activ
 			return accounts.User{}, accounts.ErrAlreadyActive
 		}
 		u := &accounts.Credentials{User: accounts.User{ID: row.ID, Email: row.Email}, PasswordHash: row.PasswordHash}
-		m.users[norm] = u
+		m.users[norm], m.speaks[u.ID] = u, row.Language
 		tx.undo = append(tx.undo, func() { delete(m.users, norm); m.pendings[norm] = row })
 		return u.User, nil
 	}
@@ -274,11 +276,14 @@ func (m *model) AccountState(_ context.Context, norm string) (accounts.State, er
 	defer leave()
 	var s accounts.State
 	if u := m.users[norm]; u != nil {
-		s.User = new(*u)
+		s.User, s.Language = new(*u), m.speaks[u.ID]
 	}
 	if p := m.pendings[norm]; p != nil {
 		s.Pending = &accounts.PendingState{
 			ID: p.ID, Email: p.Email, Generation: p.generation, ExpiresAt: p.expiresAt, Expired: !p.expiresAt.After(m.now), SentAt: p.sentAt,
+		}
+		if s.User == nil {
+			s.Language = p.Language
 		}
 	}
 	if l := m.logins[norm]; l != nil {

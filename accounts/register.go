@@ -20,6 +20,8 @@ const nonceBytes = 16
 type Registration struct {
 	Email    string
 	Password string
+	// Language of the mails, a BCP 47 tag such as "de-AT" of at most 35 bytes. Zero: the deployment's.
+	Language string
 }
 
 // Format redacts under every verb.
@@ -42,10 +44,14 @@ type Pending struct {
 // Register writes a pending user and asks for its confirmation mail, both in tx, which the caller commits. An expired registration of the address is
 // replaced, swept or not: its key is dead and its password gone.
 //
-// Errors: *EmailError, *PasswordError, ErrAlreadyActive (unless Config.TellOwner is set), *PendingError or *ThrottledError (as Config.RegisterAgain
+// Errors: *EmailError, *PasswordError, *LanguageError, ErrAlreadyActive (unless Config.TellOwner is set), *PendingError or *ThrottledError (as Config.RegisterAgain
 // says); with these nothing has been written. After any other error the caller must roll tx back.
 func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pending, error) {
 	email, err := ParseEmail(r.Email)
+	if err != nil {
+		return Pending{}, fmt.Errorf("register: %w", err)
+	}
+	language, err := ParseLanguage(r.Language)
 	if err != nil {
 		return Pending{}, fmt.Errorf("register: %w", err)
 	}
@@ -64,6 +70,7 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 	saved, err := a.store.SavePending(ctx, tx, NewPending{
 		ID: id.String(), Email: email.given, EmailNorm: email.norm, PasswordHash: hash, Nonce: newNonce(),
 		TTL: a.cfg.PendingTTL, ReplaceLive: a.cfg.RegisterAgain == NewGeneration, NotWithin: a.cfg.mailEvery(),
+		Language: language,
 	})
 	if a.cfg.TellOwner && errors.Is(err, ErrAlreadyActive) {
 		return a.accountExists(ctx, tx, email)

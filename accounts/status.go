@@ -40,6 +40,7 @@ type Status struct {
 	LastFailedAt   *time.Time `json:"last_failed_at,omitempty"`
 	LockedUntil    *time.Time `json:"locked_until,omitempty"` // set while locked, with or without an account
 	LockedBy       LockedBy   `json:"locked_by,omitempty"`    // likewise
+	Language       string     `json:"language,omitempty"`     // of the mails; "": the deployment's
 }
 
 // Show tells where an address stands. It is for operators: it answers what Authenticate and the public must not. Errors: *EmailError.
@@ -61,10 +62,10 @@ func (a *Accounts[Tx]) Show(ctx context.Context, email string) (Status, error) {
 	}
 	if p := s.Pending; p != nil && !p.Expired {
 		out.Status, out.Email, out.PendingID = StandingPending, p.Email, p.ID
-		out.Generation, out.ExpiresAt, out.SentAt = p.Generation, &p.ExpiresAt, p.SentAt
+		out.Generation, out.ExpiresAt, out.SentAt, out.Language = p.Generation, &p.ExpiresAt, p.SentAt, s.Language
 	}
 	if u := s.User; u != nil {
-		out.Email, out.UserID = u.Email, u.ID
+		out.Email, out.UserID, out.Language = u.Email, u.ID, s.Language
 		switch {
 		case u.Disabled:
 			out.Status = StandingDisabled

@@ -25,7 +25,7 @@ type Store[Tx any] interface {
 	PendingStore[Tx]
 	LoginStore
 	StateStore
-	UserStore
+	UserStore[Tx]
 	RequestStore[Tx]
 	TokenStore[Tx]
 	PasswordStore[Tx]
@@ -44,10 +44,10 @@ type PendingStore[Tx any] interface {
 	//
 	//   - users has a row with p.EmailNorm: ErrAlreadyActive. An activation that commits while SavePending waits for its row counts:
 	//     in PostgreSQL lock the pending row of the address (SELECT … FOR UPDATE) in a statement before the upsert, whose NOT EXISTS then sees the new user.
-	//   - no row of pending_users has that email_norm: insert (p.ID, p.EmailNorm, p.Email, p.PasswordHash, p.Nonce), generation 1,
+	//   - no row of pending_users has that email_norm: insert (p.ID, p.EmailNorm, p.Email, p.PasswordHash, p.Nonce, p.Language), generation 1,
 	//     kid, key_hash and sent_at NULL, resend_count 0, expires_at = the database's now + p.TTL.
-	//   - a row has it and its expires_at ≤ now, swept or not, or p.ReplaceLive is true: that row keeps its id and takes email, password_hash and
-	//     nonce from p; generation grows by one; kid, key_hash and sent_at become NULL, so that the key mailed before dies in the
+	//   - a row has it and its expires_at ≤ now, swept or not, or p.ReplaceLive is true: that row keeps its id and takes email, password_hash,
+	//     nonce and language from p; generation grows by one; kid, key_hash and sent_at become NULL, so that the key mailed before dies in the
 	//     same statement; expires_at = now + p.TTL; resend_count becomes 0 for an expired row and grows by one for a live one.
 	//   - a row has it and is live, and p.ReplaceLive is false: a *PendingError with the row's expires_at.
 	//   - a row has it and is live, p.ReplaceLive is true, and its asked_at > now − p.NotWithin: a *ThrottledError with the time when that is over.
@@ -64,8 +64,8 @@ type PendingStore[Tx any] interface {
 	ResendPending(ctx context.Context, tx Tx, emailNorm string, notWithin time.Duration) (SavedPending, error)
 
 	// ActivatePending moves the pending row whose key_hash is a.KeyHash into users, in one statement (in SQLite: in one transaction), if its
-	// expires_at > now and, when a.RequireSent, its sent_at is not NULL. The user takes the pending row's id, email, email_norm and
-	// password_hash; disabled_at and sessions_valid_after are NULL; the pending row is deleted. However many race, one gets the user.
+	// expires_at > now and, when a.RequireSent, its sent_at is not NULL. The user takes the pending row's id, email, email_norm,
+	// password_hash and language; disabled_at and sessions_valid_after are NULL; the pending row is deleted. However many race, one gets the user.
 	//
 	// No such row (unknown, used, expired, not sent): ErrUnknownKey. A user of that email_norm exists already (a registration and an activation
 	// that raced): ErrAlreadyActive, the pending row is deleted and the user is left as it is. A NULL key_hash never matches.
@@ -137,6 +137,7 @@ type NewPending struct {
 	TTL          time.Duration // expires_at = the database's now + TTL; whole milliseconds, > 0
 	ReplaceLive  bool          // a live registration is replaced too, instead of a PendingError
 	NotWithin    time.Duration // since the live registration's mail was asked for; 0: at any time
+	Language     string        // a BCP 47 tag of at most 35 bytes; "": the deployment's
 }
 
 // SavedPending is what stands in the row after SavePending or RenewPending.
@@ -183,6 +184,7 @@ type State struct {
 	LockedUntil    *time.Time // as it stands, also when it is over
 	Locked         bool       // LockedUntil is in the future
 	ByOperator     bool       // Locked, and by an operator: not after failures
+	Language       string     // of the user, else of the registration; "" where neither has one
 }
 
 // PendingState is a registration as an operator sees it.

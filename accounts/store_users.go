@@ -23,10 +23,12 @@ const (
 	StageChanged = "changed" // mail goes to the new address from now on
 )
 
-// UserStore reads users.
-type UserStore interface {
+// UserStore reads users, and changes what is theirs to choose.
+type UserStore[Tx any] interface {
 	// UserByID reads one user. ErrNoSuchUser for an ID that no user has, malformed ones too.
 	UserByID(ctx context.Context, id string) (Owner, error)
+	// SetLanguage sets the language of a user's mails, and says whether that changed anything. No such user: ErrNoSuchUser.
+	SetLanguage(ctx context.Context, tx Tx, userID, language string) (changed bool, err error)
 }
 
 // RequestStore keeps what was asked for by an address, whether or not it has an account: one row for each address and mail. It looks at nothing that

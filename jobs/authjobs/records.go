@@ -43,6 +43,7 @@ type MailDraft struct {
 	Mail       string // its name, such as "password_reset"
 	Generation uint64
 	To         string
+	Language   string    // of the reader, a BCP 47 tag; "": the deployment's
 	Nonce      []byte    // nil: the mail has no link to derive
 	KID        string    // of the key that the link's token was first derived with, "" before
 	Stage      string    // of a notice: how far it has come

@@ -13,12 +13,12 @@ import (
 
 // accountMailSQL finds the link or the notice: a generation is that of one of them.
 const accountMailSQL = `
-SELECT coalesce(nullif(t.new_email, ''), u.email), t.nonce, coalesce(t.kid, ''), '', '', t.asked_at, t.expires_at
+SELECT coalesce(nullif(t.new_email, ''), u.email), u.language, t.nonce, coalesce(t.kid, ''), '', '', t.asked_at, t.expires_at
 FROM user_tokens t JOIN users u ON u.id = t.user_id
 WHERE t.user_id = $1::uuid AND t.generation = $2 AND t.purpose = $3 AND t.expires_at > statement_timestamp() AND u.disabled_at IS NULL
 UNION ALL
-SELECT email, NULL, '', stage, detail, told_at, expires_at FROM user_notices
-WHERE user_id = $1::uuid AND generation = $2 AND mail = $3 AND expires_at > statement_timestamp()`
+SELECT n.email, u.language, NULL, '', n.stage, n.detail, n.told_at, n.expires_at FROM user_notices n JOIN users u ON u.id = n.user_id
+WHERE n.user_id = $1::uuid AND n.generation = $2 AND n.mail = $3 AND n.expires_at > statement_timestamp()`
 
 // ClaimAccountMail takes a lease on a mail to an owner, as authworker.AccountMails says.
 func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
@@ -26,7 +26,7 @@ func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authj
 	err := db.InTx(ctx, func(tx pgx.Tx) error {
 		userID := uuidOf(c.UserID)
 		err := tx.QueryRow(ctx, accountMailSQL, userID, bigint(c.Generation), name(c.Mail)).
-			Scan(&d.To, &d.Nonce, &d.KID, &d.Stage, &d.Detail, &d.At, &d.ExpiresAt)
+			Scan(&d.To, &d.Language, &d.Nonce, &d.KID, &d.Stage, &d.Detail, &d.At, &d.ExpiresAt)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return authjobs.ErrNotWanted
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 const wantedSQL = `
-SELECT email, nonce, coalesce(kid, ''), expires_at FROM pending_users
+SELECT email, language, nonce, coalesce(kid, ''), expires_at FROM pending_users
 WHERE id = $1::uuid AND generation = $2 AND expires_at > statement_timestamp()`
 
 const leaseMailSQL = `
@@ -28,7 +28,7 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), PendingID: c.PendingID, Generation: c.Generation}
 	err := db.InTx(ctx, func(tx pgx.Tx) error {
 		pendingID := uuidOf(c.PendingID)
-		err := tx.QueryRow(ctx, wantedSQL, pendingID, bigint(c.Generation)).Scan(&d.To, &d.Nonce, &d.KID, &d.ExpiresAt)
+		err := tx.QueryRow(ctx, wantedSQL, pendingID, bigint(c.Generation)).Scan(&d.To, &d.Language, &d.Nonce, &d.KID, &d.ExpiresAt)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return authjobs.ErrNotWanted
 		}

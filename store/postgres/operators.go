@@ -52,6 +52,17 @@ func changedUser(operation string, row pgx.Row) (changed bool, err error) {
 // that waits for him.
 const lockOwnerSQL = `SELECT FROM users WHERE email_norm = $1 FOR NO KEY UPDATE`
 
+const languageSQL = `
+WITH changed AS (
+	UPDATE users SET language = $2 WHERE id = $1::uuid AND language <> $2 RETURNING id
+)
+SELECT EXISTS (SELECT FROM users WHERE id = $1::uuid), EXISTS (SELECT FROM changed)`
+
+// SetLanguage sets the language of a user's mails, as accounts.UserStore says.
+func (db *DB) SetLanguage(ctx context.Context, tx pgx.Tx, userID, language string) (changed bool, err error) {
+	return changedUser("set language", tx.QueryRow(ctx, languageSQL, uuidOf(userID), language))
+}
+
 const lockSQL = `
 INSERT INTO login_state AS l (email_norm, failed_attempts, locked_until, by_operator) VALUES ($1, 0, statement_timestamp() + $2::interval, true)
 ON CONFLICT (email_norm) DO UPDATE SET locked_until = excluded.locked_until, by_operator = true`

@@ -15,11 +15,11 @@ import (
 const lockPendingSQL = `SELECT FROM pending_users WHERE email_norm = $1 FOR UPDATE`
 
 const savePendingSQL = `
-INSERT INTO pending_users AS p (id, email_norm, email, password_hash, nonce, generation, expires_at)
-SELECT $1::uuid, $2, $3, $4, $5, 1, statement_timestamp() + $6::interval
+INSERT INTO pending_users AS p (id, email_norm, email, password_hash, nonce, generation, expires_at, language)
+SELECT $1::uuid, $2, $3, $4, $5, 1, statement_timestamp() + $6::interval, $9
 WHERE NOT EXISTS (SELECT FROM users WHERE email_norm = $2)
 ON CONFLICT (email_norm) DO UPDATE SET
-	email = excluded.email, password_hash = excluded.password_hash, nonce = excluded.nonce,
+	email = excluded.email, password_hash = excluded.password_hash, nonce = excluded.nonce, language = excluded.language,
 	asked_at = statement_timestamp(), generation = p.generation + 1, kid = NULL, key_hash = NULL, sent_at = NULL, expires_at = excluded.expires_at,
 	resend_count = CASE WHEN p.expires_at <= statement_timestamp() THEN 0 ELSE p.resend_count + 1 END
 WHERE p.expires_at <= statement_timestamp() OR $7 AND ($8::interval = '0' OR p.asked_at <= statement_timestamp() - $8::interval)
@@ -65,7 +65,7 @@ func upsertPending(ctx context.Context, tx pgx.Tx, p accounts.NewPending) (accou
 	var saved accounts.SavedPending
 	var batch pgx.Batch
 	batch.Queue(lockPendingSQL, p.EmailNorm)
-	batch.Queue(savePendingSQL, p.ID, p.EmailNorm, p.Email, p.PasswordHash.RevealText(), p.Nonce, p.TTL, p.ReplaceLive, p.NotWithin).
+	batch.Queue(savePendingSQL, p.ID, p.EmailNorm, p.Email, p.PasswordHash.RevealText(), p.Nonce, p.TTL, p.ReplaceLive, p.NotWithin, p.Language).
 		QueryRow(func(row pgx.Row) error {
 			return row.Scan(&saved.ID, &saved.Generation, &saved.ExpiresAt)
 		})
@@ -107,10 +107,10 @@ const activateSQL = `
 WITH pending AS (
 	DELETE FROM pending_users
 	WHERE key_hash = $1 AND expires_at > statement_timestamp() AND (sent_at IS NOT NULL OR NOT $2)
-	RETURNING id, email, email_norm, password_hash
+	RETURNING id, email, email_norm, password_hash, language
 ), activated AS (
-	INSERT INTO users (id, email, email_norm, password_hash)
-	SELECT id, email, email_norm, password_hash FROM pending
+	INSERT INTO users (id, email, email_norm, password_hash, language)
+	SELECT id, email, email_norm, password_hash, language FROM pending
 	ON CONFLICT (email_norm) DO NOTHING
 	RETURNING id
 )
@@ -137,7 +137,7 @@ const accountStateSQL = `
 SELECT u.id::text, u.email, u.password_hash, u.sessions_valid_after, u.disabled_at IS NOT NULL,
        p.id::text, p.email, p.generation, p.expires_at, coalesce(p.expires_at <= statement_timestamp(), false), p.sent_at,
        coalesce(l.failed_attempts, 0), l.last_failed_at, l.locked_until, coalesce(l.locked_until > statement_timestamp(), false),
-       coalesce(l.by_operator AND l.locked_until > statement_timestamp(), false)
+       coalesce(l.by_operator AND l.locked_until > statement_timestamp(), false), coalesce(u.language, p.language, '')
 FROM (SELECT $1::text AS email_norm) AS asked
 LEFT JOIN users u ON u.email_norm = asked.email_norm
 LEFT JOIN pending_users p ON p.email_norm = asked.email_norm
@@ -153,7 +153,7 @@ func (db *DB) AccountState(ctx context.Context, emailNorm string) (accounts.Stat
 	var p accounts.PendingState
 	err := db.pool.QueryRow(ctx, accountStateSQL, emailNorm).Scan(&u.id, &u.email, &u.passwordHash, &u.validAfter, &u.disabled,
 		&pendingID, &pendingEmail, &generation, &expiresAt, &p.Expired, &p.SentAt,
-		&s.FailedAttempts, &s.LastFailedAt, &s.LockedUntil, &s.Locked, &s.ByOperator)
+		&s.FailedAttempts, &s.LastFailedAt, &s.LockedUntil, &s.Locked, &s.ByOperator, &s.Language)
 	if err != nil {
 		return accounts.State{}, wrap("read account", err)
 	}

@@ -11,12 +11,12 @@ import (
 
 // accountMailSQL finds the link or the notice: a generation is that of one of them.
 const accountMailSQL = `
-	SELECT coalesce(nullif(t.new_email, ''), u.email), t.nonce, coalesce(t.kid, ''), '', '', t.asked_at, t.expires_at
+	SELECT coalesce(nullif(t.new_email, ''), u.email), u.language, t.nonce, coalesce(t.kid, ''), '', '', t.asked_at, t.expires_at
 	FROM user_tokens t JOIN users u ON u.id = t.user_id
 	WHERE t.user_id = ?1 AND t.generation = ?2 AND t.purpose = ?3 AND t.expires_at > ?4 AND u.disabled_at IS NULL
 	UNION ALL
-	SELECT email, NULL, '', stage, detail, told_at, expires_at FROM user_notices
-	WHERE user_id = ?1 AND generation = ?2 AND mail = ?3 AND expires_at > ?4`
+	SELECT n.email, u.language, NULL, '', n.stage, n.detail, n.told_at, n.expires_at FROM user_notices n JOIN users u ON u.id = n.user_id
+	WHERE n.user_id = ?1 AND n.generation = ?2 AND n.mail = ?3 AND n.expires_at > ?4`
 
 // ClaimAccountMail takes a lease on a mail to an owner: see authworker.AccountMails.
 func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
@@ -28,7 +28,7 @@ func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authj
 		}
 		var at, expires int64
 		err = tx.QueryRowContext(ctx, accountMailSQL, c.UserID, integer(c.Generation), c.Mail, instant).
-			Scan(&d.To, &d.Nonce, &d.KID, &d.Stage, &d.Detail, &at, &expires)
+			Scan(&d.To, &d.Language, &d.Nonce, &d.KID, &d.Stage, &d.Detail, &at, &expires)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			return authjobs.ErrNotWanted

@@ -125,11 +125,12 @@ func (db *DB) AccountState(ctx context.Context, emailNorm string) (accounts.Stat
 	err := db.read.QueryRowContext(ctx, `
 		SELECT u.id, u.email, u.disabled_at IS NOT NULL, u.sessions_valid_after,
 			p.id, p.email, p.generation, p.expires_at, p.expires_at <= `+nowSQL+`, p.sent_at,
-			l.failed_attempts, l.last_failed_at, l.locked_until, l.locked_until > `+nowSQL+`, l.by_operator
+			l.failed_attempts, l.last_failed_at, l.locked_until, l.locked_until > `+nowSQL+`, l.by_operator,
+			coalesce(u.language, p.language, '')
 		FROM (SELECT ? AS email_norm) AS asked
 		LEFT JOIN users u USING (email_norm) LEFT JOIN pending_users p USING (email_norm) LEFT JOIN login_state l USING (email_norm)`,
 		emailNorm).Scan(&userID, &email, &disabled, &after, &pendingID, &pendingEmail, &generation, &expires, &expired, &sent,
-		&failed, &last, &until, &locked, &byOperator)
+		&failed, &last, &until, &locked, &byOperator, &state.Language)
 	if err != nil {
 		return accounts.State{}, db.wrap("read account", err)
 	}

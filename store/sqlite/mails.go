@@ -21,8 +21,8 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 		}
 		var kid sql.NullString
 		var expires int64
-		err = tx.QueryRowContext(ctx, `SELECT email, nonce, kid, expires_at FROM pending_users WHERE id = ? AND generation = ? AND expires_at > ?`,
-			c.PendingID, integer(c.Generation), instant).Scan(&d.To, &d.Nonce, &kid, &expires)
+		err = tx.QueryRowContext(ctx, `SELECT email, language, nonce, kid, expires_at FROM pending_users WHERE id = ? AND generation = ? AND expires_at > ?`,
+			c.PendingID, integer(c.Generation), instant).Scan(&d.To, &d.Language, &d.Nonce, &kid, &expires)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			return authjobs.ErrNotWanted

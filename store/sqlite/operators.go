@@ -50,6 +50,12 @@ func (db *DB) changedUser(ctx context.Context, tx *sql.Tx, operation, userID str
 	return changed > 0, nil
 }
 
+// SetLanguage sets the language of a user's mails: see [accounts.UserStore].
+func (db *DB) SetLanguage(ctx context.Context, tx *sql.Tx, userID, language string) (bool, error) {
+	changed, err := execute(ctx, tx, `UPDATE users SET language = ?2 WHERE id = ?1 AND language <> ?2`, userID, language)
+	return db.changedUser(ctx, tx, "set language", userID, changed, err)
+}
+
 // SetLock locks an address by hand, or lifts its lock: see [accounts.OperatorStore].
 func (db *DB) SetLock(ctx context.Context, tx *sql.Tx, emailNorm string, d time.Duration) (bool, error) {
 	changed, err := setLock(ctx, tx, emailNorm, d)

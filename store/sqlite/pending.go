@@ -20,16 +20,16 @@ func (db *DB) SavePending(ctx context.Context, tx *sql.Tx, p accounts.NewPending
 	// The upsert comes first: in a transaction that a caller began without IMMEDIATE it takes the write lock before
 	// anything has been read that could be out of date.
 	err = tx.QueryRowContext(ctx, `
-		INSERT INTO pending_users (id, email_norm, email, password_hash, nonce, generation, created_at, asked_at, expires_at)
-		SELECT ?1, ?2, ?3, ?4, ?5, 1, ?6, ?6, ?6 + ?7 WHERE NOT EXISTS (SELECT 1 FROM users WHERE email_norm = ?2)
+		INSERT INTO pending_users (id, email_norm, email, password_hash, nonce, generation, created_at, asked_at, expires_at, language)
+		SELECT ?1, ?2, ?3, ?4, ?5, 1, ?6, ?6, ?6 + ?7, ?10 WHERE NOT EXISTS (SELECT 1 FROM users WHERE email_norm = ?2)
 		ON CONFLICT (email_norm) DO UPDATE SET
-			email = excluded.email, password_hash = excluded.password_hash, nonce = excluded.nonce,
+			email = excluded.email, password_hash = excluded.password_hash, nonce = excluded.nonce, language = excluded.language,
 			generation = generation + 1, kid = NULL, key_hash = NULL, sent_at = NULL,
 			created_at = excluded.created_at, asked_at = excluded.asked_at, expires_at = excluded.expires_at,
 			resend_count = CASE WHEN expires_at <= ?6 THEN 0 ELSE resend_count + 1 END
 		WHERE expires_at <= ?6 OR ?8 AND asked_at <= ?6 - ?9
 		RETURNING id, generation, expires_at`,
-		p.ID, p.EmailNorm, p.Email, p.PasswordHash.RevealText(), p.Nonce, instant, p.TTL.Microseconds(), p.ReplaceLive, p.NotWithin.Microseconds(),
+		p.ID, p.EmailNorm, p.Email, p.PasswordHash.RevealText(), p.Nonce, instant, p.TTL.Microseconds(), p.ReplaceLive, p.NotWithin.Microseconds(), p.Language,
 	).Scan(&saved.ID, &saved.Generation, &expires)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -97,11 +97,11 @@ func (db *DB) ActivatePending(ctx context.Context, tx *sql.Tx, a accounts.Activa
 		return accounts.User{}, db.wrap("activate", err)
 	}
 	var user accounts.User
-	var emailNorm, passwordHash string
+	var emailNorm, passwordHash, language string
 	err = tx.QueryRowContext(ctx, `
 		DELETE FROM pending_users WHERE key_hash = ? AND expires_at > ? AND (sent_at IS NOT NULL OR NOT ?)
-		RETURNING id, email, email_norm, password_hash`,
-		a.KeyHash[:], instant, a.RequireSent).Scan(&user.ID, &user.Email, &emailNorm, &passwordHash)
+		RETURNING id, email, email_norm, password_hash, language`,
+		a.KeyHash[:], instant, a.RequireSent).Scan(&user.ID, &user.Email, &emailNorm, &passwordHash, &language)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return accounts.User{}, accounts.ErrUnknownKey
@@ -109,9 +109,9 @@ func (db *DB) ActivatePending(ctx context.Context, tx *sql.Tx, a accounts.Activa
 		return accounts.User{}, db.wrap("activate", err)
 	}
 	n, err := execute(ctx, tx, `
-		INSERT INTO users (id, email, email_norm, password_hash, created_at) VALUES (?, ?, ?, ?, ?)
+		INSERT INTO users (id, email, email_norm, password_hash, created_at, language) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (email_norm) DO NOTHING`,
-		user.ID, user.Email, emailNorm, passwordHash, instant)
+		user.ID, user.Email, emailNorm, passwordHash, instant, language)
 	switch {
 	case err != nil:
 		return accounts.User{}, db.wrap("activate", err)

@@ -145,6 +145,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"operations", operationsTests[Tx]()},
 		{"registrations", pendingTests[Tx]()},
 		{"activations", activationTests[Tx]()},
+		{"languages", languageTests[Tx]()},
 		{"logins", loginTests[Tx]()},
 		{"outbox", outboxTests[Tx]()},
 		{"relay", relayTests[Tx]()},
