@@ -105,5 +105,5 @@ func ExampleParseURL() {
 func ExampleParseTemplates() {
 	_, err := mail.ParseTemplates(ownTemplates())
 	fmt.Println(err)
-	// Output: mail template confirmation: body.txt: does not show the link ({{.Link}})
+	// Output: mail template en/confirmation/body.txt: does not show the link ({{.Link}})
 }

@@ -212,8 +212,8 @@ func (s *scripted) say(conn net.Conn, reader *bufio.Reader, verb string) bool {
 
 func ownTemplates() fstest.MapFS {
 	return fstest.MapFS{
-		"confirmation/subject.txt": {Data: []byte("Welcome to {{.Product}}")},
-		"confirmation/body.txt":    {Data: []byte("Welcome!")},
-		"confirmation/body.html":   {Data: []byte(`<a href="{{.Link}}">{{.Link}}</a>`)},
+		"en/confirmation/subject.txt": {Data: []byte("Welcome to {{.Product}}")},
+		"en/confirmation/body.txt":    {Data: []byte("Welcome!")},
+		"en/confirmation/body.html":   {Data: []byte(`<a href="{{.Link}}">{{.Link}}</a>`)},
 	}
 }

@@ -4,205 +4,288 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"html"
-	htmltemplate "html/template"
-	"io"
 	"io/fs"
 	"net/url"
-	"path"
+	"slices"
 	"strings"
-	texttemplate "text/template"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/language"
 )
 
-// The templates that come with the package: a folder per kind, a file per part.
+// The templates that come with the package: a folder per language, in it one per kind, in it a file per part.
 //
 //go:embed templates
 var builtin embed.FS
 
-// The parts that every kind has.
+// DefaultLanguage is what mails are in unless somebody says otherwise. All kinds are there in it.
+const DefaultLanguage = "en"
+
 const (
-	partSubject = "subject.txt"
-	partText    = "body.txt"
-	partHTML    = "body.html"
+	maxProduct    = 200       // bytes, so that a subject with it stays below 500
+	maxTemplate   = 256 << 10 // bytes of one file
+	partSubject   = "subject.txt"
+	partPreheader = "preheader.txt"
+	partText      = "body.txt"
+	partHTML      = "body.html"
 )
+
+// ErrNoLanguage says that there are no templates in the language that is to be the default.
+var ErrNoLanguage = errors.New("there are no mail templates in this language")
 
 // Content is what a template makes: the three fields of a Message that a reader sees.
 type Content struct {
-	Subject string
-	Text    string
-	HTML    string
+	Subject  string
+	Text     string // lines of at most 78 columns, but for what has no blank, such as a link
+	HTML     string
+	Language string // the BCP 47 tag of the templates that made it
 }
 
-// ConfirmationData is what the templates of the kind confirmation may name. Every field is required.
+// ConfirmationData is what the mail that asks to confirm an address tells. Every field but Language is required.
 type ConfirmationData struct {
-	Product   string    // the application's name, one line
+	Product   string    // the application's name, one line of at most 200 bytes
 	Link      string    // absolute http or https URL that confirms the address
 	ExpiresAt time.Time // when the link stops working; the templates write it in UTC
+	Language  string    // the reader's, a BCP 47 tag; zero, or no tag: the templates' default
 }
 
-// TemplateError names the template, or the data, that cannot be used.
+// AccountData is what the mails to owners of accounts tell.
+type AccountData struct {
+	Product   string    // the application's name, one line of at most 200 bytes
+	Link      string    // absolute http or https URL: what the mail is about, or, in a notice, the app
+	ExpiresAt time.Time // of a mail with a link: when it stops working; the templates write it in UTC
+	At        time.Time // of a notice: when it happened
+	Address   string    // of email_notice: the new address, in a form that gives little away
+	Done      bool      // of email_notice: the new address has been confirmed
+	Language  string    // the reader's, a BCP 47 tag; zero, or no tag: the templates' default
+}
+
+// TemplateError names the template, or the data, that cannot be used, and says what to do.
 type TemplateError struct {
-	Kind  string // "confirmation", or a Kind
-	Part  string // "subject.txt", "body.txt" or "body.html"; for data the field
-	Cause error
+	Language string // "" where it is about data, or about all languages
+	Kind     string // a Kind; "" for what all kinds share
+	Part     string // "subject.txt", "preheader.txt", "body.txt", "body.html", "layout.html", "layout.txt" or "date.txt"; for data the field
+	File     string // the path in the folder; "" for data
+	Line     int    // from 1; 0 where it is about no line
+	Cause    error
 }
 
 func (e *TemplateError) Error() string {
-	return fmt.Sprintf("mail template %s: %s: %v", e.Kind, e.Part, e.Cause)
+	switch {
+	case e.File == "":
+		return fmt.Sprintf("mail template %s: %s: %v", e.Kind, e.Part, e.Cause)
+	case e.Line > 0:
+		return fmt.Sprintf("mail template %s, line %d: %v", e.File, e.Line, e.Cause)
+	}
+	return fmt.Sprintf("mail template %s: %v", e.File, e.Cause)
 }
 
 // Unwrap gives the cause.
 func (e *TemplateError) Unwrap() error { return e.Cause }
 
-// Templates turn data into content. They are immutable and safe for concurrent use.
+// TemplatesConfig says which templates mails are made of.
+type TemplatesConfig struct {
+	// Folder has an app's own: <language>/<kind>/<part>, <language>/date.txt, and layout.html and layout.txt beside them or in a
+	// language. What it lacks is the package's own. Zero: all are.
+	Folder fs.FS
+	// Language is what a mail is in when there are no templates in its reader's. Zero: DefaultLanguage.
+	Language string
+}
+
+// Templates turn data into content, in the language of whoever reads it. They are immutable and safe for concurrent use.
 type Templates struct {
-	confirmation templateSet
-	accounts     map[Kind]templateSet
+	sets    map[string]map[Kind]*templateSet // by language
+	tags    []language.Tag                   // the default first
+	matcher language.Matcher
+	own     []string
 }
 
-// DefaultTemplates are the ones that come with the package, in English.
-func DefaultTemplates() (*Templates, error) {
-	folder, err := fs.Sub(builtin, "templates")
-	if err != nil {
-		return nil, fmt.Errorf("mail templates: %w", err)
-	}
-	return ParseTemplates(folder)
-}
+// DefaultTemplates are the ones that come with the package, in English and German.
+func DefaultTemplates() (*Templates, error) { return NewTemplates(TemplatesConfig{}) }
 
-// ParseTemplates reads a folder with a sub-folder per kind, confirmation/{subject.txt,body.txt,body.html}, and tries each with sample
-// data. For a [Kind] whose sub-folder is not there, it takes the package's own. What is missing, does not parse, names a variable that its kind does not have, or leaves the link out is a *TemplateError now
-// and not when the first mail is due. The text parts are text/template, the HTML part is html/template.
+// ParseTemplates are the templates of an app's folder over the package's own.
 func ParseTemplates(folder fs.FS) (*Templates, error) {
-	confirmation, err := parseSet(folder, "confirmation")
+	return NewTemplates(TemplatesConfig{Folder: folder})
+}
+
+// NewTemplates reads the folder, and tries every kind in every language with made-up data. What is missing, does not parse, names a
+// variable that its kind does not have, leaves the link out or loads anything from elsewhere is a *TemplateError now, and not when the
+// first mail is due. Text parts are text/template, HTML parts are html/template.
+func NewTemplates(c TemplatesConfig) (*Templates, error) {
+	preferred := DefaultLanguage
+	if c.Language != "" {
+		tag, err := language.Parse(c.Language)
+		if err != nil {
+			return nil, fmt.Errorf("%w: it is no tag of BCP 47, such as de or pt-BR", ErrNoLanguage)
+		}
+		preferred = tag.String()
+	}
+	shelf, err := newShelf(c.Folder)
 	if err != nil {
 		return nil, err
 	}
-	sample := ConfirmationData{
-		Product:   "Example",
-		Link:      "https://example.com/confirm?key=a-b_c",
-		ExpiresAt: time.Date(2006, 1, 2, 15, 4, 5, 0, time.UTC),
+	t := &Templates{sets: make(map[string]map[Kind]*templateSet), own: shelf.own}
+	for _, tag := range shelf.languages() {
+		sets, err := shelf.sets(tag)
+		if err != nil {
+			return nil, err
+		}
+		if len(sets) > 0 {
+			t.sets[tag.String()], t.tags = sets, append(t.tags, tag)
+		}
 	}
-	if err := confirmation.try(sample, sample.Link); err != nil {
-		return nil, err
+	i := slices.IndexFunc(t.tags, func(tag language.Tag) bool { return tag.String() == preferred })
+	if i < 0 {
+		return nil, fmt.Errorf("%w: there are %s", ErrNoLanguage, strings.Join(t.Languages(), ", "))
 	}
-	accounts, err := parseAccounts(folder)
-	if err != nil {
-		return nil, err
+	first := t.tags[i]
+	t.tags = slices.Insert(slices.Delete(t.tags, i, i+1), 0, first)
+	t.matcher = language.NewMatcher(t.tags)
+	return t, t.try()
+}
+
+// Languages are the tags of the languages that there are templates in, the default first.
+func (t *Templates) Languages() []string {
+	all := make([]string, len(t.tags))
+	for i, tag := range t.tags {
+		all[i] = tag.String()
 	}
-	return &Templates{confirmation: confirmation, accounts: accounts}, nil
+	return all
+}
+
+// Own lists the files of the app's folder, sorted. All that is not among them is the package's own.
+func (t *Templates) Own() []string { return slices.Clone(t.own) }
+
+// Gaps lists the kinds that a language of the app's folder has no templates of, as language/kind: these mails are in the default language.
+func (t *Templates) Gaps() []string {
+	var gaps []string
+	for tag, sets := range t.sets {
+		for _, kind := range Kinds() {
+			if sets[kind] == nil {
+				gaps = append(gaps, tag+"/"+string(kind))
+			}
+		}
+	}
+	slices.Sort(gaps)
+	return gaps
+}
+
+// set finds the templates of a kind that suit the reader best. That CLDR calls languages near, such as Swiss German and German, counts.
+func (t *Templates) set(kind Kind, reader string) *templateSet {
+	if tag, err := language.Parse(reader); err == nil && reader != "" {
+		_, i, _ := t.matcher.Match(tag)
+		if set := t.sets[t.tags[i].String()][kind]; set != nil {
+			return set
+		}
+	}
+	if set := t.sets[t.tags[0].String()][kind]; set != nil {
+		return set
+	}
+	return t.sets[DefaultLanguage][kind]
 }
 
 // Confirmation renders the mail that asks somebody to confirm an address.
 func (t *Templates) Confirmation(d ConfirmationData) (Content, error) {
-	if err := d.check(); err != nil {
+	return t.render(KindConfirmation, AccountData{Product: d.Product, Link: d.Link, ExpiresAt: d.ExpiresAt, Language: d.Language})
+}
+
+// Account renders a mail to the owner of an account.
+func (t *Templates) Account(kind Kind, d AccountData) (Content, error) {
+	if kind == KindConfirmation || !slices.Contains(Kinds(), kind) {
+		return Content{}, &TemplateError{Kind: string(kind), Part: partSubject, Cause: errors.New("there is no such kind")}
+	}
+	return t.render(kind, d)
+}
+
+func (t *Templates) render(kind Kind, d AccountData) (Content, error) {
+	if err := d.check(kind); err != nil {
 		return Content{}, err
 	}
-	return t.confirmation.render(d)
+	return t.set(kind, d.Language).render(d)
 }
 
-func (d ConfirmationData) check() error {
-	if err := checkData("confirmation", d.Product, d.Link); err != nil {
-		return err
+// Preview renders a mail with made-up data, as somebody would get it who reads that language. done is for email_notice: the address has changed.
+func (t *Templates) Preview(kind Kind, product, reader string, done bool) (Content, error) {
+	i := slices.Index(Kinds(), kind)
+	if i < 0 {
+		return Content{}, &TemplateError{Kind: string(kind), Part: partSubject, Cause: errors.New("there is no such kind")}
 	}
-	if d.ExpiresAt.IsZero() {
-		return &TemplateError{Kind: "confirmation", Part: "ExpiresAt", Cause: errors.New("is missing")}
-	}
-	return nil
+	d := kind.sample()
+	d.Product, d.Language, d.Done = product, reader, done
+	return t.render(kind, d)
 }
 
-// checkData holds what every mail has: the name of the application, and a link.
-func checkData(kind, product, address string) error {
-	problem := func(field, text string) error {
-		return &TemplateError{Kind: kind, Part: field, Cause: errors.New(text)}
-	}
-	if strings.TrimSpace(product) == "" || hasControl(product) {
-		return problem("Product", "is empty, or more than one line")
-	}
-	link, err := url.Parse(address)
-	if err != nil || (link.Scheme != "http" && link.Scheme != "https") || link.Host == "" || strings.ContainsAny(address, " <>\"") {
-		return problem("Link", "is no absolute http or https URL") // the link itself is a secret and is not repeated
-	}
-	return nil
-}
-
-// templateSet is the three parts of one kind.
-type templateSet struct {
-	kind    string
-	subject *texttemplate.Template
-	text    *texttemplate.Template
-	html    *htmltemplate.Template
-}
-
-func parseSet(folder fs.FS, kind string) (templateSet, error) {
-	set := templateSet{kind: kind}
-	sources := map[string]string{}
-	for _, part := range []string{partSubject, partText, partHTML} {
-		source, err := fs.ReadFile(folder, path.Join(kind, part))
-		if err != nil {
-			return set, &TemplateError{kind, part, err}
+// Files are the files that such a mail is made of, by part. Of these, the app's own are in Own.
+func (t *Templates) Files(kind Kind, reader string) map[string]string {
+	files := make(map[string]string)
+	if slices.Contains(Kinds(), kind) {
+		for part, s := range t.set(kind, reader).files {
+			if files[part] = s.path; !s.own {
+				files[part] = ""
+			}
 		}
-		sources[part] = string(source)
 	}
-	var err error
-	if set.subject, err = texttemplate.New(partSubject).Option("missingkey=error").Parse(sources[partSubject]); err != nil {
-		return set, &TemplateError{kind, partSubject, err}
-	}
-	if set.text, err = texttemplate.New(partText).Option("missingkey=error").Parse(sources[partText]); err != nil {
-		return set, &TemplateError{kind, partText, err}
-	}
-	if set.html, err = htmltemplate.New(partHTML).Option("missingkey=error").Parse(sources[partHTML]); err != nil {
-		return set, &TemplateError{kind, partHTML, err}
-	}
-	return set, nil
+	return files
 }
 
-// try renders sample data and looks for the link in both bodies; an empty link is not looked for.
-func (s templateSet) try(data any, link string) error {
-	content, err := s.render(data)
-	if err != nil {
-		return err
-	}
-	if !strings.Contains(content.Text, link) {
-		return &TemplateError{s.kind, partText, errors.New("does not show the link ({{.Link}})")}
-	}
-	if !strings.Contains(html.UnescapeString(content.HTML), link) {
-		return &TemplateError{s.kind, partHTML, errors.New("does not show the link ({{.Link}})")}
+// Check renders every kind in every language with the name of the product: what is wrong with that is found before a mail is due.
+func (t *Templates) Check(product string) error {
+	for _, sets := range t.sets {
+		for kind, set := range sets {
+			d := kind.sample()
+			d.Product = product
+			if err := d.check(kind); err != nil {
+				return err
+			}
+			if _, err := set.render(d); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-func (s templateSet) render(data any) (Content, error) {
-	subject, err := s.part(partSubject, s.subject, data)
-	if err != nil {
-		return Content{}, err
+func (t *Templates) try() error {
+	for _, tag := range t.Languages() {
+		for _, kind := range Kinds() {
+			if set := t.sets[tag][kind]; set != nil {
+				if err := set.try(); err != nil {
+					return err
+				}
+			}
+		}
 	}
-	if subject = strings.TrimSpace(subject); hasControl(subject) {
-		return Content{}, &TemplateError{s.kind, partSubject, errors.New("makes more than one line")}
-	}
-	text, err := s.part(partText, s.text, data)
-	if err != nil {
-		return Content{}, err
-	}
-	body, err := s.part(partHTML, s.html, data)
-	if err != nil {
-		return Content{}, err
-	}
-	return Content{Subject: strings.Join(strings.Fields(subject), " "), Text: text, HTML: body}, nil
+	return nil
 }
 
-// executor is what text/template and html/template have in common.
-type executor interface {
-	Execute(w io.Writer, data any) error
+func (d AccountData) check(kind Kind) error {
+	problem := func(field, text string) error {
+		return &TemplateError{Kind: string(kind), Part: field, Cause: errors.New(text)}
+	}
+	switch link, err := url.Parse(d.Link); {
+	case strings.TrimSpace(plain(d.Product)) == "" || hasControl(d.Product):
+		return problem("Product", "is empty, or more than one line")
+	case len(d.Product) > maxProduct:
+		return problem("Product", "is longer than 200 bytes")
+	case err != nil || (link.Scheme != "http" && link.Scheme != "https") || link.Host == "" || strings.ContainsAny(d.Link, " <>\""):
+		return problem("Link", "is no absolute http or https URL") // the link itself is a secret and is not repeated
+	case kind.linked() && d.ExpiresAt.IsZero():
+		return problem("ExpiresAt", "is missing")
+	case !kind.linked() && d.At.IsZero():
+		return problem("At", "is missing")
+	case kind == KindEmailNotice && (d.Address == "" || hasControl(d.Address)):
+		return problem("Address", "is empty, or more than one line")
+	}
+	return nil
 }
 
-func (s templateSet) part(name string, t executor, data any) (string, error) {
-	var out strings.Builder
-	if err := t.Execute(&out, data); err != nil {
-		return "", &TemplateError{s.kind, name, err}
-	}
-	if strings.TrimSpace(out.String()) == "" {
-		return "", &TemplateError{s.kind, name, errors.New("makes nothing")}
-	}
-	return out.String(), nil
+// plain takes out the characters that turn the direction of what stands around them: a name must not reorder a sentence.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, text)
 }

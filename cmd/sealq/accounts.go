@@ -98,7 +98,7 @@ func inEmail(err error) error {
 }
 
 func (p *program) accountsRegister() *cobra.Command {
-	var email string
+	var email, language string
 	c := uses(&cobra.Command{
 		Use: "register", Short: "Register an address; its confirmation mail goes through the outbox", Args: exactly(),
 		Long:    "Register an address. The password is all of standard input up to one line end; a terminal is asked for it.",
@@ -109,12 +109,16 @@ func (p *program) accountsRegister() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		pending, err := a.Register(ctx, accounts.Registration{Email: email, Password: password})
+		pending, err := a.Register(ctx, accounts.Registration{Email: email, Password: password, Language: language})
+		if refused, ok := errors.AsType[*accounts.LanguageError](err); ok {
+			return wrongly("--lang: %w", refused)
+		}
 		if err != nil {
 			return inEmail(err)
 		}
 		return s.printJSON(map[string]any{"pending_id": pending.ID, "expires_at": pending.ExpiresAt.UTC()})
 	}, needsEmail(c, &email))
+	c.Flags().StringVar(&language, "lang", "", "the language of the mails, a `TAG` such as de or pt-BR (default: the worker's --mail-lang)")
 	return c
 }
 
@@ -193,6 +197,7 @@ func (p *program) accountsShow() *cobra.Command {
 			{"registration", orDash(status.PendingID)},
 			{"can be confirmed until", moment(status.ExpiresAt)},
 			{"mail accepted", moment(status.SentAt)},
+			{"language", orDash(status.Language)},
 			{"failed logins", fmt.Sprint(status.FailedAttempts)},
 			{"last failure", moment(status.LastFailedAt)},
 			{"locked until", moment(status.LockedUntil)},

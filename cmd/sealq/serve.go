@@ -13,7 +13,8 @@ import (
 
 func workerOptions() []string {
 	return []string{
-		"redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "mail-dkim-domain", "mail-dkim-selector", "mail-dkim-key", "base-url", "product", "queues", "concurrency", "fetchers",
+		"redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "mail-dkim-domain", "mail-dkim-selector", "mail-dkim-key", "base-url",
+		"confirm-path", "reset-path", "email-path", "reset-ttl", "lockout-notice", "product", "mail-templates", "mail-lang", "queues", "concurrency", "fetchers",
 		"overdue", "quarantine-budget", "quarantine-reserve", "listen", "shutdown-timeout", "log-level", "log-format",
 	}
 }
@@ -143,7 +144,7 @@ func (s *session) rotation() (*signing.RotationPolicy, error) {
 
 func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p := &workerPlan{config: app.WorkerConfig{Shutdown: shutdown, Logger: s.logger}}
-	var errs [15]error
+	var errs [16]error
 	p.redis, errs[0] = s.redis()
 	p.mail, errs[1] = s.mailServer()
 	p.config.BaseURL, errs[2] = s.Page("base-url")
@@ -160,6 +161,7 @@ func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p.config.EmailPath, errs[12] = s.Path("email-path")
 	p.config.Accounts.ResetTTL, errs[13] = s.Duration("reset-ttl")
 	p.config.Accounts.LockoutNotice, errs[14] = s.Yes("lockout-notice")
+	p.config.Templates, errs[15] = s.mailTemplates()
 	for _, err := range errs {
 		if err != nil {
 			return nil, err // one at a time: one sentence

@@ -28,7 +28,7 @@ func (m *mailer[Tx]) account(kind jobs.Kind) func(context.Context, worker.Job[au
 
 // writeAccountMail derives the key of a link where the mail has one. The token's purpose is the mail's name.
 func (m *mailer[Tx]) writeAccountMail(ctx context.Context, d authjobs.MailDraft) (mail.Content, error) {
-	kind, data := mail.Kind(d.Mail), mail.AccountData{Product: m.product, Link: m.app.String(), At: d.At}
+	kind, data := mail.Kind(d.Mail), mail.AccountData{Product: m.product, Link: m.app.String(), At: d.At, Language: d.Language}
 	if d.Nonce == nil {
 		if kind == mail.KindEmailChange {
 			kind, data.Address, data.Done = mail.KindEmailNotice, d.Detail, d.Stage == accounts.StageChanged

@@ -34,7 +34,9 @@ func (m *mailer[Tx]) writeConfirmation(ctx context.Context, d authjobs.MailDraft
 	if err := m.store.BindActivationKey(ctx, d, kid, accounts.KeyHash(key)); err != nil {
 		return mail.Content{}, fmt.Errorf("bind activation key: %w", err)
 	}
-	content, err := m.templates.Confirmation(mail.ConfirmationData{Product: m.product, Link: m.link(m.paths.confirm, key), ExpiresAt: d.ExpiresAt})
+	content, err := m.templates.Confirmation(mail.ConfirmationData{
+		Product: m.product, Link: m.link(m.paths.confirm, key), ExpiresAt: d.ExpiresAt, Language: d.Language,
+	})
 	if err != nil {
 		return mail.Content{}, fmt.Errorf("write mail: %w", err)
 	}

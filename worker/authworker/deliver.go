@@ -60,6 +60,9 @@ func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
 			return nil, err
 		}
 	}
+	if err := m.templates.Check(m.product); err != nil { // now, and not when the first mail is due
+		return nil, err
+	}
 	return m, nil
 }
 

@@ -40,7 +40,7 @@ type Config struct {
 	ResetPath string
 	// EmailPath is the page that takes the key that confirms a change of address. Zero: "/email".
 	EmailPath string
-	// Product names the app in mails. Zero: the base URL's host.
+	// Product names the app in mails, at most 200 bytes. Zero: the base URL's host.
 	Product string
 	// MailDomain is what Message-IDs end in. Zero: the base URL's host.
 	MailDomain string

@@ -38,6 +38,8 @@ type WorkerConfig struct {
 	Accounts accounts.Config
 	// Product names the app in mails. Zero: the base URL's host.
 	Product string
+	// Templates of the mails. Zero: the package mail's own.
+	Templates *mail.Templates
 	// MailDomain is what Message-IDs end in. Zero: the base URL's host.
 	MailDomain string
 	// Queues and their weights. Zero: DefaultQueues.
@@ -113,7 +115,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), users, authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, ConfirmPath: c.ConfirmPath, ResetPath: c.ResetPath, EmailPath: c.EmailPath,
-		Product: c.Product, MailDomain: c.MailDomain, Logger: c.Logger,
+		Product: c.Product, MailDomain: c.MailDomain, Templates: c.Templates, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err

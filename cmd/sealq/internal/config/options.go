@@ -54,6 +54,8 @@ func Options() []Option {
 		{Name: "reset-path", Default: "/reset", Usage: "its page that takes the key of a request for a new password"},
 		{Name: "email-path", Default: "/email", Usage: "its page that takes the key of a new address"},
 		{Name: "product", Usage: "the name of the app in mails (default: the host of --base-url)"},
+		{Name: "mail-templates", Usage: "folder of an app's own mail templates: see `sealq mail preview` (default: sealq's own)"},
+		{Name: "mail-lang", Default: "en", Usage: "the language of mails to whom there are none in his own, such as de"},
 		{Name: "listen", Default: "127.0.0.1:8080", Usage: "address of /healthz and /readyz"},
 		{Name: "queues", Default: "critical=6,mail=3,default=2,maintenance=1", Usage: "queues to serve and their weights"},
 		{Name: "concurrency", Default: "100", Usage: "how many tasks run at once, of which 16 of each kind of mail"},
