@@ -23,6 +23,7 @@ func TestMailsAreTheGoldens(t *testing.T) {
 	t.Parallel()
 	sender := newSender(t, mail.Config{URL: "smtp://mail.example.com", From: from})
 	eachLetter(t, func(t *testing.T, l letter, templates *mail.Templates) {
+		t.Helper()
 		content := l.write(t, templates)
 		m := message()
 		m.Subject, m.Text, m.HTML = content.Subject, content.Text, content.HTML

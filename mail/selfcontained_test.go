@@ -48,7 +48,7 @@ func TestAMailLoadsNothingFromElsewhere(t *testing.T) {
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			t.Parallel()
-			texts := whole("fr", mail.KindConfirmation, map[string]string{"body.html": "<p>{{.Link}}\n{{/* two\nlines */}}</p>\n" + tt.html})
+			texts := whole(mail.KindConfirmation, map[string]string{"body.html": "<p>{{.Link}}\n{{/* two\nlines */}}</p>\n" + tt.html})
 			_, err := mail.ParseTemplates(files(texts))
 			if tt.names == "" {
 				if err != nil {
@@ -70,7 +70,7 @@ func TestAMailLoadsNothingThatItsPartsMakeTogether(t *testing.T) {
 		"an attribute of a style":  `<p>{{.Link}}</p><p style="background: u{{/* */}}rl(//x/y)">x</p>`,
 		"a style that is composed": `<p>{{.Link}}</p><style>p { background: {{template "u"}}rl(//x/y) }</style>{{define "u"}}u{{end}}`,
 	} {
-		_, err := mail.ParseTemplates(files(whole("fr", mail.KindConfirmation, map[string]string{"body.html": body})))
+		_, err := mail.ParseTemplates(files(whole(mail.KindConfirmation, map[string]string{"body.html": body})))
 		if refusal, ok := errors.AsType[*mail.TemplateError](err); !ok || refusal.File != "fr/confirmation/body.html" || !strings.Contains(err.Error(), "url(") {
 			t.Errorf("%s: got %v", sentence, err)
 		}

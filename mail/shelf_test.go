@@ -22,15 +22,15 @@ func files(texts map[string]string) fstest.MapFS {
 	return folder
 }
 
-// whole are all parts of a kind in a language.
-func whole(language string, kind mail.Kind, over map[string]string) map[string]string {
+// whole are all parts of a kind in French, which we do not have.
+func whole(kind mail.Kind, over map[string]string) map[string]string {
 	texts := map[string]string{
-		language + "/" + string(kind) + "/subject.txt": "Hello {{.Product}}\n",
-		language + "/" + string(kind) + "/body.txt":    "{{.Link}}",
-		language + "/" + string(kind) + "/body.html":   `<a href="{{.Link}}">{{.Link}}</a>`,
+		"fr/" + string(kind) + "/subject.txt": "Hello {{.Product}}\n",
+		"fr/" + string(kind) + "/body.txt":    "{{.Link}}",
+		"fr/" + string(kind) + "/body.html":   `<a href="{{.Link}}">{{.Link}}</a>`,
 	}
 	for part, text := range over {
-		if path := language + "/" + string(kind) + "/" + part; text == "" {
+		if path := "fr/" + string(kind) + "/" + part; text == "" {
 			delete(texts, path)
 		} else {
 			texts[path] = text
@@ -51,7 +51,7 @@ func parsed(t *testing.T, texts map[string]string) *mail.Templates {
 func TestTemplatesThatCannotBeUsedAreNamed(t *testing.T) {
 	t.Parallel()
 	part := func(name, text string) map[string]string {
-		return whole("fr", mail.KindConfirmation, map[string]string{name: text})
+		return whole(mail.KindConfirmation, map[string]string{name: text})
 	}
 	one := func(path, text string) map[string]string { return map[string]string{path: text} }
 	const dir = "fr/confirmation/"
@@ -61,7 +61,7 @@ func TestTemplatesThatCannotBeUsedAreNamed(t *testing.T) {
 		line   int
 		says   string
 	}{
-		"a whole kind":                           {whole("fr", mail.KindConfirmation, nil), "", 0, ""},
+		"a whole kind":                           {whole(mail.KindConfirmation, nil), "", 0, ""},
 		"a missing subject":                      {part("subject.txt", ""), dir + "subject.txt", 0, "remove the folder fr/confirmation"},
 		"a missing text":                         {part("body.txt", ""), dir + "body.txt", 0, "is missing"},
 		"a missing HTML part":                    {part("body.html", ""), dir + "body.html", 0, "is missing"},
@@ -177,7 +177,7 @@ func TestWhatAFolderLacksIsOurs(t *testing.T) {
 
 func TestAMailIsInTheNearestLanguageOfItsReader(t *testing.T) {
 	t.Parallel()
-	texts := whole("fr", mail.KindConfirmation, nil)
+	texts := whole(mail.KindConfirmation, nil)
 	texts["fr/confirmation/body.txt"] = "{{.Link}} {{date .ExpiresAt}}"
 	texts["de-AT/confirmation/subject.txt"] = "Servus"
 	texts["ar/confirmation/subject.txt"], texts["ar/confirmation/body.txt"], texts["ar/confirmation/body.html"] = "مرحبا", "{{.Link}}", "<p>{{.Link}}</p>"
@@ -215,7 +215,7 @@ func TestAMailIsInTheNearestLanguageOfItsReader(t *testing.T) {
 
 func TestADeploymentHasItsOwnDefault(t *testing.T) {
 	t.Parallel()
-	templates, err := mail.NewTemplates(mail.TemplatesConfig{Language: "de", Folder: files(whole("fr", mail.KindConfirmation, nil))})
+	templates, err := mail.NewTemplates(mail.TemplatesConfig{Language: "de", Folder: files(whole(mail.KindConfirmation, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestADeploymentHasItsOwnDefault(t *testing.T) {
 	if got := letters("fr")[1].write(t, templates); got.Language != "de" {
 		t.Errorf("a kind that French lacks is in %s", got.Language)
 	}
-	french := mail.TemplatesConfig{Language: "fr", Folder: files(whole("fr", mail.KindConfirmation, nil))}
+	french := mail.TemplatesConfig{Language: "fr", Folder: files(whole(mail.KindConfirmation, nil))}
 	if templates, err = mail.NewTemplates(french); err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestADeploymentHasItsOwnDefault(t *testing.T) {
 func TestTextIsBrokenAtBlanksAndNowhereElse(t *testing.T) {
 	t.Parallel()
 	word := strings.Repeat("x", 100)
-	templates := parsed(t, whole("fr", mail.KindConfirmation, map[string]string{"body.txt": "\n\n" +
+	templates := parsed(t, whole(mail.KindConfirmation, map[string]string{"body.txt": "\n\n" +
 		strings.Repeat("ab ", 26) + "\n{{if .Product}}\n{{end}}\n\n" + strings.Repeat("ab ", 27) + "\n" + "  indented\t\n" +
 		word + " " + word + "\n" + strings.Repeat("漢字 ", 20) + "\n{{.Link}}\n\n\n"}))
 	got := letters("fr")[0].write(t, templates).Text

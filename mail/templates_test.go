@@ -100,6 +100,7 @@ func TestMailsSayWhatAReaderNeeds(t *testing.T) {
 	t.Parallel()
 	says := map[string][]string{"en": {"30 March 2026, 01:30 UTC", "If "}, "de": {"30. März 2026, 01:30 Uhr (UTC)", "Wenn "}}
 	eachLetter(t, func(t *testing.T, l letter, templates *mail.Templates) {
+		t.Helper()
 		got := l.write(t, templates)
 		if got.Language != l.data.Language || !strings.Contains(got.Subject, "Example") {
 			t.Errorf("it is in %s, its subject is %q", got.Language, got.Subject)
@@ -121,6 +122,7 @@ func TestMailsSayWhatAReaderNeeds(t *testing.T) {
 func TestMailsAreReadableWithoutImagesAndInTheDark(t *testing.T) {
 	t.Parallel()
 	eachLetter(t, func(t *testing.T, l letter, templates *mail.Templates) {
+		t.Helper()
 		page := l.write(t, templates).HTML
 		for _, want := range []string{
 			`<html lang="` + l.data.Language + `" dir="ltr">`, `<meta name="color-scheme" content="light dark">`, "prefers-color-scheme: dark",
@@ -156,6 +158,7 @@ func TestMailsAreReadableWithoutImagesAndInTheDark(t *testing.T) {
 func TestNamesAreWordsWhateverTheyAreMadeOf(t *testing.T) {
 	t.Parallel()
 	eachLetter(t, func(t *testing.T, l letter, templates *mail.Templates) {
+		t.Helper()
 		l.data.Product = `<script>alert("x")</script> & O'Söhne` + "\u202egnp"
 		if l.data.Address != "" {
 			l.data.Address = "\u2067n***@<b>example.org"
@@ -176,6 +179,7 @@ func TestNamesAreWordsWhateverTheyAreMadeOf(t *testing.T) {
 func TestMailsRefuseData(t *testing.T) {
 	t.Parallel()
 	eachLetter(t, func(t *testing.T, l letter, templates *mail.Templates) {
+		t.Helper()
 		for sentence, tt := range map[string]struct {
 			part  string
 			spoil func(*mail.AccountData)
