@@ -22,15 +22,15 @@ func files(texts map[string]string) fstest.MapFS {
 	return folder
 }
 
-// whole are all parts of a kind in French, which we do not have.
-func whole(kind mail.Kind, over map[string]string) map[string]string {
+// whole are all parts of the confirmation in French, which we do not have.
+func whole(over map[string]string) map[string]string {
 	texts := map[string]string{
-		"fr/" + string(kind) + "/subject.txt": "Hello {{.Product}}\n",
-		"fr/" + string(kind) + "/body.txt":    "{{.Link}}",
-		"fr/" + string(kind) + "/body.html":   `<a href="{{.Link}}">{{.Link}}</a>`,
+		"fr/confirmation/subject.txt": "Hello {{.Product}}\n",
+		"fr/confirmation/body.txt":    "{{.Link}}",
+		"fr/confirmation/body.html":   `<a href="{{.Link}}">{{.Link}}</a>`,
 	}
 	for part, text := range over {
-		if path := "fr/" + string(kind) + "/" + part; text == "" {
+		if path := "fr/confirmation/" + part; text == "" {
 			delete(texts, path)
 		} else {
 			texts[path] = text
@@ -51,7 +51,7 @@ func parsed(t *testing.T, texts map[string]string) *mail.Templates {
 func TestTemplatesThatCannotBeUsedAreNamed(t *testing.T) {
 	t.Parallel()
 	part := func(name, text string) map[string]string {
-		return whole(mail.KindConfirmation, map[string]string{name: text})
+		return whole(map[string]string{name: text})
 	}
 	one := func(path, text string) map[string]string { return map[string]string{path: text} }
 	const dir = "fr/confirmation/"
@@ -61,7 +61,7 @@ func TestTemplatesThatCannotBeUsedAreNamed(t *testing.T) {
 		line   int
 		says   string
 	}{
-		"a whole kind":                           {whole(mail.KindConfirmation, nil), "", 0, ""},
+		"a whole kind":                           {whole(nil), "", 0, ""},
 		"a missing subject":                      {part("subject.txt", ""), dir + "subject.txt", 0, "remove the folder fr/confirmation"},
 		"a missing text":                         {part("body.txt", ""), dir + "body.txt", 0, "is missing"},
 		"a missing HTML part":                    {part("body.html", ""), dir + "body.html", 0, "is missing"},
@@ -71,6 +71,8 @@ func TestTemplatesThatCannotBeUsedAreNamed(t *testing.T) {
 		"an unknown variable in the HTML":        {part("body.html", "<p>\n{{.Link}} {{.Name}}</p>"), dir + "body.html", 2, "{{.Name}}"},
 		"an unknown variable in the preheader":   {part("preheader.txt", "{{.Name}}"), dir + "preheader.txt", 1, "{{.Name}}"},
 		"one in a branch that is not taken":      {part("body.txt", "{{.Link}}{{if not .Product}}\n{{.Name}}{{end}}"), dir + "body.txt", 2, "{{.Name}}"},
+		"one in the other branch":                {part("body.txt", "{{.Link}}{{if .Product}}x{{else}}\n{{.Name}}{{end}}"), dir + "body.txt", 2, "{{.Name}}"},
+		"what a piece has":                       {part("body.html", "{{with button .Link \"x\" \"y\"}}{{.Label}}{{template \"link\" .Link}}{{else}}{{.Product}}{{end}}"), "", 0, ""},
 		"one in an argument":                     {part("body.txt", "{{.Link}}{{if eq .Product (print .Name)}}x{{else}}y{{end}}"), dir + "body.txt", 1, "{{.Name}}"},
 		"one that is called by $":                {part("body.txt", "{{.Link}}{{with .Product}}\n{{$.Name}}{{end}}"), dir + "body.txt", 2, "{{.Name}}"},
 		"another kind's variable":                {part("body.txt", "{{.Link}} {{.At}}"), dir + "body.txt", 1, "{{.At}}"},
@@ -158,6 +160,11 @@ func TestWhatAFolderLacksIsOurs(t *testing.T) {
 		t.Error(diff)
 	}
 
+	windows := parsed(t, map[string]string{"de/confirmation/body.html": "<p>\r\n{{.Link}}\r\n</p>\r\n", "de/confirmation/body.txt": "\ufeff{{.Link}}"})
+	if got := link.write(t, windows); strings.Contains(got.HTML, "\r") || !strings.HasPrefix(got.Text, "https://") {
+		t.Errorf("files of another system: %q\n%q", got.HTML, got.Text)
+	}
+
 	templates = parsed(t, map[string]string{
 		"layout.html": `<i>{{template "content" .}}</i>{{define "link"}}<a href="{{.}}">{{.}}!</a>{{end}}`, "layout.txt": "{{template \"content\" .}}\n--\nAda & Co",
 		"de/layout.txt": "{{template \"content\" .}}\n--\nAda & Söhne, {{.Language}}",
@@ -177,7 +184,7 @@ func TestWhatAFolderLacksIsOurs(t *testing.T) {
 
 func TestAMailIsInTheNearestLanguageOfItsReader(t *testing.T) {
 	t.Parallel()
-	texts := whole(mail.KindConfirmation, nil)
+	texts := whole(nil)
 	texts["fr/confirmation/body.txt"] = "{{.Link}} {{date .ExpiresAt}}"
 	texts["de-AT/confirmation/subject.txt"] = "Servus"
 	texts["ar/confirmation/subject.txt"], texts["ar/confirmation/body.txt"], texts["ar/confirmation/body.html"] = "مرحبا", "{{.Link}}", "<p>{{.Link}}</p>"
@@ -215,7 +222,7 @@ func TestAMailIsInTheNearestLanguageOfItsReader(t *testing.T) {
 
 func TestADeploymentHasItsOwnDefault(t *testing.T) {
 	t.Parallel()
-	templates, err := mail.NewTemplates(mail.TemplatesConfig{Language: "de", Folder: files(whole(mail.KindConfirmation, nil))})
+	templates, err := mail.NewTemplates(mail.TemplatesConfig{Language: "de", Folder: files(whole(nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +234,7 @@ func TestADeploymentHasItsOwnDefault(t *testing.T) {
 	if got := letters("fr")[1].write(t, templates); got.Language != "de" {
 		t.Errorf("a kind that French lacks is in %s", got.Language)
 	}
-	french := mail.TemplatesConfig{Language: "fr", Folder: files(whole(mail.KindConfirmation, nil))}
+	french := mail.TemplatesConfig{Language: "fr", Folder: files(whole(nil))}
 	if templates, err = mail.NewTemplates(french); err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +251,7 @@ func TestADeploymentHasItsOwnDefault(t *testing.T) {
 func TestTextIsBrokenAtBlanksAndNowhereElse(t *testing.T) {
 	t.Parallel()
 	word := strings.Repeat("x", 100)
-	templates := parsed(t, whole(mail.KindConfirmation, map[string]string{"body.txt": "\n\n" +
+	templates := parsed(t, whole(map[string]string{"body.txt": "\n\n" +
 		strings.Repeat("ab ", 26) + "\n{{if .Product}}\n{{end}}\n\n" + strings.Repeat("ab ", 27) + "\n" + "  indented\t\n" +
 		word + " " + word + "\n" + strings.Repeat("漢字 ", 20) + "\n{{.Link}}\n\n\n"}))
 	got := letters("fr")[0].write(t, templates).Text
