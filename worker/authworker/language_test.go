@@ -46,7 +46,7 @@ func TestAProductThatFitsInNoMailIsRefusedAtTheStart(t *testing.T) {
 	s := newSystem(t, nil, nil)
 	sender, err := mail.NewSender(mail.Config{URL: s.mails.URL(), From: "no-reply@app.example"})
 	check(t, err)
-	err = authworker.Register(worker.NewHandlers(worker.HandlersConfig{}), backend(s.db), authworker.Config{
+	err = authworker.Register(worker.NewHandlers(worker.HandlersConfig{}), backend(s.db), s.accounts, authworker.Config{
 		Keys: s.keys, Sender: sender, BaseURL: "https://app.example", Product: strings.Repeat("x", 201),
 	})
 	if err == nil || !strings.Contains(err.Error(), "Product: is longer than 200 bytes") {
