@@ -137,7 +137,7 @@ func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database
 		return err
 	}
 	sv.closes(func() error { p.mail.Close(); return nil }) //nolint:contextcheck // it bounds itself, and ctx has ended by then
-	p.config.Keys, p.config.Sender = keys, p.mail.Sender
+	p.config.Keys, p.config.Sender, p.config.MailServer = keys, p.mail.Sender, p.mail.where
 	if p.config.TracerProvider, err = s.traces(ctx, sv); err != nil {
 		return err
 	}

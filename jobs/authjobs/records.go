@@ -52,12 +52,17 @@ type MailDraft struct {
 	ExpiresAt  time.Time // of the registration, link or notice
 	MessageID  string    // without angle brackets; the same for every try
 	Date       time.Time // of the first claim; the same for every try
+	Try        int       // which one this is, from 1
+	StartedAt  time.Time // of this claim
 }
 
 // MailAnswer is what the mail server said.
 type MailAnswer struct {
-	Code  int // SMTP reply code, 0 where there was none
-	Reply string
+	Code    int // SMTP reply code, 0 where there was none
+	Reply   string
+	Server  string      // its host, "" where it is not known
+	Stage   string      // of SMTP at which the try failed, "" where it did not, or not there
+	Outcome MailOutcome // "": MailError of a try that failed
 }
 
 // AccountID is the ID of the registration or user: a user has that of his registration.

@@ -21,7 +21,7 @@ INSERT INTO mails AS m (id, pending_id, generation, message_id, lease_until, lea
 VALUES ($1, $2::uuid, $3, $4, statement_timestamp() + $5::interval, $6)
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, lease_token = excluded.lease_token, tries = m.tries + 1
 WHERE m.sent_at IS NULL AND (m.lease_until IS NULL OR m.lease_until <= statement_timestamp())
-RETURNING message_id, created_at`
+RETURNING message_id, created_at, tries, statement_timestamp()`
 
 // ClaimConfirmation takes a lease on a confirmation mail, as authworker.ConfirmationMails says.
 func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
@@ -47,7 +47,7 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 // leaseMail takes the lease on a mail to whomever id names.
 func leaseMail(ctx context.Context, tx pgx.Tx, c authjobs.MailClaim, id *string, d *authjobs.MailDraft) error {
 	err := tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), id, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken).
-		Scan(&d.MessageID, &d.Date)
+		Scan(&d.MessageID, &d.Date, &d.Try, &d.StartedAt)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return mailTaken(ctx, tx, c.MailID)
 	}
@@ -105,6 +105,12 @@ WITH sent AS (
 		smtp_code = CASE WHEN sent_at IS NULL THEN $2 ELSE smtp_code END,
 		smtp_reply = CASE WHEN sent_at IS NULL THEN $3 ELSE smtp_reply END
 	WHERE id = $1 RETURNING sent_at
+), tried AS (
+	INSERT INTO mail_attempts (mail, try, started_at, ended_at, server, stage, outcome, smtp_code, smtp_reply, cause)
+	SELECT $1, greatest($6, 1), $7, statement_timestamp(), $8, '', $9, $2, $3, '' FROM sent
+	ON CONFLICT DO NOTHING
+), forgotten AS (
+	DELETE FROM mail_attempts WHERE mail = $1 AND try <= $6 - $10
 ), told AS (
 	UPDATE pending_users SET sent_at = sent.sent_at FROM sent
 	WHERE id = $4::uuid AND generation = $5 AND pending_users.sent_at IS NULL
@@ -117,22 +123,13 @@ SELECT count(*) FROM sent`
 // MailSent records the mail server's acceptance, whatever became of the lease.
 func (db *DB) MailSent(ctx context.Context, tx pgx.Tx, d authjobs.MailDraft, a authjobs.MailAnswer) error {
 	var mails int
-	err := tx.QueryRow(ctx, mailSentSQL, name(d.MailID), a.Code, prose(a.Reply), uuidOf(d.AccountID()), bigint(d.Generation)).Scan(&mails)
+	err := tx.QueryRow(ctx, mailSentSQL, name(d.MailID), a.Code, prose(a.Reply), uuidOf(d.AccountID()), bigint(d.Generation),
+		d.Try, d.StartedAt, name(a.Server), authjobs.MailDelivered, authjobs.MaxAttempts).Scan(&mails)
 	if err != nil {
 		return wrap("record sent mail "+d.MailID, err)
 	}
 	if mails == 0 {
 		return fmt.Errorf("record sent mail %s: the mail was never claimed", d.MailID)
-	}
-	return nil
-}
-
-// MailFailed records a failed try and ends the lease, if it is still this draft's.
-func (db *DB) MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.MailAnswer, cause string) error {
-	_, err := db.pool.Exec(ctx, `UPDATE mails SET lease_until = NULL, lease_token = NULL, smtp_code = $3, smtp_reply = $4, cause = $5
-		WHERE id = $1 AND lease_token = $2`, name(d.MailID), d.LeaseToken, a.Code, prose(a.Reply), prose(cause))
-	if err != nil {
-		return wrap("record failed mail "+d.MailID, err)
 	}
 	return nil
 }

@@ -48,13 +48,13 @@ func lease(ctx context.Context, tx *sql.Tx, c authjobs.MailClaim, d *authjobs.Ma
 		INSERT INTO mails (id, pending_id, generation, message_id, created_at, lease_until, lease_token) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 		ON CONFLICT (id) DO UPDATE SET tries = tries + 1, lease_until = ?6, lease_token = ?7
 		WHERE sent_at IS NULL AND (lease_until IS NULL OR lease_until <= ?5)
-		RETURNING message_id, created_at`,
+		RETURNING message_id, created_at, tries`,
 		c.MailID, d.AccountID(), integer(c.Generation), c.MessageID, instant, instant+c.Lease.Microseconds(), d.LeaseToken).
-		Scan(&d.MessageID, &date)
+		Scan(&d.MessageID, &date, &d.Try)
 	if errors.Is(err, sql.ErrNoRows) {
 		return notClaimable(ctx, tx, c.MailID)
 	}
-	d.Date = timeOf(date)
+	d.Date, d.StartedAt = timeOf(date), timeOf(instant)
 	return err //nolint:wrapcheck // whoever claims wraps it
 }
 
@@ -118,6 +118,10 @@ func (db *DB) MailSent(ctx context.Context, tx *sql.Tx, d authjobs.MailDraft, a 
 		err = fmt.Errorf("mail %s was never claimed", d.MailID)
 	}
 	if err == nil {
+		a.Outcome = authjobs.MailDelivered
+		err = tried(ctx, tx, d, a, "", instant)
+	}
+	if err == nil {
 		_, err = execute(ctx, tx, `UPDATE pending_users SET sent_at = coalesce(sent_at, ?) WHERE id = ? AND generation = ?`, instant, d.PendingID, integer(d.Generation))
 	}
 	if err == nil {
@@ -125,20 +129,6 @@ func (db *DB) MailSent(ctx context.Context, tx *sql.Tx, d authjobs.MailDraft, a 
 	}
 	if err != nil {
 		return db.wrap("record sent mail", err)
-	}
-	return nil
-}
-
-// MailFailed records a failed try: see authworker.MailOutcomes.
-func (db *DB) MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.MailAnswer, cause string) error {
-	err := db.InTx(ctx, func(tx *sql.Tx) error {
-		_, err := execute(ctx, tx, `
-			UPDATE mails SET smtp_code = ?, smtp_reply = ?, cause = ?, lease_until = NULL, lease_token = NULL
-			WHERE id = ? AND lease_token = ?`, a.Code, prose(a.Reply), prose(cause), d.MailID, d.LeaseToken)
-		return err
-	})
-	if err != nil {
-		return db.wrap("record failed mail", err)
 	}
 	return nil
 }

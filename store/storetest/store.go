@@ -156,6 +156,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"releases", releaseTests[Tx]()},
 		{"purges", purgeTests[Tx]()},
 		{"mails", mailTests[Tx]()},
+		{"tries of mails", mailAttemptTests[Tx]()},
 		{"requests", requestTests[Tx]()},
 		{"tokens", tokenTests[Tx]()},
 		{"passwords", passwordTests[Tx]()},

@@ -25,6 +25,8 @@ type Histories interface {
 	// MailOf tells of the mail of an outbox row, or of a Message-ID. The row may be of any kind. jobs.ErrNoSuchRow where there is
 	// none.
 	MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error)
+	// AttemptsOf lists the tries of a mail that are kept, authjobs.MaxAttempts at most, the first of them first.
+	AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAttempt, error)
 	// RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's, the newest
 	// first, without payloads.
 	RefusedOf(ctx context.Context, rowID string, limit int) ([]jobs.Refused, error)

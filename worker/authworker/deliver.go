@@ -33,6 +33,7 @@ type mailer[Tx any] struct {
 	paths     paths
 	product   string
 	domain    string
+	server    string
 	lease     time.Duration
 	logger    *slog.Logger
 }
@@ -44,7 +45,7 @@ func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
 	}
 	m := &mailer[Tx]{
 		store: s, keys: c.Keys, sender: c.Sender, templates: c.Templates, app: *base, paths: c.paths(),
-		product: c.Product, domain: c.MailDomain, lease: c.Lease, logger: c.Logger,
+		product: c.Product, domain: c.MailDomain, server: c.Server, lease: c.Lease, logger: c.Logger,
 	}
 	if m.product == "" {
 		m.product = base.Hostname()
@@ -135,7 +136,9 @@ func (m *mailer[Tx]) sent(ctx context.Context, e jobs.Effect, d authjobs.MailDra
 	defer cancel()
 	for try := 1; ; try++ {
 		done, err := m.store.Once(ctx, e, func(ctx context.Context, tx Tx) error {
-			return m.store.MailSent(ctx, tx, d, authjobs.MailAnswer{Code: a.Code, Reply: a.Reply})
+			return m.store.MailSent(ctx, tx, d, authjobs.MailAnswer{
+				Code: a.Code, Reply: a.Reply, Server: m.server, Outcome: authjobs.MailDelivered,
+			})
 		})
 		if err == nil && done {
 			m.logger.ErrorContext(ctx, "mail was sent, and had been recorded by another run before: its reader has two copies",
@@ -156,10 +159,15 @@ func (m *mailer[Tx]) sent(ctx context.Context, e jobs.Effect, d authjobs.MailDra
 
 // failed records a try that did not succeed and says what comes of the job.
 func (m *mailer[Tx]) failed(ctx context.Context, e jobs.Effect, d authjobs.MailDraft, err error) error {
-	var answer authjobs.MailAnswer
+	answer := authjobs.MailAnswer{Outcome: authjobs.MailError}
 	failure, bySMTP := errors.AsType[*mail.SendError](err)
-	if bySMTP {
-		answer = authjobs.MailAnswer{Code: failure.Code, Reply: failure.Reply}
+	switch {
+	case bySMTP:
+		answer = authjobs.MailAnswer{
+			Code: failure.Code, Reply: failure.Reply, Server: m.server, Stage: string(failure.Stage), Outcome: authjobs.MailOutcome(failure.Outcome),
+		}
+	case errors.Is(err, authjobs.ErrNotWanted):
+		answer.Outcome = authjobs.MailWithdrawn
 	}
 	if recordErr := m.store.MailFailed(context.WithoutCancel(ctx), d, answer, err.Error()); recordErr != nil {
 		err = errors.Join(err, fmt.Errorf("record failed mail: %w", recordErr))

@@ -44,6 +44,8 @@ type Config struct {
 	Product string
 	// MailDomain is what Message-IDs end in. Zero: the base URL's host.
 	MailDomain string
+	// Server is the mail server's host, kept with each try. Zero: it is not.
+	Server string
 	// Lease is how long one run may hold a mail. Zero: mail:confirmation's timeout and a minute.
 	Lease time.Duration
 	// Logger. Zero: nothing is logged.

@@ -36,10 +36,11 @@ type AccountMails interface {
 
 // MailOutcomes records what the mail server answered.
 type MailOutcomes[Tx any] interface {
-	// MailSent records the acceptance, whatever became of the lease, and sets the sent_at of the pending user or
+	// MailSent records the acceptance and the try, whatever became of the lease, and sets the sent_at of the pending user or
 	// of the token.
 	MailSent(ctx context.Context, tx Tx, d authjobs.MailDraft, a authjobs.MailAnswer) error
-	// MailFailed records a failed try and ends the lease, if it is still this draft's.
+	// MailFailed records a failed try, whatever became of the lease, and ends the lease, if it is still this draft's; all of it or
+	// nothing. A try is recorded once, and of a mail's tries the newest authjobs.MaxAttempts are kept.
 	MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.MailAnswer, cause string) error
 }
 

@@ -20,6 +20,8 @@ type Histories interface {
 	RequestsOf(ctx context.Context, emailNorm string, limit int) ([]authjobs.MailHistory, error)
 	// MailOf tells of the mail of an outbox row, or of a Message-ID, or jobs.ErrNoSuchRow.
 	MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error)
+	// AttemptsOf lists the tries of a mail that are kept, the first of them first.
+	AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAttempt, error)
 	// RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's.
 	RefusedOf(ctx context.Context, rowID string, limit int) ([]jobs.Refused, error)
 	// AuditOf lists the newest limit entries about a subject, the oldest of them first.

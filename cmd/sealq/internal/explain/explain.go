@@ -42,6 +42,12 @@ type Mails interface {
 	RefusedOf(ctx context.Context, rowID string, limit int) ([]jobs.Refused, error)
 }
 
+// Attempts tells of the tries of mails. The drivers implement it.
+type Attempts interface {
+	// AttemptsOf lists the tries of a mail that are kept, the first of them first.
+	AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAttempt, error)
+}
+
 // Trail is the record of who changed what. The drivers implement it.
 type Trail interface {
 	// AuditOf lists the newest limit entries about a subject, the oldest of them first.
@@ -52,6 +58,7 @@ type Trail interface {
 type Records interface {
 	Accounts
 	Mails
+	Attempts
 	Trail
 }
 
@@ -80,6 +87,7 @@ const (
 	StepRecorded   = "recorded"   // a job stands in the outbox
 	StepSigned     = "signed"     // a relay has signed its task, and Redis has it
 	StepTried      = "tried"      // a worker has tried to send the mail
+	StepAnswered   = "answered"   // how one try ended that sent nothing, or a second copy
 	StepSent       = "sent"       // a mail server took it
 	StepEnded      = "ended"      // the job ended without that
 	StepRefused    = "refused"    // a task was refused
@@ -99,6 +107,11 @@ type Step struct {
 	MessageID string     `json:"message_id,omitempty"`
 	SMTPCode  int        `json:"smtp_code,omitempty"`
 	SMTPReply string     `json:"smtp_reply,omitempty"`
+	// Of StepAnswered:
+	Try     int                  `json:"try,omitempty"` // from 1
+	Server  string               `json:"server,omitempty"`
+	Stage   string               `json:"stage,omitempty"` // of SMTP
+	Outcome authjobs.MailOutcome `json:"outcome,omitempty"`
 }
 
 // Story is what happened.
@@ -319,12 +332,8 @@ func (t *teller) mail(ctx context.Context, h *authjobs.MailHistory) error {
 		}
 		t.add(at, Step{Step: StepSigned, Row: r.ID, Kind: r.Kind, KID: r.KID, Text: by + ", and put into Redis"})
 	}
-	if !h.FirstTry.IsZero() {
-		text := fmt.Sprintf("a worker tried to send it, as <%s>: %d so far", h.MessageID, h.Tries)
-		if h.SentAt.IsZero() && h.Cause != "" {
-			text += "; the last one: " + h.Cause + answer(h)
-		}
-		t.add(h.FirstTry, Step{Step: StepTried, Row: r.ID, Kind: r.Kind, MessageID: h.MessageID, SMTPCode: h.SMTPCode, SMTPReply: h.SMTPReply, Text: text})
+	if err := t.tries(ctx, h); err != nil {
+		return err
 	}
 	if !h.SentAt.IsZero() {
 		t.add(h.SentAt, Step{

@@ -18,6 +18,7 @@ import (
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/cmd/sealq/internal/explain"
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/signing"
 )
 
@@ -156,7 +157,7 @@ func atTheMailServer() map[string]history {
 		"the mail server asks for patience": {func(p *person) {
 			p.failed(451, "greylisted", "smtp rcpt: the server answered 451 (temporary)")
 		}, told{
-			"pending", "answered", "registered recorded signed tried", "sent",
+			"pending", "answered", "registered recorded signed tried answered", "sent",
 			"no mail server has taken it since TIME (AGE): smtp rcpt: the server answered 451 (temporary): 451 greylisted. It is tried again by itself until TIME; " +
 				"`sealq doctor` looks at the mail server",
 		}},
@@ -166,7 +167,7 @@ func atTheMailServer() map[string]history {
 			p.check(p.db.RowDead(p.Context(), p.ref(), "smtp rcpt: the server answered 550 (permanent)"))
 			p.archive()
 		}, told{
-			"pending", "not needed", "registered recorded signed tried ended", "sent",
+			"pending", "not needed", "registered recorded signed tried answered ended", "sent",
 			"the mail server refused it for good: 550 no such user: mend the address, or what the server has against the sender, then " + reissue + "; " + stuckTask,
 		}},
 		"the job is out of tries": {func(p *person) {
@@ -175,8 +176,19 @@ func atTheMailServer() map[string]history {
 			p.check(p.db.RowDead(p.Context(), p.ref(), "smtp dial: connection refused"))
 			p.archive()
 		}, told{
-			"pending", "not needed", "registered recorded signed tried ended", "sent",
+			"pending", "not needed", "registered recorded signed tried answered ended", "sent",
 			"it is out of tries: mend what went wrong last (smtp dial: connection refused), then " + reissue + "; " + stuckTask,
+		}},
+		"a worker ended in the middle, and the next one was refused": {func(p *person) {
+			p.register()
+			p.relay()
+			p.work()
+			p.sql(`UPDATE mails SET lease_until = 0`)
+			p.work()
+			p.check(p.db.MailFailed(p.Context(), p.draft, authjobs.MailAnswer{Code: 451, Reply: "later", Outcome: authjobs.MailTemporary}, "busy"))
+		}, told{
+			"pending", "answered", "registered recorded signed tried answered", "sent",
+			"no mail server has taken it since TIME (AGE): busy: 451 later. It is tried again by itself until TIME; `sealq doctor` looks at the mail server",
 		}},
 		"a worker found it not wanted any more": {func(p *person) {
 			p.register()

@@ -56,7 +56,7 @@ func (s *Story) plain() {
 	}
 	for i := range s.Steps {
 		step := &s.Steps[i]
-		for _, text := range []*string{&step.Text, &step.Row, (*string)(&step.Kind), &step.KID, &step.MessageID, &step.SMTPReply} {
+		for _, text := range []*string{&step.Text, &step.Row, (*string)(&step.Kind), &step.KID, &step.MessageID, &step.SMTPReply, &step.Server, &step.Stage, (*string)(&step.Outcome)} {
 			*text = plain(*text)
 		}
 	}
