@@ -22,9 +22,9 @@ import (
 
 func (p *program) mail() *cobra.Command {
 	return group(&cobra.Command{
-		Use: "mail", Short: "See what mails look like",
-		Example: "  sealq mail preview confirmation --lang de --open",
-	}, p.mailPreview())
+		Use: "mail", Short: "See what mails look like, and to which addresses nothing is sent",
+		Example: "  sealq mail preview confirmation --lang de --open\n  sealq mail suppressions list",
+	}, p.mailPreview(), p.mailSuppressions())
 }
 
 // previewFlags are what `sealq mail preview` takes beside its options.

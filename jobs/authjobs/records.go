@@ -63,6 +63,8 @@ type MailAnswer struct {
 	Server  string      // its host, "" where it is not known
 	Stage   string      // of SMTP at which the try failed, "" where it did not, or not there
 	Outcome MailOutcome // "": MailError of a try that failed
+	// Bounced says that the server refused the address itself for good: it enters the list of suppressions.
+	Bounced bool
 }
 
 // AccountID is the ID of the registration or user: a user has that of his registration.

@@ -35,7 +35,7 @@ func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authj
 		}
 		return leaseMail(ctx, tx, c, userID, &d)
 	})
-	if err != nil {
+	if err = db.held(ctx, c, c.UserID, err); err != nil {
 		return authjobs.MailDraft{}, fmt.Errorf("claim mail %s: %w", c.MailID, err)
 	}
 	d.At, d.ExpiresAt, d.Date = d.At.UTC(), d.ExpiresAt.UTC(), d.Date.UTC()

@@ -27,21 +27,25 @@ func (db *DB) AccountAddress(ctx context.Context, id string) (emailNorm string, 
 	return emailNorm, nil
 }
 
-const mailHistorySQL = `SELECT` + rowInfoColumns + `, o.payload, coalesce(m.message_id, ''), coalesce(m.tries, 0), m.created_at,
-	coalesce(m.smtp_code, 0), coalesce(m.smtp_reply, ''), coalesce(m.cause, ''), m.lease_until, m.sent_at
+const mailHistorySQL = `SELECT` + rowInfoColumns + `, o.payload, coalesce(m.message_id, ''), coalesce(m.tries - CASE WHEN m.held_by IS NULL THEN 0 ELSE 1 END, 0), m.created_at,
+	coalesce(m.smtp_code, 0), coalesce(m.smtp_reply, ''), coalesce(m.cause, ''), m.lease_until, m.sent_at, coalesce(m.held_by, ''), m.held_until
 	FROM outbox AS o LEFT JOIN mails AS m ON m.id = o.id::text `
 
 func scanMailHistory(row pgx.CollectableRow) (authjobs.MailHistory, error) {
 	var h authjobs.MailHistory
 	r := &h.Row
-	var signed, ended, first, lease, sent *time.Time
+	var signed, ended, first, lease, sent, held *time.Time
 	var payload []byte
 	err := row.Scan(&r.ID, &r.Kind, &r.Queue, &r.State, &r.Attempt, &r.Failures, &r.Retries, &r.Cause, &r.KID, &r.NotBefore, &r.NextAt, &r.ExpiresAt, &r.CreatedAt, &signed, &ended,
-		&payload, &h.MessageID, &h.Tries, &first, &h.SMTPCode, &h.SMTPReply, &h.Cause, &lease, &sent)
+		&payload, &h.MessageID, &h.Tries, &first, &h.SMTPCode, &h.SMTPReply, &h.Cause, &lease, &sent, &h.HeldBy, &held)
 	r.NotBefore, r.NextAt, r.ExpiresAt, r.CreatedAt = r.NotBefore.UTC(), r.NextAt.UTC(), r.ExpiresAt.UTC(), r.CreatedAt.UTC()
 	r.SignedAt, r.EndedAt = timeOrZero(signed), timeOrZero(ended)
 	h.AccountID, h.Generation = authjobs.AccountOf(r.Kind, payload)
 	h.FirstTry, h.LeaseUntil, h.SentAt = timeOrZero(first), timeOrZero(lease), timeOrZero(sent)
+	h.HeldUntil = timeOrZero(held)
+	if h.Tries == 0 {
+		h.FirstTry = time.Time{} // it was held from the first
+	}
 	return h, err //nolint:wrapcheck // callers wrap it
 }
 

@@ -26,6 +26,9 @@ func (db *DB) MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.M
 	b.Queue(mailFailedSQL, id, d.LeaseToken, a.Code, prose(a.Reply), prose(cause))
 	b.Queue(mailAttemptSQL, id, d.Try, d.StartedAt, name(a.Server), name(a.Stage), cmp.Or(a.Outcome, authjobs.MailError), a.Code, prose(a.Reply), prose(cause))
 	b.Queue(oldAttemptsSQL, id, d.Try-authjobs.MaxAttempts)
+	if a.Bounced {
+		b.Queue(suppressSQL, normOf(d.To), authjobs.ReasonHardBounce, a.Code, prose(a.Reply), id)
+	}
 	if err := db.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return wrap("record failed mail "+d.MailID, err)
 	}

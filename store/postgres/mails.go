@@ -18,8 +18,11 @@ WHERE id = $1::uuid AND generation = $2 AND expires_at > statement_timestamp()`
 
 const leaseMailSQL = `
 INSERT INTO mails AS m (id, pending_id, generation, message_id, lease_until, lease_token)
-VALUES ($1, $2::uuid, $3, $4, statement_timestamp() + $5::interval, $6)
-ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, lease_token = excluded.lease_token, tries = m.tries + 1
+SELECT $1, $2::uuid, $3::bigint, $4, statement_timestamp() + $5::interval, $6
+WHERE NOT EXISTS (SELECT FROM suppressions WHERE email_norm = $7)
+ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, lease_token = excluded.lease_token,
+	tries = m.tries + CASE WHEN m.held_by IS NULL THEN 1 ELSE 0 END, cause = CASE WHEN m.held_by IS NULL THEN m.cause ELSE '' END,
+	held_by = NULL, held_until = NULL
 WHERE m.sent_at IS NULL AND (m.lease_until IS NULL OR m.lease_until <= statement_timestamp())
 RETURNING message_id, created_at, tries, statement_timestamp()`
 
@@ -37,7 +40,7 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 		}
 		return leaseMail(ctx, tx, c, pendingID, &d)
 	})
-	if err != nil {
+	if err = db.held(ctx, c, c.PendingID, err); err != nil {
 		return authjobs.MailDraft{}, fmt.Errorf("claim mail %s: %w", c.MailID, err)
 	}
 	d.ExpiresAt, d.Date = d.ExpiresAt.UTC(), d.Date.UTC()
@@ -46,10 +49,10 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 
 // leaseMail takes the lease on a mail to whomever id names.
 func leaseMail(ctx context.Context, tx pgx.Tx, c authjobs.MailClaim, id *string, d *authjobs.MailDraft) error {
-	err := tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), id, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken).
+	err := tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), id, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken, normOf(d.To)).
 		Scan(&d.MessageID, &d.Date, &d.Try, &d.StartedAt)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return mailTaken(ctx, tx, c.MailID)
+		return mailTaken(ctx, tx, c.MailID, normOf(d.To))
 	}
 	if err != nil {
 		return wrap("lease mail", err)
@@ -57,17 +60,36 @@ func leaseMail(ctx context.Context, tx pgx.Tx, c authjobs.MailClaim, id *string,
 	return nil
 }
 
-// mailTaken says why there is no lease to be had. The lease's statement has locked the mail's row, so it stands still.
-func mailTaken(ctx context.Context, tx pgx.Tx, mailID string) error {
+// mailTaken says why there is no lease to be had. The lease's statement has locked the mail's row, if there is one, so it stands still.
+func mailTaken(ctx context.Context, tx pgx.Tx, mailID, emailNorm string) error {
 	var sentAt, leaseUntil *time.Time
-	err := tx.QueryRow(ctx, `SELECT sent_at, lease_until FROM mails WHERE id = $1`, name(mailID)).Scan(&sentAt, &leaseUntil)
-	if err != nil {
+	var leased bool
+	err := tx.QueryRow(ctx, `SELECT sent_at, lease_until, coalesce(lease_until > statement_timestamp(), false) FROM mails WHERE id = $1`, name(mailID)).
+		Scan(&sentAt, &leaseUntil, &leased)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return wrap("read mail", err)
 	}
 	if sentAt != nil {
 		return authjobs.ErrSent
 	}
+	if !leased {
+		why, err := suppressed(ctx, tx, emailNorm)
+		if err != nil {
+			return err
+		}
+		if why != nil {
+			return why
+		}
+	}
 	return &authjobs.LeasedError{Until: timeOrZero(leaseUntil)}
+}
+
+// held notes it at the mail where a claim ended because of the address.
+func (db *DB) held(ctx context.Context, c authjobs.MailClaim, accountID string, err error) error {
+	if why, ok := errors.AsType[*authjobs.SuppressedError](err); ok {
+		return db.holdSuppressed(ctx, c, accountID, why)
+	}
+	return err
 }
 
 // BindActivationKey writes the hash of the link's key to the registration, as authworker.ConfirmationMails says.

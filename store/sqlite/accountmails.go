@@ -21,6 +21,7 @@ const accountMailSQL = `
 // ClaimAccountMail takes a lease on a mail to an owner: see authworker.AccountMails.
 func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
 	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), UserID: c.UserID, Mail: c.Mail, Generation: c.Generation}
+	var kept error
 	err := db.InTx(ctx, func(tx *sql.Tx) error {
 		instant, err := now(ctx, tx)
 		if err != nil {
@@ -36,9 +37,10 @@ func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authj
 			return err //nolint:wrapcheck // wrapped below
 		}
 		d.At, d.ExpiresAt = timeOf(at), timeOf(expires)
-		return lease(ctx, tx, c, &d, instant)
+		kept, err = lease(ctx, tx, c, &d, instant)
+		return err
 	})
-	if err != nil {
+	if err = errors.Join(err, kept); err != nil {
 		return authjobs.MailDraft{}, db.wrap("claim mail", err)
 	}
 	return d, nil

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/audit"
@@ -25,22 +26,26 @@ func (db *DB) AccountAddress(ctx context.Context, id string) (emailNorm string, 
 	return emailNorm, nil
 }
 
-const mailHistorySQL = `SELECT` + rowInfoColumns + `, o.payload, coalesce(m.message_id, ''), coalesce(m.tries, 0), m.created_at,
-	coalesce(m.smtp_code, 0), coalesce(m.smtp_reply, ''), coalesce(m.cause, ''), m.lease_until, m.sent_at
+const mailHistorySQL = `SELECT` + rowInfoColumns + `, o.payload, coalesce(m.message_id, ''), coalesce(m.tries - (m.held_by IS NOT NULL), 0), m.created_at,
+	coalesce(m.smtp_code, 0), coalesce(m.smtp_reply, ''), coalesce(m.cause, ''), m.lease_until, m.sent_at, coalesce(m.held_by, ''), m.held_until
 	FROM outbox AS o LEFT JOIN mails AS m ON m.id = o.id `
 
 func scanMailHistory(scan func(...any) error) (authjobs.MailHistory, error) {
 	var h authjobs.MailHistory
 	r := &h.Row
 	var notBefore, next, expires, created int64
-	var signed, ended, first, lease, sent sql.NullInt64
+	var signed, ended, first, lease, sent, held sql.NullInt64
 	var payload []byte
 	err := scan(&r.ID, &r.Kind, &r.Queue, &r.State, &r.Attempt, &r.Failures, &r.Retries, &r.Cause, &r.KID, &notBefore, &next, &expires, &created, &signed, &ended,
-		&payload, &h.MessageID, &h.Tries, &first, &h.SMTPCode, &h.SMTPReply, &h.Cause, &lease, &sent)
+		&payload, &h.MessageID, &h.Tries, &first, &h.SMTPCode, &h.SMTPReply, &h.Cause, &lease, &sent, &h.HeldBy, &held)
 	r.NotBefore, r.NextAt, r.ExpiresAt, r.CreatedAt = timeOf(notBefore), timeOf(next), timeOf(expires), timeOf(created)
 	r.SignedAt, r.EndedAt = timeOrZero(signed), timeOrZero(ended)
 	h.AccountID, h.Generation = authjobs.AccountOf(r.Kind, payload)
 	h.FirstTry, h.LeaseUntil, h.SentAt = timeOrZero(first), timeOrZero(lease), timeOrZero(sent)
+	h.HeldUntil = timeOrZero(held)
+	if h.Tries == 0 {
+		h.FirstTry = time.Time{} // it was held from the first
+	}
 	return h, err
 }
 

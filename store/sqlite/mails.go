@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sealq/sealq/jobs/authjobs"
 )
@@ -14,6 +15,7 @@ import (
 // [authjobs.ErrSent] only while its user is still pending.
 func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
 	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), PendingID: c.PendingID, Generation: c.Generation}
+	var kept error
 	err := db.InTx(ctx, func(tx *sql.Tx) error {
 		instant, err := now(ctx, tx)
 		if err != nil {
@@ -29,45 +31,60 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 		case err != nil:
 			return err //nolint:wrapcheck // wrapped below
 		}
-		if err := lease(ctx, tx, c, &d, instant); err != nil {
-			return err
-		}
 		d.KID, d.ExpiresAt = kid.String, timeOf(expires)
-		return nil
+		kept, err = lease(ctx, tx, c, &d, instant)
+		return err
 	})
-	if err != nil {
+	if err = errors.Join(err, kept); err != nil {
 		return authjobs.MailDraft{}, db.wrap("claim confirmation mail", err)
 	}
 	return d, nil
 }
 
-// lease takes the lease on the mail, and reads what stays the same with every try.
-func lease(ctx context.Context, tx *sql.Tx, c authjobs.MailClaim, d *authjobs.MailDraft, instant int64) error {
+// lease takes the lease on the mail, and reads what stays the same with every try. held is why there is none where that is noted at the
+// mail, and is to be committed.
+func lease(ctx context.Context, tx *sql.Tx, c authjobs.MailClaim, d *authjobs.MailDraft, instant int64) (held, err error) {
+	why, err := suppressed(ctx, tx, normOf(d.To))
+	switch {
+	case err != nil:
+		return nil, err
+	case why != nil:
+		if err := notClaimable(ctx, tx, c.MailID, instant); err != nil {
+			return nil, err
+		}
+		return why, hold(ctx, tx, c, d.AccountID(), authjobs.HeldBySuppressed, time.Time{}, why.Error(), instant)
+	}
 	var date int64
-	err := tx.QueryRowContext(ctx, `
+	err = tx.QueryRowContext(ctx, `
 		INSERT INTO mails (id, pending_id, generation, message_id, created_at, lease_until, lease_token) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-		ON CONFLICT (id) DO UPDATE SET tries = tries + 1, lease_until = ?6, lease_token = ?7
+		ON CONFLICT (id) DO UPDATE SET tries = tries + (held_by IS NULL), cause = iif(held_by IS NULL, cause, ''), lease_until = ?6, lease_token = ?7,
+			held_by = NULL, held_until = NULL
 		WHERE sent_at IS NULL AND (lease_until IS NULL OR lease_until <= ?5)
 		RETURNING message_id, created_at, tries`,
 		c.MailID, d.AccountID(), integer(c.Generation), c.MessageID, instant, instant+c.Lease.Microseconds(), d.LeaseToken).
 		Scan(&d.MessageID, &date, &d.Try)
 	if errors.Is(err, sql.ErrNoRows) {
-		return notClaimable(ctx, tx, c.MailID)
+		return nil, notClaimable(ctx, tx, c.MailID, instant)
 	}
 	d.Date, d.StartedAt = timeOf(date), timeOf(instant)
-	return err //nolint:wrapcheck // whoever claims wraps it
+	return nil, err //nolint:wrapcheck // whoever claims wraps it
 }
 
-// notClaimable says why a mail that is there could not be claimed.
-func notClaimable(ctx context.Context, tx *sql.Tx, mailID string) error {
+// notClaimable says why a mail could not be claimed, nil if it can be.
+func notClaimable(ctx context.Context, tx *sql.Tx, mailID string, instant int64) error {
 	var sent, until sql.NullInt64
-	if err := tx.QueryRowContext(ctx, `SELECT sent_at, lease_until FROM mails WHERE id = ?`, mailID).Scan(&sent, &until); err != nil {
+	err := tx.QueryRowContext(ctx, `SELECT sent_at, lease_until FROM mails WHERE id = ?`, mailID).Scan(&sent, &until)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
 		return err //nolint:wrapcheck // ClaimConfirmation wraps it
-	}
-	if sent.Valid {
+	case sent.Valid:
 		return authjobs.ErrSent
+	case until.Valid && until.Int64 > instant:
+		return &authjobs.LeasedError{Until: timeOf(until.Int64)}
 	}
-	return &authjobs.LeasedError{Until: timeOrZero(until)}
+	return nil
 }
 
 // BindActivationKey writes the hash of a link's key to its user: see authworker.ConfirmationMails.

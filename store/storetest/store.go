@@ -37,6 +37,8 @@ type Store[Tx any] interface {
 	authworker.AccountMails
 	authworker.MailOutcomes[Tx]
 	authworker.Sweeps[Tx]
+	// RemoveSuppression takes a normalised address off the list, or returns authjobs.ErrNotSuppressed.
+	RemoveSuppression(ctx context.Context, tx Tx, emailNorm string) error
 	scheduler.Ticks
 	Rings
 	Leases
@@ -157,6 +159,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"purges", purgeTests[Tx]()},
 		{"mails", mailTests[Tx]()},
 		{"tries of mails", mailAttemptTests[Tx]()},
+		{"suppressions", suppressionTests[Tx]()},
 		{"requests", requestTests[Tx]()},
 		{"tokens", tokenTests[Tx]()},
 		{"passwords", passwordTests[Tx]()},

@@ -27,6 +27,10 @@ type Histories interface {
 	MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error)
 	// AttemptsOf lists the tries of a mail that are kept, authjobs.MaxAttempts at most, the first of them first.
 	AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAttempt, error)
+	// Suppressions lists up to limit addresses to which nothing is sent, the newest first.
+	Suppressions(ctx context.Context, limit int) ([]authjobs.Suppression, error)
+	// SuppressionOf returns the suppression of a normalised address, or authjobs.ErrNotSuppressed.
+	SuppressionOf(ctx context.Context, emailNorm string) (authjobs.Suppression, error)
 	// RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's, the newest
 	// first, without payloads.
 	RefusedOf(ctx context.Context, rowID string, limit int) ([]jobs.Refused, error)

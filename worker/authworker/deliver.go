@@ -82,7 +82,8 @@ func (m *mailer[Tx]) deliver(ctx context.Context, effect jobs.Effect, s steps) e
 	if leased, ok := errors.AsType[*authjobs.LeasedError](err); ok {
 		return worker.Defer(leased.Until, err)
 	}
-	if errors.Is(err, authjobs.ErrNotWanted) || errors.Is(err, authjobs.ErrSent) {
+	_, suppressed := errors.AsType[*authjobs.SuppressedError](err)
+	if suppressed || errors.Is(err, authjobs.ErrNotWanted) || errors.Is(err, authjobs.ErrSent) {
 		return m.close(ctx, effect, err)
 	}
 	if err != nil {
@@ -165,6 +166,7 @@ func (m *mailer[Tx]) failed(ctx context.Context, e jobs.Effect, d authjobs.MailD
 	case bySMTP:
 		answer = authjobs.MailAnswer{
 			Code: failure.Code, Reply: failure.Reply, Server: m.server, Stage: string(failure.Stage), Outcome: authjobs.MailOutcome(failure.Outcome),
+			Bounced: failure.HardBounce(),
 		}
 	case errors.Is(err, authjobs.ErrNotWanted):
 		answer.Outcome = authjobs.MailWithdrawn

@@ -101,7 +101,7 @@ func (s *system) serve(t *testing.T, store backend) {
 	t.Cleanup(sender.Close)
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: s.db})
 	check(t, authworker.Register(handlers, store, s.swept, authworker.Config{
-		Keys: s.keys, Sender: sender, BaseURL: "https://app.example/base", Product: "App", MailDomain: "mail.app.example",
+		Keys: s.keys, Sender: sender, BaseURL: "https://app.example/base", Product: "App", MailDomain: "mail.app.example", Server: "mx.app.example",
 	}))
 	verifier, err := worker.New(s.keys, worker.Config{Quarantine: s.db, Effects: s.db})
 	check(t, err)

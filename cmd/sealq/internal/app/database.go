@@ -46,6 +46,9 @@ type backend[Tx any] interface {
 	Audit
 	Ailments
 	Histories
+	SuppressionReader
+	// RemoveSuppression takes a normalised address off the list, or returns authjobs.ErrNotSuppressed.
+	RemoveSuppression(ctx context.Context, tx Tx, emailNorm string) error
 }
 
 // Ailments are what only a look at all of the outbox and the schedules tells.
@@ -88,6 +91,7 @@ type Database interface {
 	Audit
 	Ailments
 	Histories
+	Suppressions
 	Quarantine
 	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.
 	RenewKeys(ctx context.Context, kid string) (int, error)

@@ -107,6 +107,11 @@ func (t *teller) concludeMail(ctx context.Context, h *authjobs.MailHistory) erro
 	case jobs.RowRefused:
 		return t.concludeRefused(ctx, h)
 	case jobs.RowDead:
+		if s, ok, err := t.suppression(ctx); err != nil {
+			return err
+		} else if ok && s.MailID == r.ID {
+			return t.concludeSuppressed(ctx, h)
+		}
 		if h.SMTPCode >= 500 {
 			t.lacks(StepSent, "the mail server refused it for good%s: mend the address, or what the server has against the sender, then %s; %s", answer(h), reissue(r), stuckTask)
 			break
@@ -115,9 +120,41 @@ func (t *teller) concludeMail(ctx context.Context, h *authjobs.MailHistory) erro
 	case jobs.RowExpired:
 		t.lacks(StepSent, "it was not done before %s: it must be asked for anew", stamp(r.ExpiresAt))
 	case jobs.RowDone:
-		if h.AccountID != "" && h.SentAt.IsZero() {
+		switch {
+		case h.HeldBy == authjobs.HeldBySuppressed:
+			return t.concludeSuppressed(ctx, h)
+		case h.AccountID != "" && h.SentAt.IsZero():
 			t.lacks(StepSent, "a worker found that it was not wanted any more, and sent nothing: the link was used or replaced, its time was over, or the account disabled")
 		}
+	}
+	return nil
+}
+
+// suppression is that of the address, if it has one.
+func (t *teller) suppression(ctx context.Context) (authjobs.Suppression, bool, error) {
+	email, err := accounts.ParseEmail(t.Email)
+	if err != nil {
+		return authjobs.Suppression{}, false, nil //nolint:nilerr // nobody knows it any more
+	}
+	s, err := t.Records.SuppressionOf(ctx, email.Norm())
+	if errors.Is(err, authjobs.ErrNotSuppressed) {
+		return s, false, nil
+	}
+	return s, err == nil, err
+}
+
+// concludeSuppressed tells of a mail that was refused by its address, or not sent because of that.
+func (t *teller) concludeSuppressed(ctx context.Context, h *authjobs.MailHistory) error {
+	s, ok, err := t.suppression(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		t.lacks(StepSent, "it was not sent while the address was suppressed: mails go there again, have it asked for anew")
+	default:
+		t.lacks(StepSent, "nothing is sent to %s since %s, because a mail server refused the address for good: %s. If it is right after all: "+
+			"`sealq mail suppressions remove %s`, then have the mail asked for anew", s.Address, stamp(s.Since),
+			strings.TrimRight(fmt.Sprintf("%d %s", s.SMTPCode, s.SMTPReply), " "), word(s.Address))
 	}
 	return nil
 }

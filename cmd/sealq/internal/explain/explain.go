@@ -46,6 +46,8 @@ type Mails interface {
 type Attempts interface {
 	// AttemptsOf lists the tries of a mail that are kept, the first of them first.
 	AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAttempt, error)
+	// SuppressionOf returns the suppression of a normalised address, or authjobs.ErrNotSuppressed.
+	SuppressionOf(ctx context.Context, emailNorm string) (authjobs.Suppression, error)
 }
 
 // Trail is the record of who changed what. The drivers implement it.
@@ -354,7 +356,10 @@ func (t *teller) mail(ctx context.Context, h *authjobs.MailHistory) error {
 	}
 	if !r.EndedAt.IsZero() && h.SentAt.IsZero() {
 		text := fmt.Sprintf("row %s ended: %s", r.ID, r.State)
-		if r.Cause != "" {
+		switch {
+		case h.HeldBy != "":
+			text += ": " + h.Cause
+		case r.Cause != "":
 			text += ": " + r.Cause
 		}
 		t.add(r.EndedAt, Step{Step: StepEnded, Row: r.ID, Kind: r.Kind, Text: text})

@@ -179,6 +179,29 @@ func atTheMailServer() map[string]history {
 			"pending", "not needed", "registered recorded signed tried answered ended", "sent",
 			"it is out of tries: mend what went wrong last (smtp dial: connection refused), then " + reissue + "; " + stuckTask,
 		}},
+		"the mail server knows no such address": {func(p *person) {
+			p.bounced()
+		}, told{
+			"pending", "not needed", "registered recorded signed tried answered ended", "sent",
+			"nothing is sent to ada@example.com since TIME, because a mail server refused the address for good: 550 5.1.1 no such user. " +
+				"If it is right after all: `sealq mail suppressions remove ada@example.com`, then have the mail asked for anew",
+		}},
+		"a later mail is not sent because of that": {func(p *person) {
+			p.bounced()
+			p.withheld()
+		}, told{
+			"pending", "not needed", "registered recorded signed tried answered ended registered recorded signed ended", "sent",
+			"nothing is sent to ada@example.com since TIME, because a mail server refused the address for good: 550 5.1.1 no such user. " +
+				"If it is right after all: `sealq mail suppressions remove ada@example.com`, then have the mail asked for anew",
+		}},
+		"the address was taken off the list since": {func(p *person) {
+			p.bounced()
+			p.withheld()
+			p.sql(`DELETE FROM suppressions`)
+		}, told{
+			"pending", "not needed", "registered recorded signed tried answered ended registered recorded signed ended", "sent",
+			"it was not sent while the address was suppressed: mails go there again, have it asked for anew",
+		}},
 		"a worker ended in the middle, and the next one was refused": {func(p *person) {
 			p.register()
 			p.relay()

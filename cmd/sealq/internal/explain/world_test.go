@@ -209,6 +209,36 @@ func (p *person) guess(times int) {
 	}
 }
 
+// bounced is a mail server that knows no such address.
+func (p *person) bounced() {
+	p.Helper()
+	p.register()
+	p.relay()
+	p.work()
+	p.check(p.db.MailFailed(p.Context(), p.draft, authjobs.MailAnswer{
+		Code: 550, Reply: "5.1.1 no such user", Stage: "rcpt", Outcome: authjobs.MailPermanent, Bounced: true,
+	}, "smtp rcpt: the server answered 550 (permanent)"))
+	p.tick()
+	p.check(p.db.RowDead(p.Context(), p.ref(), "smtp rcpt: the server answered 550 (permanent)"))
+	p.archive()
+}
+
+// withheld is a further mail, that a worker does not send because of that.
+func (p *person) withheld() {
+	p.Helper()
+	p.tick()
+	p.register()
+	p.relay()
+	p.tick()
+	_, err := p.db.ClaimConfirmation(p.Context(), authjobs.MailClaim{
+		MailID: p.row.ID, PendingID: p.id, Generation: 2, MessageID: p.row.ID + "@example.com", Lease: time.Minute,
+	})
+	if _, ok := errors.AsType[*authjobs.SuppressedError](err); !ok {
+		p.Fatalf("want a *SuppressedError, got %v", err)
+	}
+	p.check(p.db.RowDone(p.Context(), p.ref()))
+}
+
 // refuse puts a task into quarantine that calls itself her row's. Of an authentic one the row ends.
 func (p *person) refuse(reason signing.Reason, authentic bool) {
 	p.Helper()
