@@ -2,10 +2,12 @@ package metrics
 
 import (
 	"context"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
 	"github.com/sealq/sealq/worker/janitor"
@@ -25,6 +27,7 @@ type TallyConfig struct {
 //	worker.Config.OnVerdict   = tally.Verdict
 //	worker.Config.OnEnd       = tally.Ended
 //	janitor.Config.OnFind     = tally.Found
+//	authworker.Config.OnMail  = tally.Mailed
 //
 // It is a prometheus.Collector, and safe for concurrent use.
 type Tally struct {
@@ -37,6 +40,7 @@ type Tally struct {
 	deferred   *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
 	finds      *prometheus.CounterVec
+	mails      *prometheus.CounterVec
 }
 
 // NewTally makes a Tally. Its counters whose labels are known beforehand begin at zero, so that a first refusal is a rise.
@@ -69,6 +73,8 @@ func NewTally(c TallyConfig) *Tally {
 		}, []string{"kind", "result"}),
 		finds: counter("guard_finds_total",
 			"What the janitor found in the queues and put in order, by what it was.", "what"),
+		mails: counter("mails_total",
+			"Tries of mails by what became of them, and mails that were not tried because of their address or a limit.", "outcome"),
 	}
 	for _, kind := range c.Kinds {
 		t.kinds[string(kind)] = string(kind)
@@ -82,6 +88,9 @@ func NewTally(c TallyConfig) *Tally {
 	}
 	for _, what := range janitor.Whats() {
 		t.finds.WithLabelValues(string(what))
+	}
+	for _, outcome := range authjobs.MailOutcomes() {
+		t.mails.WithLabelValues(string(outcome))
 	}
 	return t
 }
@@ -132,8 +141,15 @@ func (t *Tally) Found(_ context.Context, f janitor.Find) {
 	t.finds.WithLabelValues(string(f.What)).Add(float64(f.Count))
 }
 
+// Mailed counts what became of a mail: see authworker.Config.OnMail.
+func (t *Tally) Mailed(_ context.Context, o authjobs.MailOutcome) {
+	if slices.Contains(authjobs.MailOutcomes(), o) {
+		t.mails.WithLabelValues(string(o)).Inc()
+	}
+}
+
 func (t *Tally) collectors() []prometheus.Collector {
-	return []prometheus.Collector{t.signed, t.verified, t.refused, t.unsigned, t.duplicates, t.deferred, t.durations, t.finds}
+	return []prometheus.Collector{t.signed, t.verified, t.refused, t.unsigned, t.duplicates, t.deferred, t.durations, t.finds, t.mails}
 }
 
 // Describe implements prometheus.Collector.

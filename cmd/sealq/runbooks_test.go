@@ -72,6 +72,7 @@ func plain(text string) string {
 		{`known to \S+/[0-9]+\b`, "known to PROCESS"},
 		{`\b[0-9]+ unused links?\b`, "N unused links"}, // the command voids them, or a worker that was quicker
 		{`\b[0-9]+s ago\b`, "AGE ago"},
+		{`\b127\.0\.0\.1:[0-9]+, [0-9.]+m?s,`, "SERVER, TOOK,"},
 		{` +`, " "},
 	} {
 		text = regexp.MustCompile(r.pattern).ReplaceAllString(text, r.with)
@@ -98,7 +99,7 @@ func newNight(t *testing.T) *night {
 	var err error
 	n.mails, err = catcher.StartWith("127.0.0.1:0", catcher.Options{Hook: func(_ context.Context, s catcher.Step) error {
 		if s.Stage == catcher.StageRcpt && n.denied.Load() {
-			return catcher.Answer(550, "relaying denied")
+			return catcher.Answer(554, "relaying denied")
 		}
 		return nil
 	}})

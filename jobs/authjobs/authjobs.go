@@ -61,8 +61,19 @@ func mailPolicy() jobs.Policy {
 	return jobs.Policy{
 		Queue: jobs.QueueMail, MaxAge: 24 * time.Hour, Retries: 12,
 		// Longer than all stage timeouts of one SMTP delivery: RFC 5321, 4.5.3.2 gives a server 10 min after DATA.
-		Timeout: 15 * time.Minute,
+		Timeout: 15 * time.Minute, Backoff: mailBackoff,
 	}
+}
+
+// mailBackoff spreads the tries of a mail over most of its day, as RFC 5321, section 4.5.4.1, wants of who sends: a server that greylists opens
+// after minutes or an hour, one that is overloaded or whose disk is full after hours. Twelve pauses are 14 to 18 h together.
+func mailBackoff(failures int) time.Duration {
+	pauses := []time.Duration{15 * time.Second, time.Minute, 4 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour}
+	pause := 2 * time.Hour
+	if n := max(failures, 1); n <= len(pauses) {
+		pause = pauses[n-1]
+	}
+	return jobs.WithJitter(pause)
 }
 
 // MailAccountExists tells an owner that somebody tried to register his address again.

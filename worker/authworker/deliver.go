@@ -35,6 +35,7 @@ type mailer[Tx any] struct {
 	domain    string
 	server    string
 	lease     time.Duration
+	onMail    func(context.Context, authjobs.MailOutcome)
 	logger    *slog.Logger
 }
 
@@ -45,7 +46,7 @@ func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
 	}
 	m := &mailer[Tx]{
 		store: s, keys: c.Keys, sender: c.Sender, templates: c.Templates, app: *base, paths: c.paths(),
-		product: c.Product, domain: c.MailDomain, server: c.Server, lease: c.Lease, logger: c.Logger,
+		product: c.Product, domain: c.MailDomain, server: c.Server, lease: c.Lease, onMail: c.OnMail, logger: c.Logger,
 	}
 	if m.product == "" {
 		m.product = base.Hostname()
@@ -55,6 +56,9 @@ func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
 	}
 	if m.lease == 0 {
 		m.lease = authjobs.MailConfirmation().Policy().Timeout + time.Minute
+	}
+	if m.onMail == nil {
+		m.onMail = func(context.Context, authjobs.MailOutcome) {}
 	}
 	if m.templates == nil {
 		if m.templates, err = mail.DefaultTemplates(); err != nil {
@@ -82,8 +86,11 @@ func (m *mailer[Tx]) deliver(ctx context.Context, effect jobs.Effect, s steps) e
 	if leased, ok := errors.AsType[*authjobs.LeasedError](err); ok {
 		return worker.Defer(leased.Until, err)
 	}
-	_, suppressed := errors.AsType[*authjobs.SuppressedError](err)
-	if suppressed || errors.Is(err, authjobs.ErrNotWanted) || errors.Is(err, authjobs.ErrSent) {
+	if _, suppressed := errors.AsType[*authjobs.SuppressedError](err); suppressed {
+		m.onMail(ctx, authjobs.MailSuppressed)
+		return m.close(ctx, effect, err)
+	}
+	if errors.Is(err, authjobs.ErrNotWanted) || errors.Is(err, authjobs.ErrSent) {
 		return m.close(ctx, effect, err)
 	}
 	if err != nil {
@@ -135,6 +142,7 @@ func (m *mailer[Tx]) link(path, key string) string {
 func (m *mailer[Tx]) sent(ctx context.Context, e jobs.Effect, d authjobs.MailDraft, a mail.Answer) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
 	defer cancel()
+	m.onMail(ctx, authjobs.MailDelivered)
 	for try := 1; ; try++ {
 		done, err := m.store.Once(ctx, e, func(ctx context.Context, tx Tx) error {
 			return m.store.MailSent(ctx, tx, d, authjobs.MailAnswer{
@@ -171,6 +179,7 @@ func (m *mailer[Tx]) failed(ctx context.Context, e jobs.Effect, d authjobs.MailD
 	case errors.Is(err, authjobs.ErrNotWanted):
 		answer.Outcome = authjobs.MailWithdrawn
 	}
+	m.onMail(ctx, answer.Outcome)
 	if recordErr := m.store.MailFailed(context.WithoutCancel(ctx), d, answer, err.Error()); recordErr != nil {
 		err = errors.Join(err, fmt.Errorf("record failed mail: %w", recordErr))
 	}

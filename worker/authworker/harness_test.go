@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,7 +54,27 @@ type system struct {
 	mails    *catcher.Catcher
 	accounts *accounts.Accounts[*sql.Tx]
 	relay    *relay.Relay
+	breaker  *worker.Breaker
+	ahead    atomic.Int64 // how far the breaker's clock is
+	outcomes outcomes
 	swept    authworker.Accounts[*sql.Tx]
+}
+
+// outcomes count what became of mails.
+type outcomes struct{ counts sync.Map }
+
+func (o *outcomes) add(_ context.Context, outcome authjobs.MailOutcome) {
+	n, _ := o.counts.LoadOrStore(outcome, new(atomic.Int32))
+	n.(*atomic.Int32).Add(1)
+}
+
+func (o *outcomes) all() map[authjobs.MailOutcome]int32 {
+	all := make(map[authjobs.MailOutcome]int32)
+	o.counts.Range(func(outcome, n any) bool {
+		all[outcome.(authjobs.MailOutcome)] = n.(*atomic.Int32).Load()
+		return true
+	})
+	return all
 }
 
 // backend is the store that the worker sees; a test may put itself in between.
@@ -99,9 +121,14 @@ func (s *system) serve(t *testing.T, store backend) {
 	sender, err := mail.NewSender(mail.Config{URL: s.mails.URL(), From: "no-reply@app.example"})
 	check(t, err)
 	t.Cleanup(sender.Close)
-	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: s.db})
+	s.breaker, err = worker.NewBreaker(worker.BreakerConfig{
+		System: authworker.MailSystem, Kinds: authworker.MailKinds(), Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
+	})
+	check(t, err)
+	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: s.db, Breakers: []*worker.Breaker{s.breaker}})
 	check(t, authworker.Register(handlers, store, s.swept, authworker.Config{
 		Keys: s.keys, Sender: sender, BaseURL: "https://app.example/base", Product: "App", MailDomain: "mail.app.example", Server: "mx.app.example",
+		OnMail: s.outcomes.add,
 	}))
 	verifier, err := worker.New(s.keys, worker.Config{Quarantine: s.db, Effects: s.db})
 	check(t, err)

@@ -46,6 +46,8 @@ type Config struct {
 	MailDomain string
 	// Server is the mail server's host, kept with each try. Zero: it is not.
 	Server string
+	// OnMail is told what became of each try of a mail, or why there was none. Zero: nobody is.
+	OnMail func(ctx context.Context, o authjobs.MailOutcome)
 	// Lease is how long one run may hold a mail. Zero: mail:confirmation's timeout and a minute.
 	Lease time.Duration
 	// Logger. Zero: nothing is logged.

@@ -66,6 +66,8 @@ type WorkerConfig struct {
 	OnEnd func(context.Context, worker.End)
 	// OnFind is told of what was put in order in the queues. Zero: nobody is.
 	OnFind func(context.Context, janitor.Find)
+	// OnMail is told what became of each try of a mail. Zero: nobody is.
+	OnMail func(context.Context, authjobs.MailOutcome)
 	// TracerProvider makes the spans of relay and worker. Zero: none are made.
 	TracerProvider trace.TracerProvider
 	Logger         *slog.Logger
@@ -117,7 +119,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), users, authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, ConfirmPath: c.ConfirmPath, ResetPath: c.ResetPath, EmailPath: c.EmailPath,
-		Product: c.Product, MailDomain: c.MailDomain, Templates: c.Templates, Server: c.MailServer, Logger: c.Logger,
+		Product: c.Product, MailDomain: c.MailDomain, Templates: c.Templates, Server: c.MailServer, OnMail: c.OnMail, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
