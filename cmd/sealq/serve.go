@@ -13,8 +13,9 @@ import (
 
 func workerOptions() []string {
 	return []string{
-		"redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "mail-dkim-domain", "mail-dkim-selector", "mail-dkim-key", "base-url",
-		"confirm-path", "reset-path", "email-path", "reset-ttl", "lockout-notice", "product", "mail-templates", "mail-lang", "queues", "concurrency", "fetchers",
+		"redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "mail-dkim-domain", "mail-dkim-selector", "mail-dkim-key",
+		"mail-rate-per-domain", "mail-hourly-cap", "mail-daily-cap", "base-url", "confirm-path", "reset-path", "email-path", "reset-ttl", "lockout-notice",
+		"product", "mail-templates", "mail-lang", "queues", "concurrency", "fetchers",
 		"overdue", "quarantine-budget", "quarantine-reserve", "listen", "shutdown-timeout", "log-level", "log-format",
 	}
 }
@@ -142,9 +143,12 @@ func (s *session) rotation() (*signing.RotationPolicy, error) {
 	return &signing.RotationPolicy{Every: every, Ahead: ahead}, nil
 }
 
+// mostMails is the largest cap: more than that nobody counts one by one.
+const mostMails = 100_000_000
+
 func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p := &workerPlan{config: app.WorkerConfig{Shutdown: shutdown, Logger: s.logger}}
-	var errs [16]error
+	var errs [19]error
 	p.redis, errs[0] = s.redis()
 	p.mail, errs[1] = s.mailServer()
 	p.config.BaseURL, errs[2] = s.Page("base-url")
@@ -162,6 +166,10 @@ func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p.config.Accounts.ResetTTL, errs[13] = s.Duration("reset-ttl")
 	p.config.Accounts.LockoutNotice, errs[14] = s.Yes("lockout-notice")
 	p.config.Templates, errs[15] = s.mailTemplates()
+	limits := &p.config.MailLimits
+	limits.PerDomain.N, limits.PerDomain.Per, errs[16] = s.Rate("mail-rate-per-domain")
+	limits.Hourly, errs[17] = s.CountOrNone("mail-hourly-cap", mostMails)
+	limits.Daily, errs[18] = s.CountOrNone("mail-daily-cap", mostMails)
 	for _, err := range errs {
 		if err != nil {
 			return nil, err // one at a time: one sentence

@@ -32,6 +32,7 @@ type MailClaim struct {
 	Generation uint64
 	MessageID  string        // for the mail's first claim; later ones get that of the first
 	Lease      time.Duration // longer than any delivery can take
+	Limits     MailLimits    // of the deployment
 }
 
 // MailDraft is a claimed mail.
@@ -54,6 +55,7 @@ type MailDraft struct {
 	Date       time.Time // of the first claim; the same for every try
 	Try        int       // which one this is, from 1
 	StartedAt  time.Time // of this claim
+	Share      MailShare // what it took of the limits
 }
 
 // MailAnswer is what the mail server said.

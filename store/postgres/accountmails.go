@@ -23,6 +23,7 @@ WHERE n.user_id = $1::uuid AND n.generation = $2 AND n.mail = $3 AND n.expires_a
 // ClaimAccountMail takes a lease on a mail to an owner, as authworker.AccountMails says.
 func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
 	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), UserID: c.UserID, Mail: c.Mail, Generation: c.Generation}
+	var limited error
 	err := db.InTx(ctx, func(tx pgx.Tx) error {
 		userID := uuidOf(c.UserID)
 		err := tx.QueryRow(ctx, accountMailSQL, userID, bigint(c.Generation), name(c.Mail)).
@@ -33,9 +34,10 @@ func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authj
 		if err != nil {
 			return wrap("read what is to be mailed", err)
 		}
-		return leaseMail(ctx, tx, c, userID, &d)
+		limited, err = leaseMail(ctx, tx, c, userID, &d)
+		return err
 	})
-	if err = db.held(ctx, c, c.UserID, err); err != nil {
+	if err = db.held(ctx, c, c.UserID, errors.Join(err, limited)); err != nil {
 		return authjobs.MailDraft{}, fmt.Errorf("claim mail %s: %w", c.MailID, err)
 	}
 	d.At, d.ExpiresAt, d.Date = d.At.UTC(), d.ExpiresAt.UTC(), d.Date.UTC()

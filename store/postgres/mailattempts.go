@@ -23,6 +23,9 @@ ON CONFLICT DO NOTHING`
 func (db *DB) MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.MailAnswer, cause string) error {
 	var b pgx.Batch // without a BEGIN it is one transaction
 	id := name(d.MailID)
+	if a.Outcome != authjobs.MailAmbiguous { // that may have been sent
+		giveBack(&b, d.Share)
+	}
 	b.Queue(mailFailedSQL, id, d.LeaseToken, a.Code, prose(a.Reply), prose(cause))
 	b.Queue(mailAttemptSQL, id, d.Try, d.StartedAt, name(a.Server), name(a.Stage), cmp.Or(a.Outcome, authjobs.MailError), a.Code, prose(a.Reply), prose(cause))
 	b.Queue(oldAttemptsSQL, id, d.Try-authjobs.MaxAttempts)

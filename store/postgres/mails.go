@@ -29,6 +29,7 @@ RETURNING message_id, created_at, tries, statement_timestamp()`
 // ClaimConfirmation takes a lease on a confirmation mail, as authworker.ConfirmationMails says.
 func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
 	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), PendingID: c.PendingID, Generation: c.Generation}
+	var limited error
 	err := db.InTx(ctx, func(tx pgx.Tx) error {
 		pendingID := uuidOf(c.PendingID)
 		err := tx.QueryRow(ctx, wantedSQL, pendingID, bigint(c.Generation)).Scan(&d.To, &d.Language, &d.Nonce, &d.KID, &d.ExpiresAt)
@@ -38,26 +39,33 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 		if err != nil {
 			return wrap("read registration", err)
 		}
-		return leaseMail(ctx, tx, c, pendingID, &d)
+		limited, err = leaseMail(ctx, tx, c, pendingID, &d)
+		return err
 	})
-	if err = db.held(ctx, c, c.PendingID, err); err != nil {
+	if err = db.held(ctx, c, c.PendingID, errors.Join(err, limited)); err != nil {
 		return authjobs.MailDraft{}, fmt.Errorf("claim mail %s: %w", c.MailID, err)
 	}
 	d.ExpiresAt, d.Date = d.ExpiresAt.UTC(), d.Date.UTC()
 	return d, nil
 }
 
-// leaseMail takes the lease on a mail to whomever id names.
-func leaseMail(ctx context.Context, tx pgx.Tx, c authjobs.MailClaim, id *string, d *authjobs.MailDraft) error {
-	err := tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), id, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken, normOf(d.To)).
+// leaseMail takes the lease on a mail to whomever id names, and its share of the limits. limited is why there is none where that is noted
+// in tx, which is to be committed.
+func leaseMail(ctx context.Context, tx pgx.Tx, c authjobs.MailClaim, id *string, d *authjobs.MailDraft) (limited, err error) {
+	if !c.Limits.None() {
+		if limited, err = takeShare(ctx, tx, c, id, d); limited != nil || err != nil {
+			return limited, err
+		}
+	}
+	err = tx.QueryRow(ctx, leaseMailSQL, name(c.MailID), id, bigint(c.Generation), c.MessageID, c.Lease, d.LeaseToken, normOf(d.To)).
 		Scan(&d.MessageID, &d.Date, &d.Try, &d.StartedAt)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return mailTaken(ctx, tx, c.MailID, normOf(d.To))
+		return nil, mailTaken(ctx, tx, c.MailID, normOf(d.To))
 	}
 	if err != nil {
-		return wrap("lease mail", err)
+		return nil, wrap("lease mail", err)
 	}
-	return nil
+	return nil, nil //nolint:nilnil // neither limited nor wrong
 }
 
 // mailTaken says why there is no lease to be had. The lease's statement has locked the mail's row, if there is one, so it stands still.

@@ -21,6 +21,11 @@ func (db *DB) MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.M
 		if err != nil {
 			return err
 		}
+		if a.Outcome != authjobs.MailAmbiguous { // that may have been sent
+			if err := giveBack(ctx, tx, d.Share); err != nil {
+				return err
+			}
+		}
 		if a.Bounced {
 			if err := suppress(ctx, tx, d, a, instant); err != nil {
 				return err

@@ -54,6 +54,11 @@ func lease(ctx context.Context, tx *sql.Tx, c authjobs.MailClaim, d *authjobs.Ma
 		}
 		return why, hold(ctx, tx, c, d.AccountID(), authjobs.HeldBySuppressed, time.Time{}, why.Error(), instant)
 	}
+	if !c.Limits.None() {
+		if held, err = takeShare(ctx, tx, c, d, instant); held != nil || err != nil {
+			return held, err
+		}
+	}
 	var date int64
 	err = tx.QueryRowContext(ctx, `
 		INSERT INTO mails (id, pending_id, generation, message_id, created_at, lease_until, lease_token) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)

@@ -160,6 +160,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"mails", mailTests[Tx]()},
 		{"tries of mails", mailAttemptTests[Tx]()},
 		{"suppressions", suppressionTests[Tx]()},
+		{"limits of mails", mailLimitTests[Tx]()},
 		{"requests", requestTests[Tx]()},
 		{"tokens", tokenTests[Tx]()},
 		{"passwords", passwordTests[Tx]()},

@@ -18,6 +18,8 @@ import (
 const (
 	// busy is what a mail server answers that serves nobody now (RFC 5321, section 3.8).
 	busy = 421
+	// leaseSlack is how much longer than any delivery a lease lasts: for what comes before it and for clocks that differ.
+	leaseSlack = 30 * time.Second
 	// recordFor is how long an accepted mail is tried to be recorded while the database is away: as good as for ever.
 	// Not recording it is the one way to send it twice.
 	recordFor = 24 * time.Hour
@@ -35,6 +37,7 @@ type mailer[Tx any] struct {
 	domain    string
 	server    string
 	lease     time.Duration
+	limits    authjobs.MailLimits
 	onMail    func(context.Context, authjobs.MailOutcome)
 	logger    *slog.Logger
 }
@@ -46,7 +49,7 @@ func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
 	}
 	m := &mailer[Tx]{
 		store: s, keys: c.Keys, sender: c.Sender, templates: c.Templates, app: *base, paths: c.paths(),
-		product: c.Product, domain: c.MailDomain, server: c.Server, lease: c.Lease, onMail: c.OnMail, logger: c.Logger,
+		product: c.Product, domain: c.MailDomain, server: c.Server, lease: c.Lease, limits: c.Limits, onMail: c.OnMail, logger: c.Logger,
 	}
 	if m.product == "" {
 		m.product = base.Hostname()
@@ -54,8 +57,17 @@ func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
 	if m.domain == "" {
 		m.domain = base.Hostname()
 	}
+	longest := c.Sender.Timeout()
+	if kind := authjobs.MailConfirmation().Policy().Timeout; longest >= kind {
+		return nil, fmt.Errorf("the mail server may take %v for one delivery, which is not less than the %v that a run of %s has: a delivery would be cut off; "+
+			"shorten the SMTP URL's timeout", longest, kind, authjobs.KindMailConfirmation)
+	}
 	if m.lease == 0 {
 		m.lease = authjobs.MailConfirmation().Policy().Timeout + time.Minute
+	}
+	if m.lease < longest+leaseSlack {
+		return nil, fmt.Errorf("a lease of %v is too short for a mail server that may take %v for one delivery: another worker would send the mail too; "+
+			"give Config.Lease at least %v, or shorten the SMTP URL's timeout", m.lease, longest, longest+leaseSlack)
 	}
 	if m.onMail == nil {
 		m.onMail = func(context.Context, authjobs.MailOutcome) {}
@@ -86,6 +98,10 @@ func (m *mailer[Tx]) deliver(ctx context.Context, effect jobs.Effect, s steps) e
 	if leased, ok := errors.AsType[*authjobs.LeasedError](err); ok {
 		return worker.Defer(leased.Until, err)
 	}
+	if limited, ok := errors.AsType[*authjobs.LimitedError](err); ok {
+		m.onMail(ctx, authjobs.MailLimited)
+		return worker.Defer(limited.Until, limited)
+	}
 	if _, suppressed := errors.AsType[*authjobs.SuppressedError](err); suppressed {
 		m.onMail(ctx, authjobs.MailSuppressed)
 		return m.close(ctx, effect, err)
@@ -112,7 +128,7 @@ func (m *mailer[Tx]) deliver(ctx context.Context, effect jobs.Effect, s steps) e
 
 // claim asks for the right to send the effect's mail.
 func (m *mailer[Tx]) claim(effect jobs.Effect, generation uint64) authjobs.MailClaim {
-	return authjobs.MailClaim{MailID: effect.ID, Generation: generation, MessageID: effect.ID + "@" + m.domain, Lease: m.lease}
+	return authjobs.MailClaim{MailID: effect.ID, Generation: generation, MessageID: effect.ID + "@" + m.domain, Lease: m.lease, Limits: m.limits}
 }
 
 // key derives the key of a link. Every try derives the same one, so that a link that is out stays good.

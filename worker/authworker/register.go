@@ -48,7 +48,9 @@ type Config struct {
 	Server string
 	// OnMail is told what became of each try of a mail, or why there was none. Zero: nobody is.
 	OnMail func(ctx context.Context, o authjobs.MailOutcome)
-	// Lease is how long one run may hold a mail. Zero: mail:confirmation's timeout and a minute.
+	// Limits of the deployment: give every worker the same. Zero: none.
+	Limits authjobs.MailLimits
+	// Lease is how long one run may hold a mail: at least 30 s longer than Sender.Timeout. Zero: mail:confirmation's timeout and a minute.
 	Lease time.Duration
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger

@@ -11,7 +11,8 @@ type ConfirmationMails interface {
 	// ClaimConfirmation takes a lease on the mail, inserting it at its first claim, in one transaction that also
 	// reads the pending user. authjobs.ErrNotWanted where the user is not pending in that generation or its
 	// time is over; authjobs.ErrSent where sent_at is set; *authjobs.LeasedError while another lease holds;
-	// *authjobs.SuppressedError, which it notes at the mail, where nothing is sent to the address.
+	// *authjobs.SuppressedError where nothing is sent to the address, and *authjobs.LimitedError where a limit has no room, each of which it
+	// notes at the mail. A claim takes its share of all limits, or of none.
 	ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error)
 	// BindActivationKey writes the kid and the hash of the link's key to the pending user of that generation.
 	// Writing the same again is no error; another hash than the one there, or another generation, is
@@ -26,7 +27,7 @@ type ConfirmationMails interface {
 type AccountMails interface {
 	// ClaimAccountMail takes a lease on the mail, inserting it at its first claim, in one transaction that also reads the link or
 	// the notice of that user, generation and name. authjobs.ErrNotWanted where there is none (it was used, replaced, or its user disabled
-	// or gone) or its time is over; authjobs.ErrSent, *authjobs.LeasedError and *authjobs.SuppressedError as ClaimConfirmation. A notice
+	// or gone) or its time is over; authjobs.ErrSent, and the other errors as ClaimConfirmation. A notice
 	// goes to the address that it was written for, a link to change the address to the new one, any other to the user's.
 	ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error)
 	// BindTokenKey writes the kid and the hash of the link's key to the token of that generation, as BindActivationKey does.
@@ -40,7 +41,8 @@ type MailOutcomes[Tx any] interface {
 	// MailSent records the acceptance and the try, whatever became of the lease, and sets the sent_at of the pending user or
 	// of the token.
 	MailSent(ctx context.Context, tx Tx, d authjobs.MailDraft, a authjobs.MailAnswer) error
-	// MailFailed records a failed try, whatever became of the lease, and ends the lease, if it is still this draft's; where the answer says
+	// MailFailed records a failed try, whatever became of the lease, ends the lease, if it is still this draft's, and gives
+	// back the draft's share of the limits unless the try is ambiguous; where the answer says
 	// that the address bounced, it is suppressed, with the first such answer; all of it or nothing. A try is recorded once, and of a mail's tries the newest authjobs.MaxAttempts are kept.
 	MailFailed(ctx context.Context, d authjobs.MailDraft, a authjobs.MailAnswer, cause string) error
 }

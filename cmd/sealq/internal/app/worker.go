@@ -44,6 +44,8 @@ type WorkerConfig struct {
 	MailDomain string
 	// MailServer is the host that Sender sends to, kept with each try of a mail. Zero: it is not.
 	MailServer string
+	// MailLimits of the deployment. Zero: none.
+	MailLimits authjobs.MailLimits
 	// Queues and their weights. Zero: DefaultQueues.
 	Queues map[string]int
 	// Concurrency is how many tasks run at once. Zero: worker.DefaultConcurrency.
@@ -119,7 +121,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), users, authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, ConfirmPath: c.ConfirmPath, ResetPath: c.ResetPath, EmailPath: c.EmailPath,
-		Product: c.Product, MailDomain: c.MailDomain, Templates: c.Templates, Server: c.MailServer, OnMail: c.OnMail, Logger: c.Logger,
+		Product: c.Product, MailDomain: c.MailDomain, Templates: c.Templates, Server: c.MailServer, OnMail: c.OnMail, Limits: c.MailLimits, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err

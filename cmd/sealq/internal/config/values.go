@@ -40,6 +40,31 @@ func (s *Settings) Count(name string, most int) (int, error) {
 	return n, nil
 }
 
+// CountOrNone is the option's value, a whole number from 1 to most, or 0 where it has none.
+func (s *Settings) CountOrNone(name string, most int) (int, error) {
+	text, err := s.Text(name)
+	if err != nil || text == "" {
+		return 0, err
+	}
+	return s.Count(name, most)
+}
+
+// Rate is the option's value, a number in a second, minute, hour or day such as 100/min, or 0 where it has none.
+func (s *Settings) Rate(name string) (n int, per time.Duration, err error) {
+	text, err := s.Text(name)
+	if err != nil || text == "" {
+		return 0, 0, err
+	}
+	number, unit, _ := strings.Cut(text, "/")
+	units := map[string]time.Duration{"s": time.Second, "min": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
+	n, err = strconv.Atoi(strings.TrimSpace(number))
+	per = units[strings.TrimSpace(unit)]
+	if err != nil || n < 1 || n > 1_000_000 || per == 0 {
+		return 0, 0, refuse(fmt.Sprintf("%s %q is not NUMBER/s, /min, /h or /d, such as 100/min, with a number from 1 to 1000000", lookup(name).Flag(), text))
+	}
+	return n, per, nil
+}
+
 // Budget is the option's value, bytes and a number of entries such as 64MiB,100000.
 func (s *Settings) Budget(name string) (bytes, entries int64, err error) {
 	text, err := s.Text(name)

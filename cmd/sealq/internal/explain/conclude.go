@@ -188,6 +188,8 @@ func (t *teller) concludeEnqueued(ctx context.Context, h *authjobs.MailHistory) 
 	switch {
 	case h.LeaseUntil.After(t.now):
 		t.lacks(StepSent, "a worker is sending it")
+	case h.HeldUntil.After(t.now) && found != gone:
+		t.lacks(StepSent, "%s, and it is sent by itself then; other mails of the deployment have used it up", h.Cause)
 	case found == gone:
 		t.lacks(StepSent, "Redis does not have its task %s: a worker restores it within --overdue by itself, %s at once; %s", r.TaskID(), reissue(r), stuckTask)
 	case found == rawtask.Archived || found == rawtask.Completed || found == rawtask.Unlisted:

@@ -179,6 +179,19 @@ func atTheMailServer() map[string]history {
 			"pending", "not needed", "registered recorded signed tried answered ended", "sent",
 			"it is out of tries: mend what went wrong last (smtp dial: connection refused), then " + reissue + "; " + stuckTask,
 		}},
+		"a limit has no room for it": {func(p *person) {
+			p.limited(time.Hour)
+		}, told{
+			"pending", "answered", "registered recorded signed", "sent",
+			"the limit of mails is reached (--mail-hourly-cap): this one is due at TIME, and it is sent by itself then; other mails of the deployment have used it up",
+		}},
+		"a limit had no room for it, and Redis has lost its task since": {func(p *person) {
+			p.limited(time.Hour)
+			p.check(p.client.FlushDB(p.Context()).Err())
+		}, told{
+			"pending", "answered", "registered recorded signed", "sent",
+			"Redis does not have its task ROW.1: a worker restores it within --overdue by itself, " + reissue + " at once; " + stuckTask,
+		}},
 		"the mail server knows no such address": {func(p *person) {
 			p.bounced()
 		}, told{

@@ -223,6 +223,22 @@ func (p *person) bounced() {
 	p.archive()
 }
 
+// limited is a deployment that has used up its hour.
+func (p *person) limited(d time.Duration) {
+	p.Helper()
+	p.register()
+	p.relay()
+	p.tick()
+	p.sql(`INSERT INTO mail_limits VALUES ('hour', 0, 0)`)
+	p.sql(`INSERT INTO mail_usage SELECT 'hour', created_at, 7 FROM outbox`)
+	_, err := p.db.ClaimConfirmation(p.Context(), authjobs.MailClaim{
+		MailID: p.row.ID, PendingID: p.id, Generation: 1, MessageID: p.row.ID + "@example.com", Lease: time.Minute, Limits: authjobs.MailLimits{Hourly: 7},
+	})
+	if e, ok := errors.AsType[*authjobs.LimitedError](err); !ok || e.Until.Before(time.Now().Add(d)) {
+		p.Fatalf("want a *LimitedError, got %v", err)
+	}
+}
+
 // withheld is a further mail, that a worker does not send because of that.
 func (p *person) withheld() {
 	p.Helper()
