@@ -1,6 +1,9 @@
 package mail_test
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sealq/sealq/mail"
@@ -48,5 +51,38 @@ func TestOnlyAnswersToRcptThatSpeakOfTheAddressAreHardBounces(t *testing.T) {
 	temporary := &mail.SendError{Stage: mail.StageRcpt, Code: 450, Reply: "4.1.1 not now", Outcome: mail.OutcomeTemporary}
 	if temporary.HardBounce() || temporary.Enhanced() != (mail.EnhancedStatus{4, 1, 1}) {
 		t.Error("a temporary refusal is no bounce")
+	}
+}
+
+// The docs' table has a line for each stage, and a column for each class of answers.
+func TestTheDocsTableOfOutcomesIsWhatIsDone(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile(filepath.Join("..", "docs", "mail.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns := [][]int{{400, 421, 450, 451, 452, 454, 499}, {500, 501, 550, 551, 552, 553, 554, 556, 571}, {530, 534, 535, 538}, {0}}
+	told := make(map[mail.Stage]bool)
+	for line := range strings.Lines(string(guide)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		stage := mail.Stage(strings.Trim(cells[0], " `"))
+		if len(cells) != 1+len(columns) || stage == "stage" || stage == "-" {
+			continue
+		}
+		told[stage] = true
+		for i, codes := range columns {
+			for _, code := range codes {
+				if want, got := strings.TrimSpace(cells[i+1]), string(mail.Classify(stage, code)); want != got {
+					t.Errorf("%s %d: the docs say %s, it is %s", stage, code, want, got)
+				}
+			}
+		}
+	}
+	for _, stage := range []mail.Stage{
+		mail.StageDial, mail.StageGreeting, mail.StageHello, mail.StageTLS, mail.StageAuth, mail.StageMail, mail.StageRcpt, mail.StageData, mail.StageContent, mail.StageAnswer,
+	} {
+		if !told[stage] {
+			t.Errorf("the docs say nothing of %s", stage)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package authworker_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // system is everything from registration to mail, on a SQLite file, a real Redis and a real SMTP server.
 type system struct {
 	db       *sqlite.DB
+	path     string
 	redis    *redis.Client
 	keys     *signing.Keys
 	ringFile string
@@ -57,6 +59,7 @@ type system struct {
 	breaker  *worker.Breaker
 	ahead    atomic.Int64 // how far the breaker's clock is
 	outcomes outcomes
+	tweaks   []func(*authworker.Config)
 	swept    authworker.Accounts[*sql.Tx]
 }
 
@@ -80,9 +83,9 @@ func (o *outcomes) all() map[authjobs.MailOutcome]int32 {
 // backend is the store that the worker sees; a test may put itself in between.
 type backend = authworker.Store[*sql.Tx]
 
-func newSystem(t *testing.T, hook catcher.Hook, between func(backend) backend) *system {
+func newSystem(t *testing.T, hook catcher.Hook, between func(backend) backend, tweaks ...func(*authworker.Config)) *system {
 	t.Helper()
-	s := &system{ringFile: filepath.Join(t.TempDir(), "keys.json")}
+	s := &system{ringFile: filepath.Join(t.TempDir(), "keys.json"), tweaks: tweaks}
 	ring, err := signing.NewRing(time.Now().Add(-time.Hour), 30*24*time.Hour)
 	check(t, err)
 	check(t, signing.NewFile(s.ringFile).Create(ring))
@@ -90,7 +93,8 @@ func newSystem(t *testing.T, hook catcher.Hook, between func(backend) backend) *
 	check(t, err)
 	t.Cleanup(s.keys.Close)
 
-	s.db, err = sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "sealq.db"))
+	s.path = filepath.Join(t.TempDir(), "sealq.db")
+	s.db, err = sqlite.Open(t.Context(), s.path)
 	check(t, err)
 	t.Cleanup(func() { check(t, s.db.Close()) })
 	_, err = s.db.Migrate(t.Context())
@@ -126,10 +130,14 @@ func (s *system) serve(t *testing.T, store backend) {
 	})
 	check(t, err)
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: s.db, Breakers: []*worker.Breaker{s.breaker}})
-	check(t, authworker.Register(handlers, store, s.swept, authworker.Config{
+	config := authworker.Config{
 		Keys: s.keys, Sender: sender, BaseURL: "https://app.example/base", Product: "App", MailDomain: "mail.app.example", Server: "mx.app.example",
 		OnMail: s.outcomes.add,
-	}))
+	}
+	for _, tweak := range s.tweaks {
+		tweak(&config)
+	}
+	check(t, authworker.Register(handlers, store, s.swept, config))
 	verifier, err := worker.New(s.keys, worker.Config{Quarantine: s.db, Effects: s.db})
 	check(t, err)
 	catalog, err := jobs.NewCatalog(authjobs.Definitions()...)
@@ -148,6 +156,15 @@ func (s *system) serve(t *testing.T, store backend) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.relay.Run(ctx) }()
 	t.Cleanup(func() { stop(); check(t, <-ended) })
+}
+
+// sql changes the database as nobody but a test does.
+func (s *system) sql(t *testing.T, statement string) {
+	t.Helper()
+	raw, err := sql.Open("sqlite", "file:"+s.path+"?_pragma=busy_timeout(5000)")
+	check(t, err)
+	_, err = raw.ExecContext(t.Context(), statement)
+	check(t, errors.Join(err, raw.Close()))
 }
 
 func check(t *testing.T, err error) {

@@ -245,3 +245,46 @@ func FuzzRedactShowsNoPassword(f *testing.F) {
 		}
 	})
 }
+
+func TestARateIsANumberInATimeAndNothingIsNoLimit(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]struct {
+		n   int
+		per time.Duration
+		bad bool
+	}{
+		"":            {},
+		"100/min":     {n: 100, per: time.Minute},
+		" 1 / s":      {n: 1, per: time.Second},
+		"1000000/h":   {n: 1_000_000, per: time.Hour},
+		"5/d":         {n: 5, per: 24 * time.Hour},
+		"0/min":       {bad: true},
+		"-1/min":      {bad: true},
+		"1000001/min": {bad: true},
+		"100":         {bad: true},
+		"100/minute":  {bad: true},
+		"/min":        {bad: true},
+	} {
+		settings, err := load(t, given{env: []string{"SEALQ_MAIL_RATE_PER_DOMAIN=" + text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, per, err := settings.Rate("mail-rate-per-domain")
+		if (err != nil) != want.bad || !want.bad && (n != want.n || per != want.per) {
+			t.Errorf("%q: %d in %v, %v", text, n, per, err)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "--mail-rate-per-domain \""+text+"\" is not NUMBER/s") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for text, want := range map[string]int{"": 0, "1": 1, "100": 100, "0": -1, "101": -1, "x": -1} {
+		settings, err := load(t, given{env: []string{"SEALQ_MAIL_HOURLY_CAP=" + text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := settings.CountOrNone("mail-hourly-cap", 100)
+		if (err != nil) != (want < 0) || want >= 0 && n != want {
+			t.Errorf("%q: %d, %v", text, n, err)
+		}
+	}
+}
