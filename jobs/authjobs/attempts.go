@@ -14,9 +14,8 @@ const (
 	MailConfiguration MailOutcome = "configuration" // the mail server cannot be used, whoever the recipient is
 	MailWithdrawn     MailOutcome = "withdrawn"     // it lost its reason before DATA
 	MailError         MailOutcome = "error"         // it did not come to the mail server, by our own fault
-	// No try was made.
-	MailSuppressed MailOutcome = "suppressed" // the address is on the list of suppressions
-	MailLimited    MailOutcome = "limited"    // a limit has no room; it comes back by itself
+	MailSuppressed    MailOutcome = "suppressed"    // not tried: the address is on the list of suppressions
+	MailLimited       MailOutcome = "limited"       // not tried: a limit has no room; it comes back by itself
 )
 
 // MailOutcomes are all of them.

@@ -69,10 +69,9 @@ type window struct {
 	span, slice time.Duration
 }
 
-var (
-	hourWindow = window{time.Hour, time.Minute}
-	dayWindow  = window{24 * time.Hour, 30 * time.Minute}
-)
+func hourWindow() window { return window{time.Hour, time.Minute} }
+
+func dayWindow() window { return window{24 * time.Hour, 30 * time.Minute} }
 
 // MailUsageKept is for how long usage matters.
 const MailUsageKept = 25 * time.Hour
@@ -112,12 +111,12 @@ func (l MailLimits) Take(now time.Time, emailNorm string, lines map[string]*Limi
 		refused.consider(now, HeldByDomain, line, later(line.Next, now).Add(-time.Duration(atOnce-1)*each), each)
 	}
 	if l.Hourly > 0 {
-		share.Hour = now.Truncate(hourWindow.slice)
-		refused.consider(now, HeldByHour, lines[LimitHour], hourWindow.room(now, lines[LimitHour].Usage, l.Hourly), hourWindow.span/time.Duration(l.Hourly))
+		share.Hour = now.Truncate(hourWindow().slice)
+		refused.consider(now, HeldByHour, lines[LimitHour], hourWindow().room(now, lines[LimitHour].Usage, l.Hourly), hourWindow().span/time.Duration(l.Hourly))
 	}
 	if l.Daily > 0 {
-		share.Day = now.Truncate(dayWindow.slice)
-		refused.consider(now, HeldByDay, lines[LimitDay], dayWindow.room(now, lines[LimitDay].Usage, l.Daily), dayWindow.span/time.Duration(l.Daily))
+		share.Day = now.Truncate(dayWindow().slice)
+		refused.consider(now, HeldByDay, lines[LimitDay], dayWindow().room(now, lines[LimitDay].Usage, l.Daily), dayWindow().span/time.Duration(l.Daily))
 	}
 	if refused.line != nil {
 		refused.line.Tail = later(refused.line.Tail, refused.until)

@@ -26,7 +26,7 @@ RETURNING name, next_at, tail_at`
 	// Domains that nobody writes to any more.
 	idleLimitsSQL = `
 DELETE FROM mail_limits WHERE name IN (
-	SELECT name FROM mail_limits WHERE next_at < statement_timestamp() - $1::interval AND tail_at < statement_timestamp() - $1::interval
+	SELECT name FROM mail_limits WHERE next_at < statement_timestamp() - $1::interval
 	ORDER BY next_at LIMIT 10 FOR UPDATE SKIP LOCKED)`
 )
 
@@ -89,7 +89,7 @@ func lockLimits(ctx context.Context, tx pgx.Tx, names []string, emailNorm string
 		return err //nolint:wrapcheck // wrapped below
 	})
 	b.Queue(limitsNowSQL, emailNorm).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&now, &suppressed) //nolint:wrapcheck // wrapped below
+		return row.Scan(&now, &suppressed)
 	})
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, time.Time{}, false, wrap("lock the limits", err)

@@ -64,7 +64,7 @@ func (db *DB) AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAtt
 		var started, ended int64
 		err = rows.Scan(&t.Try, &started, &ended, &t.Server, &t.Stage, &t.Outcome, &t.SMTPCode, &t.SMTPReply, &t.Cause)
 		t.StartedAt, t.EndedAt = timeOf(started), timeOf(ended)
-		return t, err
+		return t, err //nolint:wrapcheck // wrapped below
 	})
 	if err != nil {
 		return nil, db.wrap("list tries of a mail", err)

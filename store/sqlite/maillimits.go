@@ -38,7 +38,7 @@ func takeShare(ctx context.Context, tx *sql.Tx, c authjobs.MailClaim, d *authjob
 	}
 	// Domains that nobody writes to any more.
 	if _, err := execute(ctx, tx, `DELETE FROM mail_limits WHERE name IN (
-		SELECT name FROM mail_limits WHERE next_at < ?1 AND tail_at < ?1 ORDER BY next_at LIMIT 10)`, instant-kept); err != nil {
+		SELECT name FROM mail_limits WHERE next_at < ?1 ORDER BY next_at LIMIT 10)`, instant-kept); err != nil {
 		return nil, err
 	}
 	if refusal == nil {
@@ -62,7 +62,7 @@ func limitLine(ctx context.Context, tx *sql.Tx, line string, instant int64) (*au
 		var at int64
 		err = rows.Scan(&at, &u.Taken)
 		u.At = timeOf(at)
-		return u, err
+		return u, err //nolint:wrapcheck // whoever claims wraps it
 	})
 	return &authjobs.LimitLine{Next: timeOf(next), Tail: timeOf(tail), Usage: usage}, err
 }

@@ -2,6 +2,7 @@ package authworker_test
 
 import (
 	"context"
+	"database/sql"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,8 +14,6 @@ import (
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/mail/catcher"
-
-	"database/sql"
 )
 
 // mailsOf are Ada's mails, the newest first.

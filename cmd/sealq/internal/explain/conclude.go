@@ -110,7 +110,7 @@ func (t *teller) concludeMail(ctx context.Context, h *authjobs.MailHistory) erro
 		if s, ok, err := t.suppression(ctx); err != nil {
 			return err
 		} else if ok && s.MailID == r.ID {
-			return t.concludeSuppressed(ctx, h)
+			return t.concludeSuppressed(ctx)
 		}
 		if h.SMTPCode >= 500 {
 			t.lacks(StepSent, "the mail server refused it for good%s: mend the address, or what the server has against the sender, then %s; %s", answer(h), reissue(r), stuckTask)
@@ -122,7 +122,7 @@ func (t *teller) concludeMail(ctx context.Context, h *authjobs.MailHistory) erro
 	case jobs.RowDone:
 		switch {
 		case h.HeldBy == authjobs.HeldBySuppressed:
-			return t.concludeSuppressed(ctx, h)
+			return t.concludeSuppressed(ctx)
 		case h.AccountID != "" && h.SentAt.IsZero():
 			t.lacks(StepSent, "a worker found that it was not wanted any more, and sent nothing: the link was used or replaced, its time was over, or the account disabled")
 		}
@@ -144,7 +144,7 @@ func (t *teller) suppression(ctx context.Context) (authjobs.Suppression, bool, e
 }
 
 // concludeSuppressed tells of a mail that was refused by its address, or not sent because of that.
-func (t *teller) concludeSuppressed(ctx context.Context, h *authjobs.MailHistory) error {
+func (t *teller) concludeSuppressed(ctx context.Context) error {
 	s, ok, err := t.suppression(ctx)
 	switch {
 	case err != nil:
