@@ -21,8 +21,10 @@ import (
 
 // Limits of what is kept and of how long a silent client is listened to.
 const (
-	defaultKeep  = 1000
-	maxBytes     = 10 << 20
+	defaultKeep      = 1000
+	defaultKeepBytes = 64 << 20
+	maxBytes         = 10 << 20 // of one mail
+
 	readTimeout  = 10 * time.Minute
 	writeTimeout = time.Minute
 )
@@ -40,6 +42,8 @@ type Options struct {
 	Hook Hook
 	// Keep is how many mails are kept; the oldest go first. 0: 1,000.
 	Keep int
+	// KeepBytes is how much memory they may take, about; the oldest go first, and the newest stays whatever its size. 0: 64 MiB.
+	KeepBytes int
 	// Now tells the time at which a mail came. Nil: time.Now.
 	Now func() time.Time
 }
@@ -51,6 +55,8 @@ type Catcher struct {
 
 	mu       sync.Mutex
 	caught   []Caught
+	bytes    int           // of what is in caught
+	last     uint64        // ID that was given
 	changed  chan struct{} // closed and replaced whenever a mail comes
 	sessions int
 	running  *running // nil while stopped
@@ -85,6 +91,9 @@ func StartWith(addr string, o Options) (*Catcher, error) {
 	}
 	if o.Keep <= 0 {
 		o.Keep = defaultKeep
+	}
+	if o.KeepBytes <= 0 {
+		o.KeepBytes = defaultKeepBytes
 	}
 	c := &Catcher{options: o, addr: addr, changed: make(chan struct{})}
 	if err := c.Restart(); err != nil {
@@ -227,12 +236,23 @@ func (c *Catcher) Wait(ctx context.Context, match func(Caught) bool) (Caught, er
 	}
 }
 
+// Forget forgets all mails that were caught so far.
+func (c *Catcher) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.caught, c.bytes = nil, 0
+}
+
 func (c *Catcher) keep(mail Caught) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.last++
+	mail.ID = c.last
 	c.caught = append(c.caught, mail)
-	if extra := len(c.caught) - c.options.Keep; extra > 0 {
-		c.caught = slices.Delete(c.caught, 0, extra)
+	c.bytes += mail.size()
+	for len(c.caught) > 1 && (len(c.caught) > c.options.Keep || c.bytes > c.options.KeepBytes) {
+		c.bytes -= c.caught[0].size()
+		c.caught = slices.Delete(c.caught, 0, 1)
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"mime"
 	"mime/multipart"
 	"mime/quotedprintable"
@@ -17,6 +18,7 @@ import (
 
 // Caught is a mail as it came, and what a reader would see of it.
 type Caught struct {
+	ID         uint64    // counts mails from 1, and is given to no other
 	From       string    // of the envelope
 	To         []string  // of the envelope
 	Data       []byte    // the bytes that were sent, without the doubled dots of the protocol
@@ -105,26 +107,45 @@ func readParts(c *Caught, r *multipart.Reader, depth int) error {
 	}
 }
 
+// size is about what it takes of memory.
+func (c Caught) size() int { return 2*len(c.Data) + len(c.Text) + len(c.HTML) } // the header is a copy, too
+
 // Link is the first http or https URL of the text part, or "".
 func (c Caught) Link() string {
-	text := c.Text
-	for text != "" {
-		start := strings.Index(text, "http")
-		if start < 0 {
-			return ""
-		}
-		text = text[start:]
-		end := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`<>"`, r) })
-		if end < 0 {
-			end = len(text)
-		}
-		word := text[:end]
-		for _, scheme := range []string{"https://", "http://"} {
-			if strings.HasPrefix(word, scheme) && len(word) > len(scheme) {
-				return strings.TrimRight(word, ".,;:!?)") // what ends a sentence is not the link's
-			}
-		}
-		text = text[len("http"):]
+	for link := range c.Links() {
+		return link
 	}
 	return ""
+}
+
+// Links are the http and https URLs of the text part, in their order.
+func (c Caught) Links() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for text := c.Text; ; {
+			start := strings.Index(text, "http")
+			if start < 0 {
+				return
+			}
+			text = text[start:]
+			end := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`<>"`, r) })
+			if end < 0 {
+				end = len(text)
+			}
+			if word := text[:end]; !isLink(word) {
+				end = len("http")
+			} else if !yield(strings.TrimRight(word, ".,;:!?)")) { // what ends a sentence is not the link's
+				return
+			}
+			text = text[end:]
+		}
+	}
+}
+
+func isLink(word string) bool {
+	for _, scheme := range []string{"https://", "http://"} {
+		if strings.HasPrefix(word, scheme) && len(word) > len(scheme) {
+			return true
+		}
+	}
+	return false
 }

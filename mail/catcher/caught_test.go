@@ -3,6 +3,7 @@ package catcher_test
 import (
 	"fmt"
 	"net/smtp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,15 @@ func TestLink(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	text := "Open <https://a.example/1>, or http://b.example/2.\nhttps:// is none, httphttp://c.example is."
+	got := slices.Collect(catcher.Caught{Text: text}.Links())
+	if diff := cmp.Diff([]string{"https://a.example/1", "http://b.example/2", "http://c.example"}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
