@@ -56,6 +56,8 @@ var floorPlan = map[string]place{
 	"mail":           {floor: 0},
 	"mail/catcher":   {floor: 0},
 
+	"mail/catcher/inbox": {floor: 1},
+
 	"jobs":                  {floor: 1, withoutAll: light}, // not even the packages below it
 	"internal/trips":        {floor: 0, withoutAll: light}, // it knows Redis, and no job
 	"jobs/internal/fixture": {floor: 1, family: "jobs/internal", testsOnly: true},

@@ -195,5 +195,6 @@ func (in *Inbox) write(w http.ResponseWriter, status int, name string, v any) {
 func (in *Inbox) send(w http.ResponseWriter, kind, policy string, content []byte) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Security-Policy", policy)
-	_, _ = w.Write(content) // likewise
+	w.Header().Del("Cross-Origin-Opener-Policy") // browsers do not open a sandboxed document with one
+	_, _ = w.Write(content)                      // likewise
 }

@@ -126,8 +126,10 @@ func listed(all []catcher.Caught, before uint64, zone *time.Location) list {
 }
 
 func subject(m catcher.Caught) string {
-	if s := line(m.Subject, maxLine); strings.TrimSpace(s) != "" {
-		return s
+	for _, s := range []string{m.Subject, m.Header.Get("Subject")} { // the second, where it cannot be decoded
+		if s = line(s, maxLine); strings.TrimSpace(s) != "" {
+			return s
+		}
 	}
 	return "(no subject)"
 }
@@ -148,7 +150,7 @@ type open struct {
 	Title, From, To, Broken string // Broken says what could not be read of it
 	ID                      uint64
 	At                      moment
-	Links                   []string
+	Links                   []link
 	Headers                 []field
 	MoreHeaders             int
 	Text                    excerpt
@@ -158,6 +160,9 @@ type open struct {
 }
 
 type field struct{ Name, Value string }
+
+// link is where it leads, and what a person sees of that.
+type link struct{ To, Shown string }
 
 func opened(m catcher.Caught, zone *time.Location) open {
 	v := open{
@@ -184,27 +189,27 @@ func opened(m catcher.Caught, zone *time.Location) open {
 }
 
 // links are those of the text part, then those of the HTML part that it lacks.
-func links(m catcher.Caught) []string {
-	var found []string
+func links(m catcher.Caught) []link {
+	var found []link
 	seen := make(map[string]bool)
-	add := func(link string) bool {
-		if !seen[link] && len(link) <= maxLink {
-			seen[link] = true
-			found = append(found, link)
+	add := func(to string) bool {
+		if !seen[to] && len(to) <= maxLink {
+			seen[to] = true
+			found = append(found, link{To: to, Shown: line(to, maxLink)})
 		}
 		return len(found) < maxLinks
 	}
 	m.Text = cut(m.Text, maxText).Text
-	for link := range m.Links() {
-		if !add(link) {
+	for to := range m.Links() {
+		if !add(to) {
 			return found
 		}
 	}
 	tokens := html.NewTokenizer(strings.NewReader(cut(m.HTML, maxHTML).Text))
 	for tokens.Next() != html.ErrorToken {
 		for _, a := range tokens.Token().Attr {
-			link := strings.TrimSpace(a.Val)
-			if a.Key == "href" && (strings.HasPrefix(link, "https://") || strings.HasPrefix(link, "http://")) && !add(link) {
+			to := strings.TrimSpace(a.Val)
+			if a.Key == "href" && (strings.HasPrefix(to, "https://") || strings.HasPrefix(to, "http://")) && !add(to) {
 				return found
 			}
 		}
