@@ -21,7 +21,11 @@ func TestMain(m *testing.M) {
 //	exits N sealq …        run sealq, which must end with exit code N
 //	until PATTERN sealq …  run sealq again and again, until its standard output matches
 //	start NAME sealq …     run sealq until finish; $NAME_addr is where it answers health checks
+//	                       and NAME.out what it prints
 //	finish NAME            send SIGTERM; it must end with exit code 0 in time
+//	interrupt NAME         send SIGINT; likewise
+//	page PATTERN URL       read a page until it matches; it is the standard output
+//	submit CODE URL [K=V]  send a form, which must be answered with the code; the answer is the standard output
 //	logs NAME PATTERN      wait until what it logs matches
 //	hangup NAME            send SIGHUP
 //	age DURATION           make the ring of $SEALQ_KEYS older, as if so much time had passed since its last write
@@ -60,8 +64,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "until": until, "readyz": readyz, "metrics": scrape,
-			"start": inWorld((*world).start), "finish": inWorld((*world).finish),
+			"exits": exits, "until": until, "page": readPage, "submit": submitForm, "readyz": readyz, "metrics": scrape,
+			"start": inWorld((*world).start), "finish": inWorld((*world).finish), "interrupt": inWorld((*world).interrupt),
 			"terminate": inWorld((*world).terminate), "killed": inWorld((*world).killed), "stalled": inWorld((*world).stalled),
 			"hangup": inWorld((*world).hangup), "logs": inWorld((*world).waitLog), "age": inWorld((*world).age), "process": inWorld((*world).process),
 			"postgres": inWorld((*world).usePostgres), "role": inWorld((*world).makeRole), "sql-as": inWorld((*world).runSQL),

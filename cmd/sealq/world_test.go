@@ -339,7 +339,11 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 	}
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
+	printed, err := os.Create(ts.MkAbs(name + ".out"))
+	ts.Check(err)
+	cmd.Stdout = printed
 	ts.Check(cmd.Start())
+	ts.Check(printed.Close()) // the process has its own
 	p := &process{cmd: cmd, logged: make(chan string, 1)}
 	listening := make(chan string, 1)
 	go p.follow(stderr, listening)
@@ -381,9 +385,16 @@ func (w *world) waitLog(ts *testscript.TestScript, args []string) {
 	poll(ts, "the log of "+args[0]+" to match "+args[1], func() bool { return pattern.MatchString(w.running[args[0]].log()) })
 }
 
-func (w *world) finish(ts *testscript.TestScript, args []string) {
-	p := w.running[args[0]]
-	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
+func (w *world) finish(ts *testscript.TestScript, args []string) { w.end(ts, args[0], syscall.SIGTERM) }
+
+func (w *world) interrupt(ts *testscript.TestScript, args []string) {
+	w.end(ts, args[0], syscall.SIGINT)
+}
+
+// end sends the signal; the process must end with exit code 0 in time.
+func (w *world) end(ts *testscript.TestScript, name string, by os.Signal) {
+	p := w.running[name]
+	ts.Check(p.cmd.Process.Signal(by))
 	timer := time.AfterFunc(patience, p.kill)
 	defer timer.Stop()
 	log := <-p.logged

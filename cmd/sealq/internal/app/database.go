@@ -112,6 +112,8 @@ type Accounts interface {
 	Register(ctx context.Context, r accounts.Registration) (accounts.Pending, error)
 	Activate(ctx context.Context, key string) (accounts.User, error)
 	Authenticate(ctx context.Context, email, password string) (accounts.User, error)
+	RequestReset(ctx context.Context, email string) error
+	ResetPassword(ctx context.Context, key, newPassword string) (accounts.User, error)
 	Show(ctx context.Context, email string) (accounts.Status, error)
 	Roles(ctx context.Context, userID string) ([]string, error)
 	// Operator changes other people's accounts under that name.
@@ -200,6 +202,20 @@ func (a inTx[Tx]) Activate(ctx context.Context, key string) (accounts.User, erro
 	err := a.run(ctx, func(tx Tx) error {
 		var err error
 		u, err = a.Accounts.Activate(ctx, tx, key)
+		return err
+	})
+	return u, err
+}
+
+func (a inTx[Tx]) RequestReset(ctx context.Context, email string) error {
+	return a.run(ctx, func(tx Tx) error { return a.Accounts.RequestReset(ctx, tx, email) })
+}
+
+func (a inTx[Tx]) ResetPassword(ctx context.Context, key, newPassword string) (accounts.User, error) {
+	var u accounts.User
+	err := a.run(ctx, func(tx Tx) error {
+		var err error
+		u, err = a.Accounts.ResetPassword(ctx, tx, key, newPassword)
 		return err
 	})
 	return u, err

@@ -41,7 +41,7 @@ const (
 func Run(ctx context.Context, out io.Writer) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	stack, err := embedded.Start(ctx, ringAge)
+	stack, err := embedded.Start(ctx, embedded.Config{RingAge: ringAge})
 	if err != nil {
 		return fmt.Errorf("start the embedded stack: %w", err)
 	}
@@ -61,7 +61,7 @@ func Run(ctx context.Context, out io.Writer) (err error) {
 type story struct {
 	stack *embedded.Stack
 	keys  *signing.Keys
-	site  *site
+	site  *served
 	users app.Accounts // with the usual policies
 	hasty app.Accounts // whose registrations end almost at once
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html/template"
 	"net"
 	"net/http"
 	"net/url"
@@ -12,42 +11,36 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/cmd/sealq/internal/site"
 )
 
-// site is the page that the links in mails lead to. GET shows a button, POST acts: mail scanners follow links.
-type site struct {
+// served is the demo app, to which the links in mails lead, and whoever follows them.
+type served struct {
 	url    string
 	server *http.Server
 	client *http.Client
 	ended  chan error
 }
 
-func openSite(ctx context.Context, users app.Accounts) (*site, error) {
+func openSite(ctx context.Context, users app.Accounts) (*served, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("open the demo's site: %w", err)
 	}
-	page := template.Must(template.New("confirm").Parse(
-		`<!doctype html><title>Confirm</title><form method="post"><input type="hidden" name="key" value="{{.}}"><button>Confirm</button></form>`))
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /confirm", func(w http.ResponseWriter, r *http.Request) {
-		_ = page.Execute(w, r.URL.Query().Get("key")) // the reader is gone if it fails
-	})
-	mux.HandleFunc("POST /confirm", func(w http.ResponseWriter, r *http.Request) {
-		if _, err := users.Activate(r.Context(), r.FormValue("key")); err != nil {
-			http.Error(w, "this link is not valid (any more)", http.StatusGone)
-		}
-	})
-	s := &site{
+	pages, err := site.New(site.Config{Users: users})
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	s := &served{
 		url: "http://" + listener.Addr().String(), client: &http.Client{Timeout: patience}, ended: make(chan error, 1),
-		server: &http.Server{Handler: http.NewCrossOriginProtection().Handler(mux), ReadHeaderTimeout: 5 * time.Second},
+		server: &http.Server{Handler: pages, ReadHeaderTimeout: 5 * time.Second},
 	}
 	go func() { s.ended <- s.server.Serve(listener) }()
 	return s, nil
 }
 
-func (s *site) close() error {
+func (s *served) close() error {
 	s.client.CloseIdleConnections()
 	err := s.server.Close()
 	if ended := <-s.ended; !errors.Is(ended, http.ErrServerClosed) {
@@ -57,7 +50,7 @@ func (s *site) close() error {
 }
 
 // follow does what a person does with a link: look at the page, press its button.
-func (s *site) follow(ctx context.Context, link string) error {
+func (s *served) follow(ctx context.Context, link string) error {
 	u, err := url.Parse(link)
 	if err != nil {
 		return fmt.Errorf("the mail's link: %w", err)
@@ -69,7 +62,7 @@ func (s *site) follow(ctx context.Context, link string) error {
 	return s.visit(ctx, http.MethodPost, s.url+u.Path, form)
 }
 
-func (s *site) visit(ctx context.Context, method, target string, form url.Values) error {
+func (s *served) visit(ctx context.Context, method, target string, form url.Values) error {
 	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(form.Encode()))
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, target, err)

@@ -1,12 +1,14 @@
 // Package embedded runs the servers that sealq needs inside the process: a SQLite file, a miniredis and a mail
-// catcher, in a temporary folder. Nothing durable rests on the miniredis: the outbox is in SQLite. All else that
+// catcher. Nothing durable rests on the miniredis: the outbox is in SQLite. All else that
 // runs on them is the production code.
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,38 +24,41 @@ import (
 
 // Stack is the running servers and what connects to them.
 type Stack struct {
-	Dir      string // temporary, removed by Close
+	Dir      string
 	Database app.Database
 	Queue    *miniredis.Miniredis
 	Redis    *redis.Client
 	Mail     *catcher.Catcher
-	RingFile string // a key ring that was just made
+	RingFile string
 
 	close []func() error
+}
+
+// Config of a Stack.
+type Config struct {
+	// Dir keeps database and key ring, which are made where they are missing. Zero: a temporary folder, which Close removes.
+	Dir string
+	// RingAge dates a ring that is made back, as if the stack had been running for that long.
+	RingAge time.Duration
+	// CatcherAddr is where the mail catcher listens, on loopback. Zero: a free port.
+	CatcherAddr string
 }
 
 // maxLifetime of the ring's signatures.
 const maxLifetime = 30 * 24 * time.Hour
 
-// Start starts everything. The ring is dated ringAge back, as if the stack had been running for that long.
-func Start(ctx context.Context, ringAge time.Duration) (_ *Stack, err error) {
+// Start starts everything.
+func Start(ctx context.Context, c Config) (_ *Stack, err error) {
 	s := &Stack{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.Dir, err = os.MkdirTemp("", "sealq-*"); err != nil {
-		return nil, fmt.Errorf("make a temporary folder: %w", err)
-	}
-	s.onClose(func() error { return os.RemoveAll(s.Dir) })
-
-	s.RingFile = filepath.Join(s.Dir, "keys.json")
-	ring, err := signing.NewRing(time.Now().Add(-ringAge), maxLifetime)
-	if err != nil {
+	if err := s.openDir(c.Dir); err != nil {
 		return nil, err
 	}
-	if err := signing.NewFile(s.RingFile).Create(ring); err != nil {
+	if err := s.openRing(c.RingAge); err != nil {
 		return nil, err
 	}
 
@@ -64,12 +69,12 @@ func Start(ctx context.Context, ringAge time.Duration) (_ *Stack, err error) {
 	s.Redis = redis.NewClient(&redis.Options{Addr: s.Queue.Addr()})
 	s.onClose(s.Redis.Close)
 
-	if s.Mail, err = catcher.Start("127.0.0.1:0"); err != nil { //nolint:contextcheck // the catcher lives until Close
+	if s.Mail, err = catcher.Start(cmp.Or(c.CatcherAddr, "127.0.0.1:0")); err != nil { //nolint:contextcheck // the catcher lives until Close
 		return nil, err
 	}
 	s.onClose(s.Mail.Close)
 
-	if s.Database, err = app.Open(ctx, "sqlite:"+filepath.Join(s.Dir, "sealq.db")); err != nil {
+	if s.Database, err = app.Open(ctx, s.DatabaseURL()); err != nil {
 		return nil, err
 	}
 	s.onClose(s.Database.Close)
@@ -79,9 +84,45 @@ func Start(ctx context.Context, ringAge time.Duration) (_ *Stack, err error) {
 	return s, nil
 }
 
+// DatabaseURL is the database's as other processes take it.
+func (s *Stack) DatabaseURL() string { return "sqlite:" + filepath.Join(s.Dir, "sealq.db") }
+
+func (s *Stack) openDir(dir string) error {
+	if dir == "" {
+		temporary, err := os.MkdirTemp("", "sealq-*")
+		if err != nil {
+			return fmt.Errorf("make a temporary folder: %w", err)
+		}
+		s.Dir = temporary
+		s.onClose(func() error { return os.RemoveAll(temporary) })
+		return nil
+	}
+	whole, err := filepath.Abs(dir)
+	if err == nil {
+		err = os.MkdirAll(whole, 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("make the folder of the data: %w", err)
+	}
+	s.Dir = whole
+	return nil
+}
+
+func (s *Stack) openRing(age time.Duration) error {
+	s.RingFile = filepath.Join(s.Dir, "keys.json")
+	if _, err := os.Stat(s.RingFile); !errors.Is(err, fs.ErrNotExist) {
+		return err //nolint:wrapcheck // names the file; nil: it is there already
+	}
+	ring, err := signing.NewRing(time.Now().Add(-age), maxLifetime)
+	if err != nil {
+		return err
+	}
+	return signing.NewFile(s.RingFile).Create(ring)
+}
+
 func (s *Stack) onClose(f func() error) { s.close = append(s.close, f) }
 
-// Close stops what was started, the last first, and removes the folder.
+// Close stops what was started, the last first, and removes the folder if it is a temporary one.
 func (s *Stack) Close() error {
 	var errs []error
 	for _, f := range slices.Backward(s.close) {

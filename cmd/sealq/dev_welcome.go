@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// devWelcome is what dev prints when it is up.
+type devWelcome struct {
+	App, Inbox, Health string // URLs
+	Dir                string
+	Stays              bool     // Dir outlives the process
+	Env                []string // NAME=VALUE
+}
+
+// welcome says where everything is, and what to try.
+func (s *session) welcome(w devWelcome) error {
+	if s.json {
+		env := make(map[string]string)
+		for _, variable := range w.Env {
+			name, value, _ := strings.Cut(variable, "=")
+			env[name] = value
+		}
+		return s.printJSON(map[string]any{
+			"app": w.App, "inbox": w.Inbox, "healthz": w.Health + "/healthz", "readyz": w.Health + "/readyz", "metrics": w.Health + "/metrics",
+			"dir": w.Dir, "dir_stays": w.Stays, "env": env,
+		})
+	}
+	data := w.Dir + ", removed at the end (--dir FOLDER keeps one)"
+	if w.Stays {
+		data = w.Dir + ", which stays"
+	}
+	var exports strings.Builder
+	for _, variable := range w.Env {
+		name, value, _ := strings.Cut(variable, "=")
+		fmt.Fprintf(&exports, "  export %s=%s\n", name, quoted(value))
+	}
+	fmt.Fprintf(s.stdout, welcomeText, w.App, w.Inbox, w.Health, data, exports.String())
+	return nil
+}
+
+// quoted is one word for a shell.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+const welcomeText = `sealq dev: SQLite, miniredis and a mail catcher inside this process; all else is the production code.
+
+  demo app     %s/signup
+  mail inbox   %s/
+  health       %s/readyz, /healthz and /metrics
+  data         %s
+
+In another terminal:
+
+%s
+  echo 'correct horse battery staple' | sealq accounts register --email ada@example.org
+  sealq explain ada@example.org     what became of it, from registration to activation
+  sealq tasks list mail             what is in the queue, with each task's verdict
+  sealq quarantine list             what was refused
+  sealq doctor                      what is wrong with the system, and what to do
+
+The Redis is a miniredis. Other commands reach it as any other, but it has no users (redis-acl), does not know what doctor asks of version,
+eviction, persistence and rights, and forgets when this ends. What is to be done is in the database. Ctrl-C ends it.
+`
