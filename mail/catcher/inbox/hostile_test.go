@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/html"
 
 	"github.com/sealq/sealq/mail/catcher/inbox"
 )
@@ -56,6 +57,39 @@ func TestHostileMailsAreShownHarmless(t *testing.T) {
 				if size := b.ask(t, http.MethodGet, target).Body.Len(); size > 2<<20 {
 					t.Errorf("%s has %d bytes", target, size)
 				}
+			}
+		})
+	}
+}
+
+func TestTheHTMLPartNamesNothingToConnectTo(t *testing.T) {
+	t.Parallel()
+	const header = "Subject: s\nContent-Type: text/html\n\n"
+	for sentence, part := range map[string]string{
+		"plainly": `<base href=//evil><meta http-equiv=refresh content="0;url=//evil"><link rel=preconnect href=//evil><iframe src=//evil></iframe>` +
+			`<object data=//evil></object><embed src=//evil><script src=//evil></script>`,
+		"without scripts":  `<noscript><link rel=preconnect href=//evil></noscript>`,
+		"in a frame":       `<iframe><link rel=preconnect href=//evil></iframe>`,
+		"out of a drawing": `<svg><style><p><link rel=preconnect href=//evil></p></style></svg>`,
+		"in a frameset":    `<frameset><frame src=//evil></frameset>`,
+		"as it was typed":  `<IFRAME/SRC=//evil` + "\n" + `></IFRAME>`,
+		"nested deep":      strings.Repeat("<div>\n", 2000) + `<iframe src=//evil></iframe>`,
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			b := open(t, header+part+"<p style=\"color:red\">words</p>\n")
+			got := b.ask(t, http.MethodGet, "/mails/1/html").Body.String()
+			doc, err := html.ParseWithOptions(strings.NewReader(got), html.ParseOptionEnableScripting(false))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, element := range []string{"base", "meta", "link", "iframe", "frame", "object", "embed", "script"} {
+				if found := texts(doc, element); len(found) > 0 {
+					t.Errorf("it holds <%s>: %.300s", element, got)
+				}
+			}
+			if sentence != "in a frameset" && !strings.Contains(got, "words") {
+				t.Errorf("its words are gone: %.300s", got)
 			}
 		})
 	}

@@ -142,7 +142,7 @@ func (in *Inbox) mail(w http.ResponseWriter, r *http.Request) {
 // html is the HTML part as a document of its own, for the frame and for nothing else.
 func (in *Inbox) html(w http.ResponseWriter, r *http.Request) {
 	if m, ok := in.find(w, r); ok {
-		in.send(w, "text/html; charset=utf-8", mailPolicy, []byte(cut(strings.ToValidUTF8(m.HTML, "\ufffd"), maxHTML).Text))
+		in.send(w, "text/html; charset=utf-8", mailPolicy, []byte(quiet(cut(strings.ToValidUTF8(m.HTML, "\ufffd"), maxHTML).Text)))
 	}
 }
 
