@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealq/sealq/accounts"
-	"github.com/sealq/sealq/cmd/sealq/internal/brief"
 	"github.com/sealq/sealq/cmd/sealq/internal/config"
 	"github.com/sealq/sealq/cmd/sealq/internal/embedded"
 	"github.com/sealq/sealq/cmd/sealq/internal/site"
@@ -211,17 +210,6 @@ func (s *session) devPages(sv *service, stack *embedded.Stack, at doors, f devFl
 		part{"demo app", func(ctx context.Context) error { return servePages(ctx, at.app, app) }},
 		part{"inbox", func(ctx context.Context) error { return servePages(ctx, at.inbox, mails) }})
 	return nil
-}
-
-// listens listens until the service is closed. flag is where the address came from.
-func (sv *service) listens(ctx context.Context, addr, flag string) (net.Listener, error) {
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s (--%s): %w; stop what has the port, or choose another", addr, flag, brief.Error(err))
-	}
-	sv.closes(func() error { _ = listener.Close(); return nil }) // its server has closed it, mostly
-	return listener, nil
 }
 
 // address is where people find what listens: by the name that they gave.

@@ -61,14 +61,13 @@ func (s *session) start(ctx context.Context, withWorker, withScheduler bool) (er
 	if err := s.open(ctx, p, &sv); err != nil {
 		return err
 	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", p.listen)
+	listener, err := sv.listens(ctx, p.listen, "listen")
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s (--listen): %w; stop what has the port, or choose another", p.listen, brief.Error(err))
+		return err
 	}
 	shown, err := s.metrics(&sv)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	app.LogRedis(s.logger)
 	return s.serveUntil(ctx, &sv, listener, shown, p.shutdown)
@@ -158,6 +157,17 @@ func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database
 }
 
 func (sv *service) closes(f func() error) { sv.close = append(sv.close, f) }
+
+// listens listens until the service is closed. flag is where the address came from.
+func (sv *service) listens(ctx context.Context, addr, flag string) (net.Listener, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s (--%s): %w; stop what has the port, or choose another", addr, flag, brief.Error(err))
+	}
+	sv.closes(func() error { _ = listener.Close(); return nil }) // its server has closed it, mostly
+	return listener, nil
+}
 
 func (sv *service) closeAll() error {
 	var errs []error

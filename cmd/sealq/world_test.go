@@ -330,7 +330,7 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 	cmd := exec.CommandContext(w.t.Context(), binary, append(args[1:], "--listen", "127.0.0.1:0", "--log-format", "json")...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, variable := range []string{
-		"PATH", "HOME", "TMPDIR", "SEALQ_REDIS_URL", "SEALQ_DATABASE_URL", "SEALQ_SMTP_URL", "SEALQ_MAIL_FROM", "SEALQ_AUDIENCE",
+		"PATH", "HOME", "TMPDIR", "SEALQ_REDIS_URL", "SEALQ_DATABASE_URL", "SEALQ_SMTP_URL", "SEALQ_SMTP_URL_FILE", "SEALQ_MAIL_FROM", "SEALQ_AUDIENCE",
 		"SEALQ_KEYS", "SEALQ_KEK_FILE",
 	} {
 		if value := ts.Getenv(variable); value != "" {

@@ -4,7 +4,6 @@
 package embedded
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,8 +39,6 @@ type Config struct {
 	Dir string
 	// RingAge dates a ring that is made back, as if the stack had been running for that long.
 	RingAge time.Duration
-	// CatcherAddr is where the mail catcher listens, on loopback. Zero: a free port.
-	CatcherAddr string
 }
 
 // maxLifetime of the ring's signatures.
@@ -69,7 +66,7 @@ func Start(ctx context.Context, c Config) (_ *Stack, err error) {
 	s.Redis = redis.NewClient(&redis.Options{Addr: s.Queue.Addr()})
 	s.onClose(s.Redis.Close)
 
-	if s.Mail, err = catcher.Start(cmp.Or(c.CatcherAddr, "127.0.0.1:0")); err != nil { //nolint:contextcheck // the catcher lives until Close
+	if s.Mail, err = catcher.Start("127.0.0.1:0"); err != nil { //nolint:contextcheck // the catcher lives until Close
 		return nil, err
 	}
 	s.onClose(s.Mail.Close)
