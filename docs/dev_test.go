@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -22,7 +23,7 @@ func Example_inbox() {
 		return
 	}
 	answer := httptest.NewRecorder()
-	request := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+	request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "http://localhost/", nil)
 	pages.ServeHTTP(answer, request)
 	fmt.Println(answer.Code)
 	// Output: 200
