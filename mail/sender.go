@@ -146,6 +146,9 @@ func tlsConfig(given *tls.Config, host string) (*tls.Config, error) {
 	return config, nil
 }
 
+// MaxConns is how many connections to the server there are at most.
+func (s *Sender) MaxConns() int { return s.pool.limit }
+
 // Timeout is the longest that Send or Ping takes. A lease on a mail must last longer than this.
 func (s *Sender) Timeout() time.Duration { return s.timeouts.Total }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
 	"github.com/sealq/sealq/cmd/sealq/internal/health"
 	"github.com/sealq/sealq/internal/testservers"
+	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/mail"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
@@ -214,6 +215,9 @@ func TestAlertsCompareWithValuesThatThereAre(t *testing.T) {
 	}
 	for _, what := range janitor.Whats() {
 		known["what"] = append(known["what"], string(what))
+	}
+	for _, outcome := range authjobs.MailOutcomes() {
+		known["outcome"] = append(known["outcome"], string(outcome))
 	}
 	found := 0
 	for _, compared := range regexp.MustCompile(`([a-z]+)=~?\\"([^"\\]+)\\"`).FindAllStringSubmatch(docsFile(t, "monitoring", "alerts.yaml"), -1) {

@@ -33,13 +33,13 @@ func TestAWorkerHoldsNoMoreConnectionsToTheMailServerThanItWillBear(t *testing.T
 		s.register(t, address)
 	}
 	s.work(t)
-	eventually(t, "16 mails are under way, and 24 wait in the queue", func() bool {
+	eventually(t, "10 mails are under way, and 30 wait in the queue", func() bool {
 		waiting, err := s.redis.LLen(t.Context(), "asynq:{mail}:pending").Result()
-		return err == nil && now.Load() == 16 && waiting == 24
+		return err == nil && now.Load() == 10 && waiting == 30
 	})
 	close(release)
 	s.oneMailEach(t, all)
-	if got := most.Load(); got != 16 {
-		t.Errorf("%d mails were under way at once, want 16", got)
+	if got := most.Load(); got != 10 {
+		t.Errorf("%d mails were under way at once, want 10", got)
 	}
 }

@@ -117,7 +117,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 		return nil, err
 	}
 	handlers := worker.NewHandlers(worker.HandlersConfig{
-		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Limits: mailLimits(), Logger: c.Logger,
+		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Limits: mailLimits(c.Sender), Logger: c.Logger,
 	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), users, authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, ConfirmPath: c.ConfirmPath, ResetPath: c.ResetPath, EmailPath: c.EmailPath,
@@ -170,13 +170,12 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	}, nil
 }
 
-// mailsAtOnce is of one kind: each has a connection of its own to the mail server, which may refuse many more than that.
-const mailsAtOnce = 16
-
-func mailLimits() map[jobs.Kind]worker.Limit {
+// mailLimits lets no more mails of a kind run than there may be connections to the mail server: the others would wait in a slot that another
+// task could have.
+func mailLimits(s *mail.Sender) map[jobs.Kind]worker.Limit {
 	limits := make(map[jobs.Kind]worker.Limit)
 	for _, kind := range authworker.MailKinds() {
-		limits[kind] = worker.Limit{Concurrency: mailsAtOnce}
+		limits[kind] = worker.Limit{Concurrency: s.MaxConns()}
 	}
 	return limits
 }
