@@ -146,34 +146,49 @@ func (s *session) rotation() (*signing.RotationPolicy, error) {
 // mostMails is the largest cap: more than that nobody counts one by one.
 const mostMails = 100_000_000
 
+// into takes a setting's value, and its error if it is the first.
+func into[T any](value *T, first *error) func(T, error) {
+	return func(v T, err error) {
+		*value = v
+		if *first == nil {
+			*first = err
+		}
+	}
+}
+
+func intoBoth[A, B any](one *A, other *B, first *error) func(A, B, error) {
+	return func(a A, b B, err error) {
+		*one = a
+		into(other, first)(b, err)
+	}
+}
+
 func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p := &workerPlan{config: app.WorkerConfig{Shutdown: shutdown, Logger: s.logger}}
-	var errs [19]error
-	p.redis, errs[0] = s.redis()
-	p.mail, errs[1] = s.mailServer()
-	p.config.BaseURL, errs[2] = s.Page("base-url")
-	p.config.Product, errs[3] = s.Text("product")
-	p.config.Queues, errs[4] = s.Weights("queues")
-	p.config.Concurrency, errs[5] = s.Count("concurrency", 10_000)
-	p.config.Relay.Overdue, errs[6] = s.Duration("overdue")
-	budgets := &p.config.Budgets
-	budgets.Unverified.Bytes, budgets.Unverified.Entries, errs[7] = s.Budget("quarantine-budget")
-	budgets.Authentic.Bytes, budgets.Authentic.Entries, errs[8] = s.Budget("quarantine-reserve")
-	p.config.Fetchers, errs[9] = s.Count("fetchers", 64)
-	p.config.ConfirmPath, errs[10] = s.Path("confirm-path")
-	p.config.ResetPath, errs[11] = s.Path("reset-path")
-	p.config.EmailPath, errs[12] = s.Path("email-path")
-	p.config.Accounts.ResetTTL, errs[13] = s.Duration("reset-ttl")
-	p.config.Accounts.LockoutNotice, errs[14] = s.Yes("lockout-notice")
-	p.config.Templates, errs[15] = s.mailTemplates()
-	limits := &p.config.MailLimits
-	limits.PerDomain.N, limits.PerDomain.Per, errs[16] = s.Rate("mail-rate-per-domain")
-	limits.Hourly, errs[17] = s.CountOrNone("mail-hourly-cap", mostMails)
-	limits.Daily, errs[18] = s.CountOrNone("mail-daily-cap", mostMails)
-	for _, err := range errs {
-		if err != nil {
-			return nil, err // one at a time: one sentence
-		}
+	c := &p.config
+	budgets, limits := &c.Budgets, &c.MailLimits
+	var err error // the first: one at a time, one sentence
+	into(&p.redis, &err)(s.redis())
+	into(&p.mail, &err)(s.mailServer())
+	into(&c.BaseURL, &err)(s.Page("base-url"))
+	into(&c.Product, &err)(s.Text("product"))
+	into(&c.Queues, &err)(s.Weights("queues"))
+	into(&c.Concurrency, &err)(s.Count("concurrency", 10_000))
+	into(&c.Relay.Overdue, &err)(s.Duration("overdue"))
+	intoBoth(&budgets.Unverified.Bytes, &budgets.Unverified.Entries, &err)(s.Budget("quarantine-budget"))
+	intoBoth(&budgets.Authentic.Bytes, &budgets.Authentic.Entries, &err)(s.Budget("quarantine-reserve"))
+	into(&c.Fetchers, &err)(s.Count("fetchers", 64))
+	into(&c.ConfirmPath, &err)(s.Path("confirm-path"))
+	into(&c.ResetPath, &err)(s.Path("reset-path"))
+	into(&c.EmailPath, &err)(s.Path("email-path"))
+	into(&c.Accounts.ResetTTL, &err)(s.Duration("reset-ttl"))
+	into(&c.Accounts.LockoutNotice, &err)(s.Yes("lockout-notice"))
+	into(&c.Templates, &err)(s.mailTemplates())
+	intoBoth(&limits.PerDomain.N, &limits.PerDomain.Per, &err)(s.Rate("mail-rate-per-domain"))
+	into(&limits.Hourly, &err)(s.CountOrNone("mail-hourly-cap", mostMails))
+	into(&limits.Daily, &err)(s.CountOrNone("mail-daily-cap", mostMails))
+	if err != nil {
+		return nil, err
 	}
 	return p, nil
 }
