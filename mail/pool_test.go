@@ -218,12 +218,7 @@ func TestWhatIsTriedAgainAndWhatIsNot(t *testing.T) {
 			"MAIL EHLO MAIL",
 		},
 		"a refused recipient is refused": {
-			func(t turn) misdeed {
-				if t.Verb == "RCPT" {
-					return misdeed{answer: "450 greylisted"}
-				}
-				return misdeed{}
-			},
+			every("RCPT", 1, misdeed{answer: "450 greylisted"}),
 			failure{mail.StageRcpt, 450, mail.OutcomeTemporary},
 			"MAIL RCPT",
 		},
@@ -233,12 +228,7 @@ func TestWhatIsTriedAgainAndWhatIsNot(t *testing.T) {
 			"MAIL RCPT DATA",
 		},
 		"nor when 421 answers it": {
-			func(t turn) misdeed {
-				if t.Verb == "." {
-					return misdeed{answer: "421 closing"}
-				}
-				return misdeed{}
-			},
+			every(".", 1, misdeed{answer: "421 closing"}),
 			failure{mail.StageAnswer, 421, mail.OutcomeTemporary},
 			"MAIL RCPT DATA",
 		},

@@ -51,17 +51,19 @@ func storm(t *testing.T, sender *mail.Sender, messages int) map[string]int {
 	return ambiguous
 }
 
+// every does it to one command in n of those that are called verb.
+func every(verb string, n int, done misdeed) func(turn) misdeed {
+	return func(of turn) misdeed {
+		if of.Verb == verb && of.Total%n == n/2 {
+			return done
+		}
+		return misdeed{}
+	}
+}
+
 func TestTenWorkersOnOneHostileServerLoseNothingAndDoubleNothingUnexplained(t *testing.T) {
 	t.Parallel()
 	const messages = 120
-	every := func(verb string, n int, done misdeed) func(turn) misdeed {
-		return func(of turn) misdeed {
-			if of.Verb == verb && of.Total%n == n/2 {
-				return done
-			}
-			return misdeed{}
-		}
-	}
 	quick := mail.Timeouts{Command: 300 * time.Millisecond, Answer: 300 * time.Millisecond}
 	for sentence, tt := range map[string]struct {
 		behave   func(turn) misdeed
