@@ -1,5 +1,5 @@
 // Package docs_test compiles and runs what the guides show. Every Go block of README.md and of docs/ stands, line by
-// line, in a source file of this folder, of examples/ or of metrics/; every SQL block is run; links lead somewhere, and tests that are
+// line, in a source file of this folder, of examples/, metrics/ or mail/catcher/inbox/; every SQL block is run; links lead somewhere, and tests that are
 // named exist.
 package docs_test
 
@@ -156,7 +156,7 @@ func read(t *testing.T, path string) string {
 func compiledSources(t *testing.T) map[string][]string {
 	t.Helper()
 	sources := make(map[string][]string)
-	for _, root := range []string{".", "../examples", "../metrics"} {
+	for _, root := range []string{".", "../examples", "../metrics", "../mail/catcher/inbox"} {
 		for _, path := range files(t, root, ".go") {
 			if filepath.Base(path) != "snippets_test.go" {
 				sources[path] = strings.Split(read(t, path), "\n")
