@@ -78,9 +78,12 @@ func (*ThrottledError) Unwrap() error { return ErrThrottled }
 
 // User is an active account.
 type User struct {
-	ID                 string    `json:"id"`                            // UUIDv7, the ID that its registration had
-	Email              string    `json:"email"`                         // as given at registration: where mail goes
-	SessionsValidAfter time.Time `json:"sessions_valid_after,omitzero"` // sessions begun before are over; zero: all are valid
+	ID    string `json:"id"`    // UUIDv7, the ID that its registration had
+	Email string `json:"email"` // as given at registration: where mail goes
+	// SessionsValidAfter changes with each new password, and with Disable: a session whose login had another one is over. Compare for equality, with
+	// what the login returned, and with no clock: a login a moment before the change is not told from one after it by the time on another machine, and
+	// transactions commit in another order than that of their times. Zero: there was no such change yet.
+	SessionsValidAfter time.Time `json:"sessions_valid_after,omitzero"`
 }
 
 // RegisterAgain says what a second registration of an address does while the first one still waits for its confirmation.

@@ -424,3 +424,53 @@ func TestAnOperatorsLockWaitsForItsUserBeforeItsCounter(t *testing.T) {
 		})
 	}
 }
+
+// Whoever logs in while a new password, or Disable, commits was too late: his session would outlast what ended all of them.
+func TestALoginWaitsForANewPasswordAndIsNone(t *testing.T) {
+	t.Parallel()
+	changes := map[string]func(ctx context.Context, db *postgres.DB, tx pgx.Tx, id string) error{
+		"a new password": func(ctx context.Context, db *postgres.DB, tx pgx.Tx, id string) error {
+			_, err := db.ChangePassword(ctx, tx, accounts.PasswordChange{
+				UserID: id, Verified: accounts.NewPasswordHash("hash"), PasswordHash: accounts.NewPasswordHash("new"),
+			})
+			return err
+		},
+		"disable": func(ctx context.Context, db *postgres.DB, tx pgx.Tx, id string) error {
+			_, err := db.SetDisabled(ctx, tx, id, true)
+			return err
+		},
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, raw := open(t)
+			registered(t, db, "ada@example.org")
+			var user accounts.User
+			commit(t, db, func(tx pgx.Tx) (err error) {
+				user, err = db.ActivatePending(t.Context(), tx, accounts.Activation{KeyHash: accounts.KeyHash("key of ada@example.org")})
+				return err
+			})
+			type recorded struct {
+				current bool
+				err     error
+			}
+			login := make(chan recorded, 1)
+			commit(t, db, func(tx pgx.Tx) error {
+				if err := change(t.Context(), db, tx, user.ID); err != nil {
+					return err
+				}
+				go func() {
+					current, err := db.RecordLogin(t.Context(), accounts.Login{
+						UserID: user.ID, EmailNorm: "ada@example.org", Verified: accounts.NewPasswordHash("hash"),
+					})
+					login <- recorded{current, err}
+				}()
+				waitUntilBlocked(t.Context(), t, raw)
+				return nil
+			})
+			if got := <-login; got.err != nil || got.current {
+				t.Errorf("want a login that is none, got %+v", got)
+			}
+		})
+	}
+}

@@ -42,9 +42,9 @@ func (db *DB) ChargeAttempt(ctx context.Context, emailNorm string, l accounts.Lo
 	return charge, nil
 }
 
-// Without an upgrade the user's row is only read: a login then writes nothing but its counter.
+// Without an upgrade the user's row is only locked: a login that meets a new password, or Disable, waits for it and then is none.
 const (
-	currentUserSQL = `WITH current AS (SELECT id FROM users WHERE id = $1::uuid AND password_hash = $2 AND disabled_at IS NULL` + notHeldSQL + `)`
+	currentUserSQL = `WITH current AS (SELECT id FROM users WHERE id = $1::uuid AND password_hash = $2 AND disabled_at IS NULL` + notHeldSQL + ` FOR SHARE)`
 	upgradeUserSQL = `WITH current AS (
 	UPDATE users SET password_hash = $4 WHERE id = $1::uuid AND password_hash = $2 AND disabled_at IS NULL` + notHeldSQL + ` RETURNING id
 )`
