@@ -65,8 +65,14 @@ func (a *Accounts[Tx]) AuthenticateDevice(ctx context.Context, email, password s
 		return User{}, Device{}, err
 	}
 	device = newDevice()
-	if err := a.store.SaveDevice(ctx, user.ID, KeyHash(device.text), a.cfg.DeviceTTL, keepDevices); err != nil {
+	current, err := a.store.SaveDevice(ctx, NewDevice{
+		UserID: user.ID, Verified: user.PasswordHash, TokenHash: KeyHash(device.text), TTL: a.cfg.DeviceTTL, Keep: keepDevices,
+	})
+	switch {
+	case err != nil:
 		return User{}, Device{}, fmt.Errorf("authenticate: save the device: %w", err)
+	case !current: // a new password, or Disable, has ended all sessions and devices since
+		return User{}, Device{}, ErrRefused
 	}
 	return user.User, device, nil
 }

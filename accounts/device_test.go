@@ -63,6 +63,33 @@ func TestADeviceIsLockedByItselfAndLocksNobodyElse(t *testing.T) {
 	must(t, err)
 }
 
+func TestALoginByThePasswordBeforeGetsNoDevice(t *testing.T) {
+	t.Parallel()
+	for name, meanwhile := range map[string]func(t *testing.T, s system, u accounts.User, p accounts.Proof){
+		"a new password": func(t *testing.T, s system, _ accounts.User, p accounts.Proof) {
+			t.Helper()
+			must(t, s.change(t, p, otherPassword))
+		},
+		"a disabled account": func(t *testing.T, s system, u accounts.User, _ accounts.Proof) {
+			t.Helper()
+			must(t, s.operator().Disable(t.Context(), s.db.begin(), u.ID))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSystem(t, threeStrikes)
+			u := s.activated(t, goodEmail, goodPassword)
+			proof := s.proof(t, u)
+			s.db.onSaveDevice = func() { meanwhile(t, s, u, proof) }
+			_, device, err := s.AuthenticateDevice(t.Context(), goodEmail, goodPassword, accounts.Device{})
+			wantErr(t, err, accounts.ErrRefused)
+			if !device.IsZero() || len(s.db.devices) > 0 {
+				t.Error("it got a device all the same")
+			}
+		})
+	}
+}
+
 func TestWhatIsNoDeviceOfTheAccountIsChargedLikeAnyOtherAttempt(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(t *testing.T, s system, d accounts.Device) accounts.Device{

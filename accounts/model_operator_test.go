@@ -110,11 +110,17 @@ func (m *model) RecordDevice(_ context.Context, s accounts.Login, hash [32]byte,
 	return true, nil
 }
 
-func (m *model) SaveDevice(_ context.Context, id string, hash [32]byte, ttl time.Duration, _ int) error {
+func (m *model) SaveDevice(_ context.Context, d accounts.NewDevice) (bool, error) {
+	if m.onSaveDevice != nil {
+		m.onSaveDevice()
+	}
 	leave, err := m.enter()
 	defer leave()
-	m.devices[hash] = &deviceRow{userID: id, expiresAt: m.now.Add(ttl)}
-	return err
+	if _, u := m.byID(d.UserID); u == nil || u.Disabled || u.PasswordHash != d.Verified {
+		return false, err
+	}
+	m.devices[d.TokenHash] = &deviceRow{userID: d.UserID, expiresAt: m.now.Add(d.TTL)}
+	return true, err
 }
 
 func (m *model) LiftLockouts(_ context.Context, tx *modelTx, limit int) ([]accounts.Lifted, error) {

@@ -36,8 +36,9 @@ type model struct {
 	failWith error
 	failMail error // of ConfirmationWanted alone
 
-	onRecord  func() // runs before RecordLogin looks
-	onRefused func() // runs after ChargeAttempt found a lock
+	onRecord     func() // runs before RecordLogin looks
+	onSaveDevice func() // likewise, of SaveDevice
+	onRefused    func() // runs after ChargeAttempt found a lock
 }
 
 type pendingRow struct {

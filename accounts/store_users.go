@@ -105,9 +105,18 @@ type DeviceStore interface {
 	// RecordDevice is RecordLogin for a login with a known device: it resets the counter of the device and leaves the address's as it is.
 	// expires_at = now + ttl.
 	RecordDevice(ctx context.Context, s Login, tokenHash [32]byte, ttl time.Duration) (current bool, err error)
-	// SaveDevice writes a new device of a user: expires_at = now + ttl. Of his others it deletes those that are over, and all but the keep − 1
-	// that expire last. No such user, or disabled: nothing is written, and no error.
-	SaveDevice(ctx context.Context, userID string, tokenHash [32]byte, ttl time.Duration, keep int) error
+	// SaveDevice writes a new device of a user: expires_at = now + TTL. Of his others it deletes those that are over, and all but the Keep − 1
+	// that expire last. No such user, disabled, or with another password than Verified by now: nothing is written, and current is false.
+	SaveDevice(ctx context.Context, d NewDevice) (current bool, err error)
+}
+
+// NewDevice is a browser from which a user has just logged in.
+type NewDevice struct {
+	UserID    string
+	Verified  PasswordHash // of the password that he gave
+	TokenHash [32]byte
+	TTL       time.Duration
+	Keep      int // devices of a user
 }
 
 // LiftStore clears lockouts whose time is over.

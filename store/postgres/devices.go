@@ -71,8 +71,8 @@ func (db *DB) RecordDevice(ctx context.Context, s accounts.Login, tokenHash [32]
 
 // saveDeviceSQL locks the user, so that the devices of two logins at once are counted one after the other.
 const (
-	lockActiveSQL = `SELECT id::text FROM users WHERE id = $1::uuid AND disabled_at IS NULL FOR NO KEY UPDATE`
-	saveDeviceSQL = `
+	lockCurrentSQL = `SELECT id::text FROM users WHERE id = $1::uuid AND password_hash = $2 AND disabled_at IS NULL FOR NO KEY UPDATE`
+	saveDeviceSQL  = `
 WITH others AS (
 	DELETE FROM login_devices WHERE user_id = $1::uuid AND token_hash NOT IN (
 		SELECT token_hash FROM login_devices WHERE user_id = $1::uuid AND expires_at > statement_timestamp() ORDER BY expires_at DESC, token_hash LIMIT $4
@@ -82,21 +82,23 @@ INSERT INTO login_devices (token_hash, user_id, expires_at) VALUES ($2, $1::uuid
 )
 
 // SaveDevice writes a new device of a user, as accounts.DeviceStore says.
-func (db *DB) SaveDevice(ctx context.Context, userID string, tokenHash [32]byte, ttl time.Duration, keep int) error {
-	return db.InTx(ctx, func(tx pgx.Tx) error {
-		id := uuidOf(userID)
-		err := tx.QueryRow(ctx, lockActiveSQL, id).Scan(&id)
+func (db *DB) SaveDevice(ctx context.Context, d accounts.NewDevice) (current bool, err error) {
+	err = db.InTx(ctx, func(tx pgx.Tx) error {
+		id := uuidOf(d.UserID)
+		err := tx.QueryRow(ctx, lockCurrentSQL, id, d.Verified.RevealText()).Scan(&id)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
 		if err == nil {
-			_, err = tx.Exec(ctx, saveDeviceSQL, id, tokenHash[:], ttl, max(keep-1, 0))
+			_, err = tx.Exec(ctx, saveDeviceSQL, id, d.TokenHash[:], d.TTL, max(d.Keep-1, 0))
 		}
 		if err != nil {
 			return wrap("save device", err)
 		}
+		current = true
 		return nil
 	})
+	return current && err == nil, err
 }
 
 // liftLockoutsSQL locks the owners first, as a reset of the password does: they may be told. Lockouts of those whom somebody has locked wait for

@@ -57,18 +57,22 @@ func (db *DB) RecordDevice(ctx context.Context, s accounts.Login, tokenHash [32]
 }
 
 // SaveDevice writes a new device of a user: see [accounts.DeviceStore].
-func (db *DB) SaveDevice(ctx context.Context, userID string, tokenHash [32]byte, ttl time.Duration, keep int) error {
-	_, err := db.countInTx(ctx, "save device", func(tx *sql.Tx, instant int64) (int, error) {
-		if _, err := execute(ctx, tx, `
-			DELETE FROM login_devices WHERE user_id = ?1 AND token_hash NOT IN (
-				SELECT token_hash FROM login_devices WHERE user_id = ?1 AND expires_at > ?2 ORDER BY expires_at DESC, token_hash LIMIT ?3)`,
-			userID, instant, max(keep-1, 0)); err != nil {
+func (db *DB) SaveDevice(ctx context.Context, d accounts.NewDevice) (current bool, err error) {
+	saved, err := db.countInTx(ctx, "save device", func(tx *sql.Tx, instant int64) (int, error) {
+		n, err := execute(ctx, tx, `
+			INSERT INTO login_devices (token_hash, user_id, expires_at)
+			SELECT ?, id, ? FROM users WHERE id = ? AND password_hash = ? AND disabled_at IS NULL`,
+			d.TokenHash[:], instant+d.TTL.Microseconds(), d.UserID, d.Verified.RevealText())
+		if err != nil || n == 0 {
 			return 0, err
 		}
-		return execute(ctx, tx, `INSERT INTO login_devices (token_hash, user_id, expires_at) SELECT ?, id, ? FROM users WHERE id = ? AND disabled_at IS NULL`,
-			tokenHash[:], instant+ttl.Microseconds(), userID)
+		_, err = execute(ctx, tx, `
+			DELETE FROM login_devices WHERE user_id = ?1 AND token_hash <> ?4 AND token_hash NOT IN (
+				SELECT token_hash FROM login_devices WHERE user_id = ?1 AND token_hash <> ?4 AND expires_at > ?2 ORDER BY expires_at DESC, token_hash LIMIT ?3)`,
+			d.UserID, instant, max(d.Keep-1, 0), d.TokenHash[:])
+		return n, err
 	})
-	return err
+	return saved > 0, err
 }
 
 // LiftLockouts clears lockouts whose time is over: see [accounts.LiftStore].

@@ -7,10 +7,19 @@ import (
 	"github.com/sealq/sealq/accounts"
 )
 
-// device writes a device of a user, for an hour, of whom two are kept.
+// device writes a device of a user who has his first password still, for an hour; two are kept.
 func (s suite[Tx]) device(userID, token string) {
 	s.Helper()
-	must(s, s.DB.SaveDevice(s.Context(), userID, accounts.KeyHash(token), time.Hour, 2))
+	equal(s, "current", true, s.saveDevice(userID, token, newPending("da@example.org").PasswordHash))
+}
+
+func (s suite[Tx]) saveDevice(userID, token string, verified accounts.PasswordHash) (current bool) {
+	s.Helper()
+	current, err := s.DB.SaveDevice(s.Context(), accounts.NewDevice{
+		UserID: userID, Verified: verified, TokenHash: accounts.KeyHash(token), TTL: time.Hour, Keep: 2,
+	})
+	must(s, err)
+	return current
 }
 
 // chargeDevice charges an attempt of someone's device, which is to be known, and allowed or not.
@@ -114,11 +123,13 @@ func deviceTests[Tx any]() []test[Tx] {
 			_, err := s.changePassword(accounts.PasswordChange{UserID: p.ID, Verified: p.PasswordHash, PasswordHash: otherHash()})
 			must(s, err)
 			equal(s, "devices", "0", s.scalar("SELECT count(*) FROM login_devices"))
-			s.device(p.ID, "token")
+			equal(s, "by the password before", false, s.saveDevice(p.ID, "late", p.PasswordHash))
+			equal(s, "devices", "0", s.scalar("SELECT count(*) FROM login_devices"))
+			equal(s, "by the new one", true, s.saveDevice(p.ID, "token", otherHash()))
 			s.wantChange("disabled", true, s.setDisabled(p.ID, true))
 			equal(s, "devices", "0", s.scalar("SELECT count(*) FROM login_devices"))
 			for _, id := range []string{p.ID, newPending("").ID, "", "no UUID"} {
-				s.device(id, "of nobody")
+				equal(s, "of nobody", false, s.saveDevice(id, "of nobody", otherHash()))
 			}
 			equal(s, "devices", "0", s.scalar("SELECT count(*) FROM login_devices"))
 		}},
