@@ -47,7 +47,7 @@ func (o Operator[Tx]) Lock(ctx context.Context, tx Tx, email string, d time.Dura
 	return o.setLock(ctx, tx, email, "account.locked", d)
 }
 
-// Unlock lifts whatever lock an address has, and forgets its failures. Other processes hear of it within Config.GateFor. Errors: ErrNoActor, *EmailError; with
+// Unlock lifts whatever lock an address has, and forgets its failures, and either is entered. Other processes hear of it within Config.GateFor. Errors: ErrNoActor, *EmailError; with
 // these nothing has been written.
 func (o Operator[Tx]) Unlock(ctx context.Context, tx Tx, email string) error {
 	return o.setLock(ctx, tx, email, "account.unlocked", 0)

@@ -168,7 +168,7 @@ type Owner struct {
 type NewRequest struct {
 	ID        string // UUIDv7
 	EmailNorm string
-	Mail      Mail          // MailPasswordReset
+	Mail      Mail          // MailPasswordReset or MailAccountExists
 	TTL       time.Duration // whole milliseconds, > 0
 	NotWithin time.Duration // since it was asked for last; 0: at any time
 }

@@ -70,7 +70,7 @@ ON CONFLICT (email_norm) DO UPDATE SET locked_until = excluded.locked_until, by_
 // The statement sees the row as it was before the update, unless that waited for another: then the lock of which it tells is a moment older.
 const unlockSQL = `
 WITH was AS (
-	SELECT email_norm, coalesce(locked_until > statement_timestamp(), false) AS locked FROM login_state WHERE email_norm = $1 FOR UPDATE
+	SELECT email_norm, failed_attempts > 0 OR coalesce(locked_until > statement_timestamp(), false) AS locked FROM login_state WHERE email_norm = $1 FOR UPDATE
 ), cleared AS (
 	UPDATE login_state l SET failed_attempts = 0, last_failed_at = NULL, locked_until = NULL, refused = 0, by_operator = false
 	FROM was WHERE l.email_norm = was.email_norm

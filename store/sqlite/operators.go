@@ -78,11 +78,12 @@ func setLock(ctx context.Context, tx *sql.Tx, emailNorm string, d time.Duration)
 		return true, err
 	}
 	var until sql.NullInt64
-	err = tx.QueryRowContext(ctx, `DELETE FROM login_state WHERE email_norm = ? RETURNING locked_until`, emailNorm).Scan(&until)
+	var failed int
+	err = tx.QueryRowContext(ctx, `DELETE FROM login_state WHERE email_norm = ? RETURNING locked_until, failed_attempts`, emailNorm).Scan(&until, &failed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
-	return until.Int64 > instant, err //nolint:wrapcheck // SetLock wraps it
+	return failed > 0 || until.Int64 > instant, err //nolint:wrapcheck // SetLock wraps it
 }
 
 // SetRole gives or takes a role: see [accounts.RoleStore].

@@ -33,7 +33,7 @@ func (w *world) lock(address string) {
 }
 
 func (w *world) unlock(address string) {
-	if w.locked(address) {
+	if w.locked(address) || w.logins[address].failed > 0 {
 		w.change("account.unlocked")
 	}
 	delete(w.logins, address)

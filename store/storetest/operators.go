@@ -143,6 +143,12 @@ func lockTests[Tx any]() []test[Tx] {
 			equal(s, "by an operator", false, s.state(someone).ByOperator)
 			equal(s, "by hand", "0", s.scalar("SELECT count(*) FROM login_state WHERE by_operator"))
 		}},
+		{"failures are forgotten by hand without a lock too, and that is told once", func(s suite[Tx]) {
+			s.charge(threeTries(), true)
+			s.wantChange("forgotten", true, s.setLock(0))
+			equal(s, "failed_attempts", 0, s.state(someone).FailedAttempts)
+			s.wantChange("forgotten again", false, s.setLock(0))
+		}},
 		{"a lock by hand is lifted by no sweep before its time is over", func(s suite[Tx]) {
 			s.user(newPending("da@example.org"))
 			s.lock()
