@@ -31,14 +31,18 @@ func historyTests[Tx any]() []test[Tx] {
 	return []test[Tx]{{"whatever happens to accounts, in whatever order, rolled back and cut off in the middle, the model tells it", func(s suite[Tx]) {
 		began := time.Now()               //nolint:forbidigo // of the test itself
 		hurry := os.Getenv(fullEnv) == "" //nolint:forbidigo // the suite has no command of its own
+		wrong := false                    // a history was: rapid tries shorter ones
 		rapid.Check(s.TB, func(t *rapid.T) {
-			if hurry && time.Since(began) > historiesFor { //nolint:forbidigo // as above
+			if hurry && !wrong && time.Since(began) > historiesFor { //nolint:forbidigo // as above
 				return
 			}
+			sound := false
+			defer func() { wrong = wrong || !sound }()
 			h := newHistory(t, s)
 			h.check()
 			t.Repeat(h.actions())
 			h.soundAudit()
+			sound = true
 		})
 	}}}
 }
