@@ -114,7 +114,8 @@ type Config struct {
 	PendingTTL time.Duration
 	// RegisterAgain is what registering again while pending does. Zero: RefuseWhilePending.
 	RegisterAgain RegisterAgain
-	// TellOwner makes Register answer for an active address as for a free one, and mail its owner instead, once per MailEvery. Zero: ErrAlreadyActive.
+	// TellOwner makes Register answer for an active address as for a free one, and ask a worker (Answer) to mail its owner instead, once per MailEvery.
+	// Zero: ErrAlreadyActive.
 	TellOwner bool
 	// ResetTTL is how long the link of a password reset works. Whole milliseconds. Zero: 1 hour.
 	ResetTTL time.Duration

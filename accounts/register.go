@@ -73,7 +73,10 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 		Language: language,
 	})
 	if a.cfg.TellOwner && errors.Is(err, ErrAlreadyActive) {
-		return a.accountExists(ctx, tx, email)
+		err = a.ask(ctx, tx, email, MailAccountExists, noticeTTL) // as many statements as a free address takes
+		if err == nil {
+			return Pending{Email: email.given}, nil
+		}
 	}
 	if err != nil {
 		return Pending{}, fmt.Errorf("register: %w", err)
@@ -88,24 +91,6 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 		return Pending{}, fmt.Errorf("register: ask for the confirmation mail: %w", err)
 	}
 	return Pending{ID: saved.ID, Email: email.given, Generation: saved.Generation, ExpiresAt: saved.ExpiresAt}, nil
-}
-
-// accountExists tells the owner of an address that somebody registered it again, and whoever that was nothing.
-func (a *Accounts[Tx]) accountExists(ctx context.Context, tx Tx, email Email) (Pending, error) {
-	saved, err := a.store.SaveNotice(ctx, tx, NewNotice{EmailNorm: email.norm, Mail: MailAccountExists, TTL: noticeTTL, NotWithin: a.cfg.mailEvery()})
-	if errors.Is(err, ErrThrottled) || errors.Is(err, ErrNoSuchUser) { // told a short while ago, or disabled
-		return Pending{Email: email.given}, nil
-	}
-	if err == nil {
-		err = a.record(ctx, tx, Change{Actor: public, Action: "account.registered_again", Subject: userSubject(saved.UserID)})
-	}
-	if err == nil {
-		err = a.mail(ctx, tx, saved)
-	}
-	if err != nil {
-		return Pending{}, fmt.Errorf("register: %w", err)
-	}
-	return Pending{Email: email.given}, nil
 }
 
 // Resend mails the confirmation of a registration once more, with the same key, recorded in tx, which the caller commits.

@@ -46,20 +46,23 @@ func (a *Accounts[Tx]) ask(ctx context.Context, tx Tx, address Email, mail Mail,
 	return nil
 }
 
-// Answer does what was asked for by an address, if it has an account that is not disabled: it records a link and its mail, in tx, which the
-// caller commits. A link that lives for half of its time still is mailed once more, and a fresh one otherwise. It is the worker's, and does
-// nothing for a request that was answered already, is replaced or over. After an error the caller must roll tx back.
+// Answer does what was asked for by an address, if it has an account that is not disabled: RequestReset asks for a link, and Register, with
+// Config.TellOwner, that its owner hears of it. It records what is due and its mail in tx, which the caller commits. A link that lives for half of its
+// time still is mailed once more, and a fresh one otherwise; of a registration an owner is told once per Config.MailEvery. It is the worker's, and does
+// nothing for a request that was answered already or is over. After an error the caller must roll tx back.
 func (a *Accounts[Tx]) Answer(ctx context.Context, tx Tx, requestID string) error {
 	asked, err := a.store.TakeRequest(ctx, tx, requestID)
 	if err == nil {
 		switch asked.Mail {
 		case MailPasswordReset:
 			err = a.answerReset(ctx, tx, asked)
+		case MailAccountExists:
+			err = a.answerRegistration(ctx, tx, asked)
 		default:
 			err = fmt.Errorf("asked for %q, to which there is no answer", asked.Mail)
 		}
 	}
-	if errors.Is(err, ErrNoSuchRequest) || errors.Is(err, ErrNoSuchUser) {
+	if errors.Is(err, ErrNoSuchRequest) || errors.Is(err, ErrNoSuchUser) || errors.Is(err, ErrThrottled) {
 		return nil
 	}
 	if err != nil {
@@ -74,6 +77,18 @@ func (a *Accounts[Tx]) answerReset(ctx context.Context, tx Tx, asked Request) er
 	})
 	if err == nil {
 		err = a.record(ctx, tx, Change{Actor: public, Action: "account.reset_asked", Subject: userSubject(saved.UserID)})
+	}
+	if err == nil {
+		err = a.mail(ctx, tx, saved)
+	}
+	return err
+}
+
+// answerRegistration tells the owner of an address that somebody registered it again.
+func (a *Accounts[Tx]) answerRegistration(ctx context.Context, tx Tx, asked Request) error {
+	saved, err := a.store.SaveNotice(ctx, tx, NewNotice{EmailNorm: asked.EmailNorm, Mail: MailAccountExists, TTL: noticeTTL, NotWithin: a.cfg.mailEvery()})
+	if err == nil {
+		err = a.record(ctx, tx, Change{Actor: public, Action: "account.registered_again", Subject: userSubject(saved.UserID)})
 	}
 	if err == nil {
 		err = a.mail(ctx, tx, saved)

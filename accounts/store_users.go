@@ -139,7 +139,7 @@ type OperatorStore[Tx any] interface {
 	// user's tokens and devices. No such user: ErrNoSuchUser.
 	SetDisabled(ctx context.Context, tx Tx, userID string, disabled bool) (changed bool, err error)
 	// SetLock locks emailNorm by hand, account or not: locked_until = now + d, by_operator is true, the counter stays. A lock that is there is
-	// replaced. With d = 0 it clears the counter and whatever lock there is, and says whether there was one in force. It takes the user's row
+	// replaced. With d = 0 it clears the counter and whatever lock there is, and says whether there was a lock in force or a failure. It takes the user's row
 	// before the counter's, as PasswordStore does.
 	SetLock(ctx context.Context, tx Tx, emailNorm string, d time.Duration) (changed bool, err error)
 }

@@ -61,6 +61,7 @@ type history[Tx any] struct {
 	keys    []string // of activations
 	links   map[accounts.Mail][]string
 	asked   []string // IDs of requests
+	saved   string   // that of the request that was just saved
 	proofs  []proof
 	devices []string
 	audit   string // the last entry before this history
@@ -80,7 +81,7 @@ func newHistory[Tx any](t *rapid.T, s suite[Tx]) *history[Tx] {
 	h.audit = s.scalar("SELECT coalesce(max(id), 0) FROM audit_log")
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var err error
-	h.a, err = accounts.New(s.DB, authjobs.NewNotifier[Tx](s.DB), accounts.Config{
+	h.a, err = accounts.New(noted[Tx]{Store: s.DB, saved: &h.saved}, authjobs.NewNotifier[Tx](s.DB), accounts.Config{
 		PendingTTL: pendingTTL * time.Minute, ResetTTL: resetTTL * time.Minute, EmailTTL: emailTTL * time.Minute, DeviceTTL: deviceTTL * time.Minute,
 		MailEvery: mailEvery * time.Minute, TellOwner: h.w.tellOwner, RegisterAgain: h.w.again, LockoutNotice: true,
 		Lockout: accounts.Lockout{Limit: guesses, For: lockFor * time.Minute, Window: failWindow * time.Minute},
@@ -198,7 +199,7 @@ UNION ALL SELECT 'link ' || CAST(user_id AS text) || ' ' || purpose || ' ' || ne
 	|| CASE WHEN key_hash IS NULL THEN '' ELSE ' mailed' END FROM user_tokens
 UNION ALL SELECT 'role ' || CAST(user_id AS text) || ' ' || role FROM user_roles
 UNION ALL SELECT 'device ' || CAST(user_id AS text) || CASE WHEN locked_until IS NULL THEN ' ' || failed_attempts ELSE ' locked' END FROM login_devices
-UNION ALL SELECT 'request ' || CAST(id AS text) || ' ' || email_norm || CASE WHEN answered_at IS NULL THEN '' ELSE ' answered' END FROM owner_requests
+UNION ALL SELECT 'request ' || CAST(id AS text) || ' ' || email_norm || ' ' || mail || CASE WHEN answered_at IS NULL THEN '' ELSE ' answered' END FROM owner_requests
 UNION ALL SELECT 'outbox ' || kind || ' ' || count(*) FROM outbox GROUP BY kind
 UNION ALL SELECT 'audit ' || action || ' ' || count(*) FROM audit_log WHERE id > %s GROUP BY action`
 
@@ -277,8 +278,8 @@ func (h *history[Tx]) expect(w *world) []string {
 	for _, d := range w.devices {
 		say("device %s %s", d.userID, counter(d.hCounter))
 	}
-	for address, r := range w.requests {
-		say("request %s %s%s", r.id, address, if2(r.answered, " answered"))
+	for by, r := range w.requests {
+		say("request %s %s %s%s", r.id, by.address, by.mail, if2(r.answered, " answered"))
 	}
 	for kind, n := range w.outbox {
 		say("outbox %s %d", kind, n)

@@ -101,7 +101,7 @@ func (w *world) liftLockouts() {
 
 func (w *world) expire() {
 	maps.DeleteFunc(w.pendings, func(_ string, p hPending) bool { return p.expires <= w.now })
-	maps.DeleteFunc(w.requests, func(_ string, r hRequest) bool { return r.expires <= w.now })
+	maps.DeleteFunc(w.requests, func(_ asked, r hRequest) bool { return r.expires <= w.now })
 }
 
 // charge counts an attempt, and says whether its password may be looked at.

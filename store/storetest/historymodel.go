@@ -12,6 +12,7 @@ const (
 	pendingTTL, resetTTL, emailTTL, deviceTTL   = 25, 55, 65, 125
 	mailEvery, lockFor, failWindow, operatorFor = 5, 15, 35, 25
 	guesses                                     = 3
+	noticeTTL                                   = 72 * 60 // longer than any history
 )
 
 type hPending struct {
@@ -50,6 +51,12 @@ type hRequest struct {
 	answered       bool
 }
 
+// asked is what is asked for by an address.
+type asked struct {
+	address string
+	mail    accounts.Mail
+}
+
 // tokenOf names a user's link.
 type tokenOf struct {
 	userID string
@@ -66,16 +73,16 @@ type world struct {
 	tokens    map[tokenOf]hToken
 	logins    map[string]hCounter // by address
 	devices   map[string]hDevice  // by token
-	requests  map[string]hRequest // by address
-	told      map[tokenOf]int     // when
-	audit     map[string]int      // by action
-	outbox    map[string]int      // by kind
+	requests  map[asked]hRequest
+	told      map[tokenOf]int // when
+	audit     map[string]int  // by action
+	outbox    map[string]int  // by kind
 }
 
 func newWorld() *world {
 	return &world{
 		pendings: map[string]hPending{}, users: map[string]hUser{}, tokens: map[tokenOf]hToken{}, logins: map[string]hCounter{},
-		devices: map[string]hDevice{}, requests: map[string]hRequest{}, told: map[tokenOf]int{}, audit: map[string]int{}, outbox: map[string]int{},
+		devices: map[string]hDevice{}, requests: map[asked]hRequest{}, told: map[tokenOf]int{}, audit: map[string]int{}, outbox: map[string]int{},
 		now: 10_000,
 	}
 }
@@ -142,14 +149,12 @@ func (w *world) notice(id string, mail accounts.Mail, throttled bool) bool {
 	return true
 }
 
-func (w *world) register(address, password, newID string) error {
-	if id := w.owner(address); id != "" {
-		switch {
-		case !w.tellOwner:
+func (w *world) register(address, password, newID, asks string) error {
+	if w.owner(address) != "" {
+		if !w.tellOwner {
 			return accounts.ErrAlreadyActive
-		case !w.users[id].disabled && w.notice(id, accounts.MailAccountExists, true):
-			w.change("account.registered_again", "mail:account_exists")
 		}
+		w.ask(asked{address, accounts.MailAccountExists}, noticeTTL, asks)
 		return nil
 	}
 	p, known := w.pendings[address]
@@ -197,26 +202,34 @@ func (w *world) activate(key string) error {
 	return accounts.ErrUnknownKey
 }
 
-func (w *world) requestReset(address, id string) {
-	if r, known := w.requests[address]; known && r.asked > w.now-mailEvery {
+// ask records a request by address. One that was not answered yet keeps its ID.
+func (w *world) ask(by asked, ttl int, id string) {
+	r, known := w.requests[by]
+	switch {
+	case known && r.asked > w.now-mailEvery:
 		return
 	}
-	w.requests[address] = hRequest{id: id, asked: w.now, expires: w.now + resetTTL}
+	w.requests[by] = hRequest{id: id, asked: w.now, expires: w.now + ttl}
 	w.change("", "users:answer")
 }
 
 func (w *world) answer(requestID string) {
-	for address, r := range w.requests {
+	for by, r := range w.requests {
 		if r.id != requestID || r.answered || r.expires <= w.now {
 			continue
 		}
 		r.answered = true
-		w.requests[address] = r
-		if id := w.owner(address); id != "" && !w.users[id].disabled {
-			w.link(tokenOf{id, accounts.MailPasswordReset}, "", resetTTL)
+		w.requests[by] = r
+		id := w.owner(by.address)
+		switch {
+		case id == "" || w.users[id].disabled:
+		case by.mail == accounts.MailPasswordReset:
+			w.link(tokenOf{id, by.mail}, "", resetTTL)
 			w.change("account.reset_asked", "mail:password_reset")
 		}
 	}
+		case w.notice(id, by.mail, true):
+			w.change("account.registered_again", "mail:account_exists")
 }
 
 // link is mailed once more, or written anew.
