@@ -28,7 +28,7 @@ var (
 	ErrUnknownToken = errors.New("this link is not valid (any more): ask for a new one")
 	// ErrThrottled is the cause of every ThrottledError.
 	ErrThrottled = errors.New("this was asked for a short while ago")
-	// ErrNoSuchRequest says that there is nothing to answer: never asked, answered, asked anew since, or its time is over.
+	// ErrNoSuchRequest says that there is nothing to answer: never asked, answered, or its time is over.
 	ErrNoSuchRequest = errors.New("there is no such request (any more)")
 	// ErrNoSuchUser says that no user has that ID or address.
 	ErrNoSuchUser = errors.New("there is no such user")

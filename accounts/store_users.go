@@ -34,10 +34,11 @@ type UserStore[Tx any] interface {
 // RequestStore keeps what was asked for by an address, whether or not it has an account: one row for each address and mail. It looks at nothing that
 // knows of accounts, so that its time tells nothing of them.
 type RequestStore[Tx any] interface {
-	// SaveRequest writes a request in place of the last one of that address and mail: id, asked_at = now, expires_at = now + TTL, not answered.
+	// SaveRequest writes a request in place of the last one of that address and mail: id, asked_at = now, expires_at = now + TTL, not answered. One
+	// that was not answered yet keeps its ID, or whoever asks again and again would keep its owner from ever getting an answer.
 	// Where the last one was asked for less than r.NotWithin ago: ErrThrottled, and nothing is written.
 	SaveRequest(ctx context.Context, tx Tx, r NewRequest) (SavedRequest, error)
-	// TakeRequest marks a request as answered, and tells what was asked for. One that was answered, is replaced, over or unknown:
+	// TakeRequest marks a request as answered, and tells what was asked for. One that was answered, is over or unknown:
 	// ErrNoSuchRequest. However many race, one has it.
 	TakeRequest(ctx context.Context, tx Tx, id string) (Request, error)
 }

@@ -13,14 +13,15 @@ import (
 const saveRequestSQL = `
 INSERT INTO owner_requests AS r (email_norm, mail, id, asked_at, expires_at)
 VALUES ($1, $2, $3::uuid, statement_timestamp(), statement_timestamp() + $4::interval)
-ON CONFLICT (email_norm, mail) DO UPDATE SET id = excluded.id, asked_at = excluded.asked_at, expires_at = excluded.expires_at, answered_at = NULL
+ON CONFLICT (email_norm, mail) DO UPDATE SET
+	id = CASE WHEN r.answered_at IS NULL AND r.expires_at > statement_timestamp() THEN r.id ELSE excluded.id END, asked_at = excluded.asked_at, expires_at = excluded.expires_at, answered_at = NULL
 WHERE $5::interval = '0' OR r.asked_at <= statement_timestamp() - $5::interval
-RETURNING expires_at`
+RETURNING id::text, expires_at`
 
 // SaveRequest writes what was asked for by an address, as accounts.RequestStore says.
 func (db *DB) SaveRequest(ctx context.Context, tx pgx.Tx, r accounts.NewRequest) (accounts.SavedRequest, error) {
-	saved := accounts.SavedRequest{ID: r.ID}
-	err := tx.QueryRow(ctx, saveRequestSQL, name(r.EmailNorm), string(r.Mail), r.ID, r.TTL, r.NotWithin).Scan(&saved.ExpiresAt)
+	var saved accounts.SavedRequest
+	err := tx.QueryRow(ctx, saveRequestSQL, name(r.EmailNorm), string(r.Mail), r.ID, r.TTL, r.NotWithin).Scan(&saved.ID, &saved.ExpiresAt)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return accounts.SavedRequest{}, accounts.ErrThrottled

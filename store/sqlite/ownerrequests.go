@@ -14,21 +14,23 @@ func (db *DB) SaveRequest(ctx context.Context, tx *sql.Tx, r accounts.NewRequest
 	if err != nil {
 		return accounts.SavedRequest{}, db.wrap("save request", err)
 	}
+	saved := accounts.SavedRequest{}
 	var expires int64
 	err = tx.QueryRowContext(ctx, `
 		INSERT INTO owner_requests (email_norm, mail, id, asked_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?4 + ?5)
 		ON CONFLICT (email_norm, mail) DO UPDATE SET
-			id = excluded.id, asked_at = excluded.asked_at, expires_at = excluded.expires_at, answered_at = NULL
+			id = CASE WHEN answered_at IS NULL AND owner_requests.expires_at > ?4 THEN id ELSE excluded.id END, asked_at = excluded.asked_at, expires_at = excluded.expires_at, answered_at = NULL
 		WHERE asked_at <= ?4 - ?6
-		RETURNING expires_at`,
-		r.EmailNorm, string(r.Mail), r.ID, instant, r.TTL.Microseconds(), r.NotWithin.Microseconds()).Scan(&expires)
+		RETURNING id, expires_at`,
+		r.EmailNorm, string(r.Mail), r.ID, instant, r.TTL.Microseconds(), r.NotWithin.Microseconds()).Scan(&saved.ID, &expires)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return accounts.SavedRequest{}, accounts.ErrThrottled
 	case err != nil:
 		return accounts.SavedRequest{}, db.wrap("save request", err)
 	}
-	return accounts.SavedRequest{ID: r.ID, ExpiresAt: timeOf(expires)}, nil
+	saved.ExpiresAt = timeOf(expires)
+	return saved, nil
 }
 
 // TakeRequest answers a request: see [accounts.RequestStore].

@@ -208,6 +208,8 @@ func (w *world) ask(by asked, ttl int, id string) {
 	switch {
 	case known && r.asked > w.now-mailEvery:
 		return
+	case known && !r.answered && r.expires > w.now:
+		id = r.id
 	}
 	w.requests[by] = hRequest{id: id, asked: w.now, expires: w.now + ttl}
 	w.change("", "users:answer")
@@ -226,10 +228,10 @@ func (w *world) answer(requestID string) {
 		case by.mail == accounts.MailPasswordReset:
 			w.link(tokenOf{id, by.mail}, "", resetTTL)
 			w.change("account.reset_asked", "mail:password_reset")
-		}
-	}
 		case w.notice(id, by.mail, true):
 			w.change("account.registered_again", "mail:account_exists")
+		}
+	}
 }
 
 // link is mailed once more, or written anew.

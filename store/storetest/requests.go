@@ -71,11 +71,35 @@ func requestTests[Tx any]() []test[Tx] {
 			_, err := s.ask(r)
 			must(s, err)
 		}},
-		{"a request that is replaced, over, rolled back or none is not answered", func(s suite[Tx]) {
+		{"a request that nobody answered yet keeps its ID, however often it is asked for again, until its time is over", func(s suite[Tx]) {
+			first := newRequest(someone)
+			for range 2 {
+				for _, r := range []accounts.NewRequest{first, newRequest(someone)} {
+					saved, err := s.ask(r)
+					must(s, err)
+					equal(s, "id", first.ID, saved.ID)
+				}
+				_, err := s.takeRequest(first.ID)
+				must(s, err)
+				first = newRequest(someone)
+			}
+			_, err := s.ask(first)
+			must(s, err)
+			s.backdate(time.Hour)
+			later := newRequest(someone)
+			saved, err := s.ask(later)
+			must(s, err)
+			equal(s, "id", later.ID, saved.ID)
+		}},
+		{"a request that was answered, is over, rolled back or none is not answered", func(s suite[Tx]) {
 			first, second := newRequest(someone), newRequest(someone)
 			for _, r := range []accounts.NewRequest{first, second} {
 				_, err := s.ask(r)
 				must(s, err)
+				if r.ID == first.ID {
+					_, err = s.takeRequest(first.ID)
+					must(s, err)
+				}
 			}
 			for _, id := range []string{first.ID, newPending("").ID, "", "no UUID"} {
 				_, err := s.takeRequest(id)
