@@ -39,7 +39,7 @@ type RequestStore[Tx any] interface {
 	// Where the last one was asked for less than r.NotWithin ago: ErrThrottled, and nothing is written.
 	SaveRequest(ctx context.Context, tx Tx, r NewRequest) (SavedRequest, error)
 	// TakeRequest marks a request as answered, and tells what was asked for. One that was answered, is over or unknown:
-	// ErrNoSuchRequest. However many race, one has it.
+	// ErrNoSuchRequest. However many race, one has it. It takes the row of the user, if there is one, before the request's.
 	TakeRequest(ctx context.Context, tx Tx, id string) (Request, error)
 }
 
@@ -147,7 +147,7 @@ type OperatorStore[Tx any] interface {
 
 // RoleStore keeps who has which role.
 type RoleStore[Tx any] interface {
-	// SetRole gives or takes a role, and says whether that changed anything. No such user: ErrNoSuchUser.
+	// SetRole gives or takes a role, and says whether that changed anything. No such user: ErrNoSuchUser. It takes the user's row first.
 	SetRole(ctx context.Context, tx Tx, userID, role string, has bool) (changed bool, err error)
 	// Roles lists a user's roles by their bytes, and says whether he is disabled. No such user: ErrNoSuchUser.
 	Roles(ctx context.Context, userID string) (roles []string, disabled bool, err error)

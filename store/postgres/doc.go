@@ -8,6 +8,12 @@
 // error. The database's clock decides (statement_timestamp(): now() stands still in a long transaction). Tables are
 // looked for in the connection's search_path, so postgres://…?search_path=sealq keeps them apart from an application's.
 //
+// Locks are taken in one order, so that operations of accounts in one transaction end in no deadlock, whatever their order: the row of users first (FOR
+// NO KEY UPDATE, which the rows that refer to it do not wait for), then what is the user's: his request by address, tokens, notices, devices, roles, the
+// counter of his address; last the outbox and the audit log. The exceptions know no user yet: RequestReset and Register, which must not tell by their time
+// whether there is one, lock what is the address's alone. In a transaction with others of the same address they come last. Whoever changes several
+// users takes them in the order of their IDs.
+//
 // What is no UUID names no row: IDs of users, registrations and outbox rows are UUIDs in PostgreSQL, and text that does
 // not spell one is answered as unknown, without asking. Text that PostgreSQL cannot hold (NUL, invalid UTF-8) is quoted.
 //

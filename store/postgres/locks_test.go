@@ -474,3 +474,78 @@ func TestALoginWaitsForANewPasswordAndIsNone(t *testing.T) {
 		})
 	}
 }
+
+// Two transactions that do the same to one user in opposite orders wait for one another, and do not end in a deadlock.
+func TestChangesOfOneUserInEitherOrderEndWithoutADeadlock(t *testing.T) {
+	t.Parallel()
+	type change = func(ctx context.Context, db *postgres.DB, tx pgx.Tx, id string) error
+	disable := func(ctx context.Context, db *postgres.DB, tx pgx.Tx, id string) error {
+		_, err := db.SetDisabled(ctx, tx, id, true)
+		return err
+	}
+	enable := func(ctx context.Context, db *postgres.DB, tx pgx.Tx, id string) error {
+		_, err := db.SetDisabled(ctx, tx, id, false)
+		return err
+	}
+	role := func(has bool) change {
+		return func(ctx context.Context, db *postgres.DB, tx pgx.Tx, id string) error {
+			_, err := db.SetRole(ctx, tx, id, "had", has)
+			return err
+		}
+	}
+	request := accounts.NewRequest{ID: uuid.NewString(), EmailNorm: "ada@example.org", Mail: accounts.MailPasswordReset, TTL: time.Hour}
+	ask := func(ctx context.Context, db *postgres.DB, tx pgx.Tx, _ string) error {
+		_, err := db.SaveRequest(ctx, tx, request)
+		return err
+	}
+	answer := func(ctx context.Context, db *postgres.DB, tx pgx.Tx, _ string) error {
+		_, err := db.TakeRequest(ctx, tx, request.ID)
+		if errors.Is(err, accounts.ErrNoSuchRequest) {
+			return nil
+		}
+		return err
+	}
+	// The first two changes are one transaction's, the others of the one that comes between them.
+	for name, test := range map[string]struct {
+		had                      bool // the role, before
+		first, then, other, last change
+	}{
+		"a role is given, and then the user disabled, against the other order":    {false, role(true), disable, disable, role(false)},
+		"a role is taken, and then the user disabled, against the other order":    {true, role(false), disable, disable, role(true)},
+		"the user disabled, and then a role is taken, against the other order":    {true, disable, role(false), role(false), enable},
+		"the user disabled, and then a link asked for, against a worker's answer": {false, disable, ask, answer, enable},
+		"a worker's answer, against a user disabled and a link asked for":         {false, answer, enable, disable, ask},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, raw := open(t)
+			registered(t, db, "ada@example.org")
+			var user accounts.User
+			commit(t, db, func(tx pgx.Tx) (err error) {
+				user, err = db.ActivatePending(t.Context(), tx, accounts.Activation{KeyHash: accounts.KeyHash("key of ada@example.org")})
+				return err
+			})
+			commit(t, db, func(tx pgx.Tx) error { return ask(t.Context(), db, tx, user.ID) })
+			commit(t, db, func(tx pgx.Tx) error { return role(test.had)(t.Context(), db, tx, user.ID) })
+			second := make(chan error, 1)
+			commit(t, db, func(tx pgx.Tx) error {
+				if err := test.first(t.Context(), db, tx, user.ID); err != nil {
+					return err
+				}
+				go func() {
+					second <- db.InTx(t.Context(), func(tx pgx.Tx) error {
+						if err := test.other(t.Context(), db, tx, user.ID); err != nil {
+							return err
+						}
+						return test.last(t.Context(), db, tx, user.ID)
+					})
+				}()
+				waitUntilBlocked(t.Context(), t, raw)
+				return test.then(t.Context(), db, tx, user.ID)
+			})
+			if err := <-second; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -95,20 +95,22 @@ func (db *DB) SetLock(ctx context.Context, tx pgx.Tx, emailNorm string, d time.D
 	return changed, nil
 }
 
-// A user who is being deleted is no user: FOR KEY SHARE waits for that.
+// Both take the user first: see the package comment. A user who is being deleted is no user, and is waited for.
 const grantRoleSQL = `
 WITH known AS (
-	SELECT id FROM users WHERE id = $1::uuid FOR KEY SHARE
+	SELECT id FROM users WHERE id = $1::uuid FOR NO KEY UPDATE
 ), changed AS (
 	INSERT INTO user_roles (user_id, role) SELECT id, $2 FROM known ON CONFLICT DO NOTHING RETURNING user_id
 )
 SELECT EXISTS (SELECT FROM known), EXISTS (SELECT FROM changed)`
 
 const revokeRoleSQL = `
-WITH changed AS (
-	DELETE FROM user_roles WHERE user_id = $1::uuid AND role = $2 RETURNING user_id
+WITH known AS MATERIALIZED (
+	SELECT id FROM users WHERE id = $1::uuid FOR NO KEY UPDATE
+), changed AS (
+	DELETE FROM user_roles r USING known WHERE r.user_id = known.id AND r.role = $2 RETURNING r.user_id
 )
-SELECT EXISTS (SELECT FROM users WHERE id = $1::uuid), EXISTS (SELECT FROM changed)`
+SELECT EXISTS (SELECT FROM known), EXISTS (SELECT FROM changed)`
 
 // SetRole gives or takes a role, as accounts.RoleStore says.
 func (db *DB) SetRole(ctx context.Context, tx pgx.Tx, userID, role string, has bool) (changed bool, err error) {

@@ -19,7 +19,8 @@ func (db *DB) SaveRequest(ctx context.Context, tx *sql.Tx, r accounts.NewRequest
 	err = tx.QueryRowContext(ctx, `
 		INSERT INTO owner_requests (email_norm, mail, id, asked_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?4 + ?5)
 		ON CONFLICT (email_norm, mail) DO UPDATE SET
-			id = CASE WHEN answered_at IS NULL AND owner_requests.expires_at > ?4 THEN id ELSE excluded.id END, asked_at = excluded.asked_at, expires_at = excluded.expires_at, answered_at = NULL
+			id = CASE WHEN answered_at IS NULL AND owner_requests.expires_at > ?4 THEN id ELSE excluded.id END,
+			asked_at = excluded.asked_at, expires_at = excluded.expires_at, answered_at = NULL
 		WHERE asked_at <= ?4 - ?6
 		RETURNING id, expires_at`,
 		r.EmailNorm, string(r.Mail), r.ID, instant, r.TTL.Microseconds(), r.NotWithin.Microseconds()).Scan(&saved.ID, &expires)
