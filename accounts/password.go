@@ -172,8 +172,13 @@ func (h *hasher) verifyBcrypt(text, password string) (match, outdated bool, err 
 		h.spend(password) // else a quick answer would tell that the account exists
 		return false, false, nil
 	}
+	err = bcrypt.CompareHashAndPassword([]byte(text), []byte(password))
+	if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) { // nothing was computed
+		h.spend(password)
+		return false, false, fmt.Errorf("%w: bcrypt: %w", errUnreadableHash, err)
+	}
 	h.computed.Add(1)
-	return bcrypt.CompareHashAndPassword([]byte(text), []byte(password)) == nil, true, nil
+	return err == nil, true, nil
 }
 
 // spend does the work of verifying for nothing.

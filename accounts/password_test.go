@@ -90,6 +90,7 @@ var unreadable = map[string]string{
 	"bcrypt of cost 31":              "$2a$31$" + strings.Repeat("A", 53),
 	"bcrypt of cost 17":              "$2a$17$" + strings.Repeat("A", 53),
 	"bcrypt cut off":                 "$2a$10$AAAA",
+	"bcrypt with an illegal salt":    "$2a$04$AAA!" + strings.Repeat("A", 49),
 	"argon2i":                        "$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$" + raw(32),
 	"argon2d":                        "$argon2d$v=19$m=8,t=1,p=1$c29tZXNhbHQ$" + raw(32),
 	"version 16":                     "$argon2id$v=16$m=8,t=1,p=1$c29tZXNhbHQ$" + raw(32),
