@@ -48,8 +48,9 @@
 // ParseEmail takes one plain local@domain. It refuses display names, comments, several addresses, quoted local parts, spaces, control, zero-width and other
 // invisible characters, IP addresses, domains without a dot (localhost too; use something.localhost), a local part over 64 bytes, an address
 // over 254, and non-ASCII characters that turn into ASCII when normalised or when their case is changed (U+212A K, U+0130 İ, U+0131 ı, U+017F ſ,
-// full-width forms), because they would let one address pass for another. For uniqueness the local part is NFKC and lower case, character by character
-// and independent of language, and the domain is in its ASCII form (IDNA lookup). Tags (+) and dots stay. Mail goes to the address as it was given.
+// full-width forms), because they would let one address pass for another. For uniqueness the local part is folded as Unicode's toNFKC_Casefold does,
+// independent of language, but for ß, which stays what it is, and the domain is in its ASCII form (IDNA lookup). Tags (+) and dots stay. Mail goes to the
+// address as it was given.
 //
 // # Passwords
 //

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -95,9 +96,34 @@ func normalizeLocal(local string) (string, error) {
 	if err := becomesASCII(local); err != nil {
 		return "", err
 	}
-	// Per character, so independent of language and of neighbours (no final sigma). ParseEmail checks what comes out.
-	lower := norm.NFKC.String(strings.Map(unicode.ToLower, norm.NFKC.String(local)))
-	return lower, checkLocal(local)
+	folded := foldLocal(local)
+	return folded, checkLocal(local)
+}
+
+// foldLocal is Unicode's toNFKC_Casefold (Unicode Standard, 3.13), which knows no language and no neighbours: ς and σ are one, as are the Cyrillic
+// U+1C80 to U+1C88 with the letters that they are variants of. What it would leave out, checkLocal refuses. ß is kept: its folding ss is plain ASCII, and one
+// address would pass for another; domains keep it, too (RFC 5894, section 7.2).
+func foldLocal(local string) string {
+	if isASCII(local) {
+		return strings.ToLower(local)
+	}
+	fold := cases.Fold()
+	cherokee := func(r rune) rune { // of which cases.Fold (x/text v0.43) makes upper of lower case and lower of upper case
+		if unicode.Is(unicode.Cherokee, r) {
+			return unicode.ToUpper(r)
+		}
+		return r
+	}
+	once := func(part string) string { return norm.NFKC.String(strings.Map(cherokee, fold.String(part))) }
+	parts := strings.Split(strings.ReplaceAll(norm.NFKC.String(norm.NFD.String(local)), "\u1e9e", "ß"), "ß")
+	for i, part := range parts {
+		parts[i] = once(once(part)) // what NFKC takes apart may have a folding of its own
+	}
+	return norm.NFKC.String(strings.Join(parts, "ß"))
+}
+
+func isASCII(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
 // checkLocal accepts RFC 5321's Dot-string with RFC 6531's non-ASCII characters, and no Quoted-string: nobody has one, and commas, colons and line ends

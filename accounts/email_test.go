@@ -6,8 +6,11 @@ import (
 	"net/mail"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/sealq/sealq/accounts"
 )
@@ -28,6 +31,13 @@ func TestAddressesThatPass(t *testing.T) {
 		"the angstrom sign is the letter":         {"\u212b@example.com", "\u00e5@example.com"},
 		"sharp s stays one character":             {"straße@example.com", "straße@example.com"},
 		"a capital sigma does not look around it": {"ΟΔΟΣ@example.com", "οδοσ@example.com"},
+		"a final sigma is a sigma":                {"οδος@example.com", "οδοσ@example.com"},
+		"capital sharp s is sharp s":              {"STRAẞE@example.com", "straße@example.com"},
+		"a Cyrillic variant is its letter":        {"\u1c80\u1c82\u1c88@example.com", "\u0432\u043e\ua64b@example.com"},
+		"both cases of Cherokee are one":          {"\uab70\u13a0@example.com", "\u13a0\u13a0@example.com"},
+		"an iota below is an iota behind":         {"\u1fb3@example.com", "\u03b1\u03b9@example.com"},
+		"an iota below and an accent, reordered":  {"\u03b1\u0345\u0301@example.com", "\u03ac\u03b9@example.com"},
+		"the micro sign is a mu":                  {"\u00b5@example.com", "\u03bc@example.com"},
 		"Cyrillic is its own address":             {"аdmin@example.com", "аdmin@example.com"},
 		"64 bytes before the at sign":             {local64 + "@example.com", local64 + "@example.com"},
 		"a name under localhost":                  {"me@app.localhost", "me@app.localhost"},
@@ -45,6 +55,36 @@ func TestAddressesThatPass(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// A caseless comparison by Unicode's rules (3.13, D147) must not tell two addresses apart that are two accounts, or make one of what is two.
+func TestAddressesThatFoldAlikeAreOne(t *testing.T) {
+	t.Parallel()
+	fold, compared := cases.Fold(), 0
+	for r := range unicode.MaxRune {
+		alone := string(r)
+		a, err := accounts.ParseEmail("x" + alone + "@example.com")
+		if err != nil {
+			continue // what turns to ASCII, is invisible, …
+		}
+		alike := norm.NFKC.String(fold.String(norm.NFKC.String(fold.String(norm.NFD.String(alone)))))
+		if strings.ContainsAny(alone, "ßẞ") || unicode.Is(unicode.Cherokee, r) { // whose folding is ASCII; which fold takes for one another
+			alike = alone
+		}
+		for _, other := range []string{alike, string(unicode.SimpleFold(r))} {
+			if other == alone || other == "\u212a" || other == "\u017f" { // of which k and s are the plain ones
+				continue
+			}
+			b, err := accounts.ParseEmail("x" + other + "@example.com")
+			if err != nil || a.Norm() != b.Norm() {
+				t.Errorf("%U is %q, and %q, which it folds to, is %q, %v", r, a.Norm(), other, b.Norm(), err)
+			}
+			compared++
+		}
+	}
+	if compared < 1000 {
+		t.Errorf("compared %d characters only", compared)
 	}
 }
 
@@ -175,6 +215,8 @@ func TestLogsShowNoAddress(t *testing.T) {
 	}
 }
 
+func cherokee(r rune) bool { return unicode.Is(unicode.Cherokee, r) }
+
 func FuzzParseEmail(f *testing.F) {
 	for _, seed := range badEmails {
 		if len(seed) < 1000 {
@@ -207,8 +249,9 @@ func FuzzParseEmail(f *testing.F) {
 				t.Errorf("%q passed", form)
 			}
 		}
-		if strings.ToLower(e.Norm()) != e.Norm() {
-			t.Errorf("%q is not lower case", e.Norm())
+		local, _, _ := strings.Cut(strings.ReplaceAll(e.Norm(), "ß", ""), "@")
+		if folded := norm.NFKC.String(cases.Fold().String(local)); !strings.ContainsFunc(local, cherokee) && folded != norm.NFKC.String(local) {
+			t.Errorf("%q folds to %q still", e.Norm(), folded)
 		}
 	})
 }
