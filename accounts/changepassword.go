@@ -52,29 +52,21 @@ func (a *Accounts[Tx]) Prove(ctx context.Context, userID, password string) (Proo
 }
 
 // ChangePassword gives the proof's user a new password, in tx, which the caller commits. Sessions begun before are over (SessionsValidAfter of the
-// user it returns), links that were mailed and known devices with them, and the owner is told by mail. Begin the caller's own session anew after it.
+// user it returns), links that were mailed and known devices with them, and the owner is told by mail. Begin the caller's own session anew after it. It hashes the password within tx: where that keeps
+// others waiting, use PrepareChange and SetPassword.
 //
 // Errors: *PasswordError; ErrRefused for a proof that is worth nothing (any more), because the password was changed since, or the user disabled. With
 // these nothing has been written. After any other error the caller must roll tx back.
 func (a *Accounts[Tx]) ChangePassword(ctx context.Context, tx Tx, p Proof, newPassword string) (User, error) {
-	if p.owner.ID == "" {
-		return User{}, fmt.Errorf("change password: %w", ErrRefused)
-	}
-	if err := a.checkNewPassword(ctx, Email{given: p.owner.Email, norm: p.owner.EmailNorm}, newPassword); err != nil {
-		return User{}, fmt.Errorf("change password: %w", err)
-	}
-	hash, err := a.hasher.hash(ctx, newPassword)
-	if err != nil {
-		return User{}, fmt.Errorf("change password: %w", err)
-	}
-	owner, err := a.store.ChangePassword(ctx, tx, PasswordChange{UserID: p.owner.ID, Verified: p.verified, PasswordHash: hash})
+	n, err := a.prepareChange(ctx, p, newPassword)
+	var u User
 	if err == nil {
-		err = a.passwordChanged(ctx, tx, owner, Change{Actor: userSubject(owner.ID), Action: "account.password_changed"})
+		u, err = a.setPassword(ctx, tx, n)
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("change password: %w", err)
 	}
-	return owner.User, nil
+	return u, nil
 }
 
 // passwordChanged is what follows every new password.

@@ -33,6 +33,10 @@
 // A link that is asked for again in its first half is mailed once more as it is, so that a stranger who asks again and again does not void it; nothing is
 // mailed to one account more often than every Config.MailEvery.
 //
+// Register, ResetPassword and ChangePassword hash the new password within the caller's transaction, before they lock a row, which is fine in PostgreSQL
+// for as long as the caller has locked none. In SQLite a transaction keeps all other writers waiting, and a hash takes long while many log in: there
+// prepare what takes time before the transaction begins (PrepareRegistration; PrepareReset or PrepareChange, and SetPassword).
+//
 // # Operators and roles
 //
 // Operator disables, locks and gives roles, and signs for it. An operator's lock is lifted by neither a success, a new password nor a device. Nobody has a role

@@ -51,6 +51,21 @@ func ExampleAccounts_Register() {
 	// register: not a password that can be used: it is among the passwords that are guessed first
 }
 
+// What takes time is done before the transaction, which in SQLite keeps all other writers waiting.
+func ExampleAccounts_PrepareRegistration() {
+	a, db := exampleAccounts()
+	ctx := context.Background()
+	registration, err := a.PrepareRegistration(ctx, accounts.Registration{Email: "jane@example.com", Password: "Violets-are-9-blue"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	tx := db.begin()
+	p, err := a.Register(ctx, tx, registration)
+	fmt.Println(p.Email, err)
+	// Output: jane@example.com <nil>
+}
+
 func ExampleAccounts_Activate() {
 	a, db := exampleAccounts()
 	_, err := a.Activate(context.Background(), db.begin(), strings.Repeat("A", 43))
@@ -116,6 +131,37 @@ func ExampleAccounts_ResetPassword() {
 	_, err := a.ResetPassword(context.Background(), db.begin(), key, "Roses-are-8-red")
 	fmt.Println(err)
 	// Output: reset password: this link is not valid (any more): ask for a new one
+}
+
+func ExampleAccounts_PrepareReset() {
+	a, db := exampleAccounts()
+	ctx := context.Background()
+	key := strings.Repeat("A", 43) // of the link, which nobody was mailed
+	password, err := a.PrepareReset(ctx, key, "Roses-are-8-red")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	tx := db.begin()
+	_, err = a.SetPassword(ctx, tx, password)
+	fmt.Println(err)
+	// Output: prepare reset: this link is not valid (any more): ask for a new one
+}
+
+func ExampleAccounts_PrepareChange() {
+	a, _ := exampleAccounts()
+	// The proof comes from Prove, and what this returns goes to SetPassword.
+	_, err := a.PrepareChange(context.Background(), accounts.Proof{}, "Roses-are-8-red")
+	fmt.Println(errors.Is(err, accounts.ErrRefused))
+	// Output: true
+}
+
+// A NewPassword that nobody prepared sets nothing.
+func ExampleAccounts_SetPassword() {
+	a, db := exampleAccounts()
+	_, err := a.SetPassword(context.Background(), db.begin(), accounts.NewPassword{})
+	fmt.Println(errors.Is(err, accounts.ErrRefused))
+	// Output: true
 }
 
 // Whoever is logged in gives the old password again, outside of the transaction: the charge for a wrong one must survive a rollback.

@@ -186,7 +186,11 @@ func (m *model) token(purpose accounts.Mail, keyHash [32]byte) (*tokenRow, strin
 	return nil, "", nil
 }
 
-func (m *model) TokenUser(_ context.Context, _ *modelTx, purpose accounts.Mail, keyHash [32]byte) (accounts.Owner, error) {
+func (m *model) TokenUser(ctx context.Context, _ *modelTx, purpose accounts.Mail, keyHash [32]byte) (accounts.Owner, error) {
+	return m.LinkUser(ctx, purpose, keyHash)
+}
+
+func (m *model) LinkUser(_ context.Context, purpose accounts.Mail, keyHash [32]byte) (accounts.Owner, error) {
 	leave, err := m.enter()
 	defer leave()
 	if err != nil {

@@ -22,6 +22,8 @@ type Registration struct {
 	Password string
 	// Language of the mails, a BCP 47 tag such as "de-AT" of at most 35 bytes. Zero: the deployment's.
 	Language string
+
+	prepared prepared
 }
 
 // Format redacts under every verb.
@@ -41,26 +43,19 @@ type Pending struct {
 	ExpiresAt  time.Time `json:"expires_at"` // by the database's clock
 }
 
-// Register writes a pending user and asks for its confirmation mail, both in tx, which the caller commits. An expired registration of the address is
+// Register writes a pending user and asks for its confirmation mail, both in tx, which the caller commits. It hashes the password unless
+// PrepareRegistration has done so, which is to be called before the transaction begins wherever that keeps others waiting. An expired registration of the address is
 // replaced, swept or not: its key is dead and its password gone.
 //
 // Errors: *EmailError, *PasswordError, *LanguageError, ErrAlreadyActive (unless Config.TellOwner is set), *PendingError or *ThrottledError (as Config.RegisterAgain
 // says); with these nothing has been written. After any other error the caller must roll tx back.
 func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pending, error) {
-	email, err := ParseEmail(r.Email)
+	email, language, err := parseRegistration(r)
 	if err != nil {
-		return Pending{}, fmt.Errorf("register: %w", err)
-	}
-	language, err := ParseLanguage(r.Language)
-	if err != nil {
-		return Pending{}, fmt.Errorf("register: %w", err)
-	}
-	if err := a.checkNewPassword(ctx, email, r.Password); err != nil {
 		return Pending{}, fmt.Errorf("register: %w", err)
 	}
 	// Before the store is touched: no row may be locked while a hash is computed, and a taken address must cost what a free one costs.
-	hash, err := a.hasher.hash(ctx, r.Password)
-	if err != nil {
+	if r.prepared, err = a.prepare(ctx, email, r); err != nil {
 		return Pending{}, fmt.Errorf("register: %w", err)
 	}
 	id, err := uuid.NewV7()
@@ -68,7 +63,7 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 		return Pending{}, fmt.Errorf("register: new ID: %w", err)
 	}
 	saved, err := a.store.SavePending(ctx, tx, NewPending{
-		ID: id.String(), Email: email.given, EmailNorm: email.norm, PasswordHash: hash, Nonce: newNonce(),
+		ID: id.String(), Email: email.given, EmailNorm: email.norm, PasswordHash: r.prepared.hash, Nonce: newNonce(),
 		TTL: a.cfg.PendingTTL, ReplaceLive: a.cfg.RegisterAgain == NewGeneration, NotWithin: a.cfg.mailEvery(),
 		Language: language,
 	})
@@ -91,6 +86,14 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 		return Pending{}, fmt.Errorf("register: ask for the confirmation mail: %w", err)
 	}
 	return Pending{ID: saved.ID, Email: email.given, Generation: saved.Generation, ExpiresAt: saved.ExpiresAt}, nil
+}
+
+// parseRegistration takes the parts that say who it is.
+func parseRegistration(r Registration) (email Email, language string, err error) {
+	if email, err = ParseEmail(r.Email); err == nil {
+		language, err = ParseLanguage(r.Language)
+	}
+	return email, language, err
 }
 
 // Resend mails the confirmation of a registration once more, with the same key, recorded in tx, which the caller commits.

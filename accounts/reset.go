@@ -99,35 +99,20 @@ func (a *Accounts[Tx]) answerRegistration(ctx context.Context, tx Tx, asked Requ
 // ResetPassword gives the owner of a mailed link a new password, in tx, which the caller commits. A key works once and until it expires by the
 // database's clock. Sessions begun before are over, other links and known devices with them, and the owner is told by mail. Whoever has the mailbox has
 // proved as much as a login does, so failed attempts are forgotten and a lock is lifted, but for one that an operator set. It is no login: the app
-// asks for the new password next.
+// asks for the new password next. It hashes the password within tx: where that keeps others waiting, use PrepareReset and SetPassword.
 //
 // Errors: ErrUnknownToken for every key that resets nothing; *PasswordError, after which the key is good still. With these nothing has been written. After
 // any other error the caller must roll tx back.
 func (a *Accounts[Tx]) ResetPassword(ctx context.Context, tx Tx, key, newPassword string) (User, error) {
-	if !wellFormedKey(key) {
-		return User{}, fmt.Errorf("reset password: %w", ErrUnknownToken)
-	}
-	if err := checkBounds(newPassword); err != nil {
-		return User{}, fmt.Errorf("reset password: %w", &PasswordError{Cause: err})
-	}
-	// Whose it is: the policy wants to know, and nobody without a key makes us hash.
-	owner, err := a.store.TokenUser(ctx, tx, MailPasswordReset, KeyHash(key))
-	if err != nil {
-		return User{}, fmt.Errorf("reset password: %w", err)
-	}
-	if err := a.checkNewPassword(ctx, Email{given: owner.Email, norm: owner.EmailNorm}, newPassword); err != nil {
-		return User{}, fmt.Errorf("reset password: %w", err)
-	}
-	hash, err := a.hasher.hash(ctx, newPassword)
-	if err != nil {
-		return User{}, fmt.Errorf("reset password: %w", err)
-	}
-	owner, err = a.store.ResetPassword(ctx, tx, PasswordReset{KeyHash: KeyHash(key), PasswordHash: hash})
+	n, err := a.prepareReset(ctx, key, newPassword, func(hash [32]byte) (Owner, error) {
+		return a.store.TokenUser(ctx, tx, MailPasswordReset, hash)
+	})
+	var u User
 	if err == nil {
-		err = a.passwordChanged(ctx, tx, owner, Change{Actor: public, Action: "account.password_reset"})
+		u, err = a.setPassword(ctx, tx, n)
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("reset password: %w", err)
 	}
-	return owner.User, nil
+	return u, nil
 }

@@ -62,6 +62,8 @@ type TokenStore[Tx any] interface {
 	// TokenUser tells whose live token it is, and changes nothing. It may read in tx or beside it. No such token of that purpose, expired, or its
 	// user is disabled: ErrUnknownToken. A NULL key_hash never matches.
 	TokenUser(ctx context.Context, tx Tx, purpose Mail, keyHash [32]byte) (Owner, error)
+	// LinkUser is TokenUser without a transaction.
+	LinkUser(ctx context.Context, purpose Mail, keyHash [32]byte) (Owner, error)
 
 	// RenewTokens is RenewPending for tokens: up to limit (> 0) that have that kid and whose expires_at > now, those that expire first
 	// first, except those of users whom another transaction has locked. Each gets the next mail_generation of its user and a nonce() of its own;

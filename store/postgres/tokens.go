@@ -121,7 +121,16 @@ WHERE t.key_hash = $1 AND t.purpose = $2 AND t.expires_at > statement_timestamp(
 
 // TokenUser tells whose token it is, as accounts.TokenStore says.
 func (db *DB) TokenUser(ctx context.Context, tx pgx.Tx, purpose accounts.Mail, keyHash [32]byte) (accounts.Owner, error) {
-	owner, err := scanOwner(tx.QueryRow(ctx, linkUserSQL, keyHash[:], string(purpose)))
+	return tokenUser(tx.QueryRow(ctx, linkUserSQL, keyHash[:], string(purpose)))
+}
+
+// LinkUser tells whose token it is, as accounts.TokenStore says.
+func (db *DB) LinkUser(ctx context.Context, purpose accounts.Mail, keyHash [32]byte) (accounts.Owner, error) {
+	return tokenUser(db.pool.QueryRow(ctx, linkUserSQL, keyHash[:], string(purpose)))
+}
+
+func tokenUser(row pgx.Row) (accounts.Owner, error) {
+	owner, err := scanOwner(row)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return accounts.Owner{}, accounts.ErrUnknownToken

@@ -107,6 +107,11 @@ func nextMail(ctx context.Context, tx *sql.Tx, userID string) (generation uint64
 // TokenUser tells whose token it is: see [accounts.TokenStore]. It reads beside tx: what has been read in a transaction that a caller began without
 // IMMEDIATE could be out of date when it writes.
 func (db *DB) TokenUser(ctx context.Context, _ *sql.Tx, purpose accounts.Mail, keyHash [32]byte) (accounts.Owner, error) {
+	return db.LinkUser(ctx, purpose, keyHash)
+}
+
+// LinkUser tells whose token it is: see [accounts.TokenStore].
+func (db *DB) LinkUser(ctx context.Context, purpose accounts.Mail, keyHash [32]byte) (accounts.Owner, error) {
 	owner, err := scanOwner(db.read.QueryRowContext(ctx, `
 		SELECT u.id, u.email, u.sessions_valid_after, u.email_norm FROM user_tokens t JOIN users u ON u.id = t.user_id
 		WHERE t.key_hash = ? AND t.purpose = ? AND t.expires_at > `+nowSQL+` AND u.disabled_at IS NULL`, keyHash[:], string(purpose)))

@@ -54,6 +54,11 @@ func (s suite[Tx]) tokenUser(purpose accounts.Mail, key string) (owner accounts.
 		owner, err = s.DB.TokenUser(s.Context(), tx, purpose, accounts.KeyHash(key))
 		return err
 	})
+	again, errAgain := s.DB.LinkUser(s.Context(), purpose, accounts.KeyHash(key))
+	equal(s, "without a transaction", owner, again)
+	if !errors.Is(errAgain, err) {
+		s.Errorf("without a transaction: want %v, got %v", err, errAgain)
+	}
 	return owner, err
 }
 
