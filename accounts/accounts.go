@@ -104,7 +104,7 @@ type Lockout struct {
 	// For is how long the lock lasts. Attempts meanwhile do not prolong it. Zero: 15 minutes.
 	For time.Duration
 	// Window makes only recent failures count: an attempt this long or longer after the last one starts at one again. Zero: all failures
-	// since the last success or lock count.
+	// since the last success or lock count, until there was no attempt for 30 days.
 	Window time.Duration
 }
 

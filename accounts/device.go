@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -9,7 +10,11 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"time"
 )
+
+// forgetAfter is how long attempts are kept where they count for ever.
+const forgetAfter = 30 * 24 * time.Hour
 
 // keepDevices is how many devices of one user have a counter of their own.
 const keepDevices = 20
@@ -100,8 +105,9 @@ func newDevice() Device {
 	return Device{text: base64.RawURLEncoding.EncodeToString(token)}
 }
 
-// LiftLockouts clears up to limit lockouts whose time is over, in tx, which the caller commits: the sweep of the kind lockouts:reset, and hygiene
-// alone, because logins compare times themselves. It enters how many there were, and with Config.LockoutNotice tells the owners of accounts that were
+// LiftLockouts clears up to limit lockouts whose time is over, and then counters that count no more (Lockout.Window), which guesses at addresses that
+// nobody has leave as well, in tx, which the caller commits: the sweep of the kind lockouts:reset, and hygiene alone, because logins compare times
+// themselves. It enters how many lockouts there were, and with Config.LockoutNotice tells the owners of accounts that were
 // locked after too many failures, once per Config.MailEvery. It does so here and not when an attempt locks, where the time that it takes would tell that there
 // is such an account. A lock whose time is over when the next attempt comes, or that is lifted by a reset, is not told of.
 //
@@ -114,20 +120,35 @@ func (a *Accounts[Tx]) LiftLockouts(ctx context.Context, tx Tx, limit int) (int,
 	if err != nil {
 		return 0, fmt.Errorf("lift lockouts: %w", err)
 	}
+	if err := a.lifted(ctx, tx, lifted); err != nil {
+		return 0, fmt.Errorf("lift lockouts: %w", err)
+	}
+	if len(lifted) == limit {
+		return limit, nil
+	}
+	forgotten, err := a.store.ForgetAttempts(ctx, tx, cmp.Or(a.cfg.Lockout.Window, forgetAfter), limit-len(lifted))
+	if err != nil {
+		return 0, fmt.Errorf("forget attempts: %w", err)
+	}
+	return len(lifted) + forgotten, nil
+}
+
+// lifted enters what was lifted, and tells its owners.
+func (a *Accounts[Tx]) lifted(ctx context.Context, tx Tx, lifted []Lifted) error {
 	if len(lifted) == 0 {
-		return 0, nil
+		return nil
 	}
 	if err := a.record(ctx, tx, Change{
 		Actor: "sweep", Action: "account.lockouts_lifted", Subject: "identifiers", Detail: map[string]string{"lockouts": strconv.Itoa(len(lifted))},
 	}); err != nil {
-		return 0, fmt.Errorf("lift lockouts: %w", err)
+		return err
 	}
 	for _, l := range lifted {
 		if err := a.lockoutNotice(ctx, tx, l); err != nil {
-			return 0, fmt.Errorf("lift lockouts: %w", err)
+			return err
 		}
 	}
-	return len(lifted), nil
+	return nil
 }
 
 func (a *Accounts[Tx]) lockoutNotice(ctx context.Context, tx Tx, l Lifted) error {

@@ -177,6 +177,46 @@ func TestADeviceOpensNothingAndPrintsNothing(t *testing.T) {
 	}
 }
 
+func TestCountersThatCountNoMoreAreForgottenWithTheLockouts(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ window, kept time.Duration }{
+		"after the time in which failures count":       {48 * time.Hour, 48 * time.Hour},
+		"after 30 days where they count for ever":      {0, 30 * 24 * time.Hour},
+		"and no sooner where that is longer than that": {60 * 24 * time.Hour, 60 * 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := threeStrikes
+			c.Lockout.Window = test.window
+			s := newSystem(t, c)
+			lift := func(limit, want int) {
+				t.Helper()
+				n, err := s.LiftLockouts(t.Context(), s.db.begin(), limit)
+				if err != nil || n != want {
+					t.Errorf("swept %d, want %d: %v", n, want, err)
+				}
+			}
+			s.guess(t, "nobody@example.com", 3) // locked
+			for i := range 3 {
+				s.guess(t, fmt.Sprintf("stranger%d@example.com", i), 1)
+			}
+			before := len(s.db.changes)
+			s.db.Advance(test.kept - time.Millisecond)
+			lift(10, 1) // the lockout
+			s.guess(t, "nobody@example.com", 1)
+			s.db.Advance(time.Millisecond)
+			lift(2, 2)
+			lift(2, 1)
+			if len(s.db.logins) != 1 {
+				t.Errorf("%d counters are left, want that of the last attempt", len(s.db.logins))
+			}
+			if got := len(s.db.changes) - before; got != 1 { // of the lockout
+				t.Errorf("%d entries in the log, want 1", got)
+			}
+		})
+	}
+}
+
 func TestLiftedLockoutsAreRecordedAndByOptionTheirOwnersAreTold(t *testing.T) {
 	t.Parallel()
 	for _, notice := range []bool{false, true} {

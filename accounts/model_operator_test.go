@@ -146,6 +146,23 @@ func (m *model) LiftLockouts(_ context.Context, tx *modelTx, limit int) ([]accou
 	return lifted, nil
 }
 
+func (m *model) ForgetAttempts(_ context.Context, tx *modelTx, age time.Duration, limit int) (int, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return 0, err
+	}
+	tx.save()
+	n := 0
+	for _, norm := range slices.Sorted(maps.Keys(m.logins)) {
+		if row := m.logins[norm]; row.lockedUntil == nil && !row.lastFailed.After(m.now.Add(-age)) && n < limit {
+			delete(m.logins, norm)
+			n++
+		}
+	}
+	return n, nil
+}
+
 func (m *model) SetRole(_ context.Context, tx *modelTx, id, role string, has bool) (bool, error) {
 	leave, err := m.enter()
 	defer leave()

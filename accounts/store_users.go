@@ -122,11 +122,14 @@ type NewDevice struct {
 	Keep      int // devices of a user
 }
 
-// LiftStore clears lockouts whose time is over.
+// LiftStore clears lockouts whose time is over, and counters that count no more.
 type LiftStore[Tx any] interface {
 	// LiftLockouts is the sweep lockouts:reset in tx: it deletes up to limit (> 0) rows of login_state whose locked_until ≤ now, the oldest first, except
 	// those that another transaction has locked, or whose user, and returns what they were. In PostgreSQL it locks the users first.
 	LiftLockouts(ctx context.Context, tx Tx, limit int) ([]Lifted, error)
+	// ForgetAttempts deletes up to limit (> 0) rows of login_state without a lock whose last attempt was made age ago or longer, the oldest first, except
+	// those that another transaction has locked, and says how many. A store may leave a row for a day more.
+	ForgetAttempts(ctx context.Context, tx Tx, age time.Duration, limit int) (int, error)
 }
 
 // Lifted is a lockout that is over.

@@ -139,3 +139,22 @@ func (db *DB) LiftLockouts(ctx context.Context, tx pgx.Tx, limit int) ([]account
 	}
 	return lifted, nil
 }
+
+// forgetAttemptsSQL goes by whole days, as the index does. $2 is how old attempts are that count no more. The rows are locked as they are by now. An array,
+// and no join: with the condition repeated, each batch read all that is old.
+const forgetAttemptsSQL = `
+WITH old AS (
+	SELECT email_norm FROM login_state
+	WHERE attempted_on < ((statement_timestamp() - $2::interval) AT TIME ZONE 'UTC')::date AND locked_until IS NULL
+	ORDER BY attempted_on LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM login_state WHERE email_norm = ANY (ARRAY(SELECT email_norm FROM old))`
+
+// ForgetAttempts deletes counters that count no more, as accounts.LiftStore says.
+func (db *DB) ForgetAttempts(ctx context.Context, tx pgx.Tx, age time.Duration, limit int) (int, error) {
+	tag, err := tx.Exec(ctx, forgetAttemptsSQL, limit, age)
+	if err != nil {
+		return 0, wrap("forget attempts", err)
+	}
+	return int(tag.RowsAffected()), nil
+}

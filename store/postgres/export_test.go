@@ -41,5 +41,6 @@ const (
 	RowsNeedingKeySQL = rowsNeedingKeySQL
 	LinksOfKeySQL     = linksOfKeySQL
 	LiftLockoutsSQL   = liftLockoutsSQL
+	ForgetAttemptsSQL = forgetAttemptsSQL
 	ChargeDeviceSQL   = chargeDeviceSQL
 )

@@ -13,10 +13,11 @@ const chargeSQL = `
 WITH charged AS (
 	INSERT INTO login_state AS l (email_norm, failed_attempts, last_failed_at, locked_until)
 	VALUES ($1, 1, statement_timestamp(), CASE WHEN $2::bigint <= 1 THEN statement_timestamp() + $3::interval END)
-	ON CONFLICT (email_norm) DO UPDATE SET (failed_attempts, last_failed_at, locked_until, refused, by_operator) = (
+	ON CONFLICT (email_norm) DO UPDATE SET (failed_attempts, last_failed_at, locked_until, refused, by_operator, attempted_on) = (
 		SELECT attempt.failed, statement_timestamp(),
 		       CASE WHEN was.locked THEN l.locked_until WHEN attempt.failed >= $2::bigint THEN statement_timestamp() + $3::interval END,
-		       CASE WHEN was.locked THEN l.refused + 1 ELSE 0 END, was.locked AND l.by_operator
+		       CASE WHEN was.locked THEN l.refused + 1 ELSE 0 END, was.locked AND l.by_operator,
+		       (statement_timestamp() AT TIME ZONE 'UTC')::date
 		FROM (SELECT coalesce(l.locked_until > statement_timestamp(), false) AS locked,
 		             l.locked_until <= statement_timestamp()
 		             OR $4::interval > '0' AND l.last_failed_at <= statement_timestamp() - $4::interval AS over) AS was,

@@ -23,8 +23,8 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		 SELECT gen_random_uuid(), n::text, '', '', '0123456789abcdef', 1, now() + n * interval '1 s' - interval '10 min',
 		        CASE WHEN n % 2 = 0 THEN 'kid ' || n % 100 END, CASE WHEN n % 2 = 0 THEN sha256(n::text::bytea) END
 		 FROM generate_series(1, 20000) n`,
-		`INSERT INTO login_state (email_norm, failed_attempts, locked_until)
-		 SELECT n::text, 1, CASE WHEN n % 100 = 0 THEN now() + (n - 1000) * interval '1 s' END FROM generate_series(1, 20000) n`,
+		`INSERT INTO login_state (email_norm, failed_attempts, locked_until, attempted_on)
+		 SELECT n::text, 1, CASE WHEN n % 100 = 0 THEN now() + (n - 1000) * interval '1 s' END, current_date - n / 1000 FROM generate_series(1, 20000) n`,
 		`INSERT INTO users (id, email_norm, email, password_hash) SELECT gen_random_uuid(), n::text, '', '' FROM generate_series(1, 20000) n`,
 		`INSERT INTO user_tokens (user_id, purpose, new_email, new_email_norm, nonce, generation, asked_at, expires_at, kid, key_hash)
 		 SELECT id, 'password_reset', '', '', '0123456789abcdef', 1, now(), now() + email_norm::int * interval '1 s' - interval '10 min',
@@ -57,6 +57,8 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		{"renew links, their users", postgres.LinksOfKeySQL, "('kid 4', 20)", "users_pkey", "users"},
 		{"lift lockouts", postgres.LiftLockoutsSQL, "(20)", "login_state_locked", "login_state"},
 		{"lift lockouts, their users", postgres.LiftLockoutsSQL, "(20)", "users_email_norm_key", "users"},
+		{"forget attempts", postgres.ForgetAttemptsSQL, "(20, '30 days')", "login_state_attempted", "login_state"},
+		{"forget attempts, delete them", postgres.ForgetAttemptsSQL, "(20, '30 days')", "login_state_pkey", "login_state"},
 		{"charge a device", postgres.ChargeDeviceSQL, "('7', 5, '1 min', '0', sha256('7'))", "login_devices_pkey", "login_devices"},
 	} {
 		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {

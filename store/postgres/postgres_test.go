@@ -135,6 +135,9 @@ func backdate(t testing.TB, q *pgxpool.Pool, d time.Duration) {
 		if len(statements) == 0 {
 			return errors.New("no timestamps found")
 		}
+		// By the day of the last attempt, where it is known.
+		statements = append(statements, fmt.Sprintf(
+			`UPDATE login_state SET attempted_on = coalesce((last_failed_at AT TIME ZONE 'UTC')::date, attempted_on - %d)`, int(d.Hours()/24)))
 		for _, statement := range statements {
 			if _, err := tx.Exec(t.Context(), statement); err != nil {
 				return fmt.Errorf("%s: %w", statement, err)

@@ -111,3 +111,16 @@ func liftLockouts(ctx context.Context, tx *sql.Tx, limit int) ([]accounts.Lifted
 	}
 	return lifted, nil
 }
+
+// ForgetAttempts deletes counters that count no more: see [accounts.LiftStore].
+func (db *DB) ForgetAttempts(ctx context.Context, tx *sql.Tx, age time.Duration, limit int) (int, error) {
+	n, err := execute(ctx, tx, forgetAttemptsSQL, age.Microseconds(), limit)
+	if err != nil {
+		return 0, db.wrap("forget attempts", err)
+	}
+	return n, nil
+}
+
+const forgetAttemptsSQL = `
+	DELETE FROM login_state WHERE email_norm IN (
+		SELECT email_norm FROM login_state WHERE locked_until IS NULL AND last_failed_at <= ` + nowSQL + ` - ? ORDER BY last_failed_at LIMIT ?)`

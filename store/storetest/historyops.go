@@ -199,6 +199,9 @@ func (n noted[Tx]) SaveRequest(ctx context.Context, tx Tx, r accounts.NewRequest
 	return saved, err
 }
 
+// ForgetAttempts leaves what counts no more, which one store keeps for a day more than the other.
+func (noted[Tx]) ForgetAttempts(context.Context, Tx, time.Duration, int) (int, error) { return 0, nil }
+
 // seen is the ID of the request that was just saved, "" for none.
 func (h *history[Tx]) seen() (id string) {
 	id, h.saved = h.saved, ""

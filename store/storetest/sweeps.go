@@ -17,8 +17,22 @@ func (s suite[Tx]) lift(limit int) (n int, err error) {
 	return n, err
 }
 
+// forget deletes up to limit counters of attempts that are a month old.
+func (s suite[Tx]) forget(limit int) (n int, err error) {
+	err = s.DB.InTx(s.Context(), func(tx Tx) (err error) {
+		n, err = s.DB.ForgetAttempts(s.Context(), tx, month, limit)
+		return err
+	})
+	return n, err
+}
+
+const (
+	day   = 24 * time.Hour
+	month = 30 * day
+)
+
 func sweepTests[Tx any]() []test[Tx] {
-	return []test[Tx]{
+	return append(forgetTests[Tx](), []test[Tx]{
 		{"where nothing is due a sweep changes nothing", func(s suite[Tx]) {
 			for _, address := range []string{"da@example.org", "lan@example.org"} { // before and after there is something
 				n, err := s.DB.ExpirePending(s.Context(), 10)
@@ -119,6 +133,69 @@ func sweepTests[Tx any]() []test[Tx] {
 				total += n
 			}
 			equal(s, "allowed after the lock", 3, total)
+		}},
+	}...)
+}
+
+func forgetTests[Tx any]() []test[Tx] {
+	return []test[Tx]{
+		{"attempts that are old enough are forgotten, the oldest first, in batches, and no lock is", func(s suite[Tx]) {
+			attempt := func(address string) {
+				s.Helper()
+				_, err := s.DB.ChargeAttempt(s.Context(), address, threeTries())
+				must(s, err)
+			}
+			for i := range 3 {
+				attempt(fmt.Sprintf("old%d@example.org", i))
+				s.backdate(day)
+			}
+			s.lock() // which is over
+			s.wantChange("locked", true, func(tx Tx) (bool, error) { return s.DB.SetLock(s.Context(), tx, "held@example.org", 3*month) })
+			attempt("late@example.org")
+			s.backdate(month - day)
+			attempt("late@example.org")
+			s.backdate(2 * day)
+			attempt("new@example.org")
+			for _, want := range []int{2, 1, 0} {
+				n, err := s.forget(2)
+				must(s, err)
+				equal(s, "forgotten", want, n)
+				if want == 2 {
+					equal(s, "the third is next", 1, s.state("old2@example.org").FailedAttempts)
+				}
+			}
+			equal(s, "an attempt within the month", 2, s.state("late@example.org").FailedAttempts)
+			equal(s, "a new attempt", 1, s.state("new@example.org").FailedAttempts)
+			equal(s, "a lock by hand", true, s.state("held@example.org").ByOperator)
+			equal(s, "a lock that is over, which is another sweep's", 3, s.state(someone).FailedAttempts)
+			equal(s, "rows", "4", s.scalar("SELECT count(*) FROM login_state"))
+			s.wantSwept(1)
+		}},
+		{"a sweep that forgets attempts and races with new ones costs nobody a try, and gives nobody one", func(s suite[Tx]) {
+			recent := threeTries()
+			recent.Window = month
+			s.charge(recent, true)
+			s.charge(recent, true)
+			s.backdate(month + 2*day)
+			allowed := make([]int, 20)
+			for _, err := range race(20, func(i int) error {
+				if i%4 == 0 {
+					_, err := s.forget(10)
+					return err
+				}
+				charge, err := s.DB.ChargeAttempt(s.Context(), someone, recent)
+				if charge.Allowed {
+					allowed[i]++
+				}
+				return err
+			}) {
+				must(s, err)
+			}
+			total := 0
+			for _, n := range allowed {
+				total += n
+			}
+			equal(s, "allowed", 3, total)
 		}},
 	}
 }
