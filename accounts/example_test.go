@@ -73,6 +73,41 @@ func ExampleAccounts_Activate() {
 	// Output: activate: this activation key is not valid (any more): register again for a new one
 }
 
+// Who registers an address need not be who has it. So the password comes with the link, and is that of the mailbox's owner.
+func ExampleAccounts_ActivateWithPassword() {
+	a, db := exampleAccounts()
+	ctx := context.Background()
+	p, err := a.Register(ctx, db.begin(), accounts.Registration{Email: "jane@example.com", PasswordLater: true})
+	fmt.Println(p.Generation, err)
+
+	key := db.confirmation("jane@example.com") // a worker mails it
+	_, err = a.ActivateWithPassword(ctx, db.begin(), key, "password123")
+	fmt.Println(err) // the form again: the key is good still
+	user, err := a.ActivateWithPassword(ctx, db.begin(), key, "Violets-are-9-blue")
+	fmt.Println(user.Email, err)
+	// Output:
+	// 1 <nil>
+	// activate: not a password that can be used: it is among the passwords that are guessed first
+	// jane@example.com <nil>
+}
+
+// An app that asks for the password when somebody registers asks for it again behind the link: it may be a stranger's.
+func ExampleAccounts_ActivateProving() {
+	a, db := exampleAccounts()
+	ctx := context.Background()
+	if _, err := a.Register(ctx, db.begin(), accounts.Registration{Email: "jane@example.com", Password: "Violets-are-9-blue"}); err != nil {
+		fmt.Println(err)
+	}
+	key := db.confirmation("jane@example.com") // a worker mails it
+	_, err := a.ActivateProving(ctx, db.begin(), key, "Roses-are-8-red")
+	fmt.Println(errors.Is(err, accounts.ErrRefused))
+	user, err := a.ActivateProving(ctx, db.begin(), key, "Violets-are-9-blue")
+	fmt.Println(user.Email, err)
+	// Output:
+	// true
+	// jane@example.com <nil>
+}
+
 // A signing key leaked, and was revoked. What was derived from it must not be accepted any more.
 func ExampleAccounts_RenewKeys() {
 	a, db := exampleAccounts()

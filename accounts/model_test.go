@@ -149,26 +149,53 @@ func (m *model) SavePending(_ context.Context, tx *modelTx, p accounts.NewPendin
 	return accounts.SavedPending{ID: row.ID, Generation: row.generation, ExpiresAt: row.expiresAt}, nil
 }
 
+// pending finds the registration that a key activates. The model is locked.
+func (m *model) pending(a accounts.Activation) (norm string, row *pendingRow) {
+	for norm, row := range m.pendings {
+		if row.keyHash != nil && *row.keyHash == a.KeyHash && row.expiresAt.After(m.now) && (!a.RequireSent || row.sentAt != nil) {
+			return norm, row
+		}
+	}
+	return "", nil
+}
+
+func (m *model) PendingUser(_ context.Context, _ *modelTx, a accounts.Activation) (accounts.PendingUser, error) {
+	leave, err := m.enter()
+	defer leave()
+	if err != nil {
+		return accounts.PendingUser{}, err
+	}
+	norm, row := m.pending(a)
+	if row == nil {
+		return accounts.PendingUser{}, accounts.ErrUnknownKey
+	}
+	return accounts.PendingUser{ID: row.ID, Email: row.Email, EmailNorm: norm, PasswordHash: row.PasswordHash}, nil
+}
+
 func (m *model) ActivatePending(_ context.Context, tx *modelTx, a accounts.Activation) (accounts.User, error) {
 	leave, err := m.enter()
 	defer leave()
 	if err != nil {
 		return accounts.User{}, err
 	}
-	for norm, row := range m.pendings {
-		if row.keyHash == nil || *row.keyHash != a.KeyHash || !row.expiresAt.After(m.now) || a.RequireSent && row.sentAt == nil {
-			continue
-		}
-		delete(m.pendings, norm)
-		if m.users[norm] != nil {
-			return accounts.User{}, accounts.ErrAlreadyActive
-		}
-		u := &accounts.Credentials{User: accounts.User{ID: row.ID, Email: row.Email}, PasswordHash: row.PasswordHash}
-		m.users[norm], m.speaks[u.ID] = u, row.Language
-		tx.undo = append(tx.undo, func() { delete(m.users, norm); m.pendings[norm] = row })
-		return u.User, nil
+	norm, row := m.pending(a)
+	switch {
+	case row == nil:
+		return accounts.User{}, accounts.ErrUnknownKey
+	case a.PasswordHash.IsZero() && row.PasswordHash.IsZero():
+		return accounts.User{}, accounts.ErrNoPassword
 	}
-	return accounts.User{}, accounts.ErrUnknownKey
+	delete(m.pendings, norm)
+	if m.users[norm] != nil {
+		return accounts.User{}, accounts.ErrAlreadyActive
+	}
+	u := &accounts.Credentials{User: accounts.User{ID: row.ID, Email: row.Email}, PasswordHash: row.PasswordHash}
+	if !a.PasswordHash.IsZero() {
+		u.PasswordHash = a.PasswordHash
+	}
+	m.users[norm], m.speaks[u.ID] = u, row.Language
+	tx.undo = append(tx.undo, func() { delete(m.users, norm); m.pendings[norm] = row })
+	return u.User, nil
 }
 
 func (m *model) RenewPending(_ context.Context, tx *modelTx, kid string, limit int, nonce func() []byte) ([]accounts.SavedPending, error) {
@@ -316,11 +343,20 @@ const signingKID = "f7e2c87f"
 // mailKey plays the worker: it writes the hash of a key for the registration of norm, and returns the key.
 func (m *model) mailKey(t *testing.T, norm string) string {
 	t.Helper()
+	key := m.confirmation(norm)
+	if key == "" {
+		t.Fatalf("no registration of %s to mail a key for", norm)
+	}
+	return key
+}
+
+// confirmation is mailKey, "" where there is none.
+func (m *model) confirmation(norm string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	row := m.pendings[norm]
 	if row == nil {
-		t.Fatalf("no registration of %s to mail a key for", norm)
+		return ""
 	}
 	hash := accounts.KeyHash(fmt.Sprintf("%s %d %x", row.ID, row.generation, row.Nonce))
 	key := base64.RawURLEncoding.EncodeToString(hash[:])

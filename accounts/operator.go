@@ -22,6 +22,22 @@ func (a *Accounts[Tx]) Operator(name string) Operator[Tx] {
 	return Operator[Tx]{accounts: a, name: name}
 }
 
+// Register is Accounts.Register in the operator's name. Errors: ErrNoActor, and as there.
+func (o Operator[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pending, error) {
+	if o.name == "" {
+		return Pending{}, fmt.Errorf("register: %w", ErrNoActor)
+	}
+	return o.accounts.register(ctx, tx, o.name, r)
+}
+
+// Activate is Accounts.Activate in the operator's name. Errors: ErrNoActor, and as there.
+func (o Operator[Tx]) Activate(ctx context.Context, tx Tx, key string) (User, error) {
+	if o.name == "" {
+		return User{}, fmt.Errorf("activate: %w", ErrNoActor)
+	}
+	return o.accounts.activateAs(ctx, tx, o.name, key)
+}
+
 // Disable shuts an account until it is enabled: nobody can log in, its sessions are over (SessionsValidAfter), links and known devices with them. Errors: ErrNoActor,
 // ErrNoSuchUser; with these nothing has been written.
 func (o Operator[Tx]) Disable(ctx context.Context, tx Tx, userID string) error {

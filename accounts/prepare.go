@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -45,10 +46,16 @@ func (a *Accounts[Tx]) PrepareRegistration(ctx context.Context, r Registration) 
 	return r, nil
 }
 
-// prepare is r.prepared, or does what is missing.
+// prepare is r.prepared, or does what is missing: nothing where the password comes later.
 func (a *Accounts[Tx]) prepare(ctx context.Context, email Email, r Registration) (prepared, error) {
 	if p := r.prepared; !p.hash.IsZero() && p.email == r.Email && p.password == r.Password {
 		return p, nil
+	}
+	if r.PasswordLater && r.Password != "" {
+		return prepared{}, &PasswordError{Cause: errors.New("it is to be chosen when the address is confirmed")}
+	}
+	if r.PasswordLater {
+		return prepared{}, nil
 	}
 	hash, err := a.newHash(ctx, email, r.Password)
 	return prepared{email: r.Email, password: r.Password, hash: hash}, err

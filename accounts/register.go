@@ -19,7 +19,12 @@ const nonceBytes = 16
 // Registration is a wish for an account. It prints without its password.
 type Registration struct {
 	Email    string
-	Password string
+	Password string // "" with PasswordLater
+	// PasswordLater registers without a password: whoever holds the link chooses it (ActivateWithPassword), so that nobody has one in the account of an
+	// address that is not his. Registering again while it waits then mails the same link once more, whatever Config.RegisterAgain says, so that a
+	// stranger does not void the owner's. No hash is computed: what answers to the public must not wait for Register, whose time would tell where an
+	// address stands. Zero: Password is needed.
+	PasswordLater bool
 	// Language of the mails, a BCP 47 tag such as "de-AT" of at most 35 bytes. Zero: the deployment's.
 	Language string
 
@@ -50,6 +55,11 @@ type Pending struct {
 // Errors: *EmailError, *PasswordError, *LanguageError, ErrAlreadyActive (unless Config.TellOwner is set), *PendingError or *ThrottledError (as Config.RegisterAgain
 // says); with these nothing has been written. After any other error the caller must roll tx back.
 func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pending, error) {
+	return a.register(ctx, tx, public, r)
+}
+
+// register is in the name of whoever did it.
+func (a *Accounts[Tx]) register(ctx context.Context, tx Tx, actor string, r Registration) (Pending, error) {
 	email, language, err := parseRegistration(r)
 	if err != nil {
 		return Pending{}, fmt.Errorf("register: %w", err)
@@ -64,9 +74,16 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 	}
 	saved, err := a.store.SavePending(ctx, tx, NewPending{
 		ID: id.String(), Email: email.given, EmailNorm: email.norm, PasswordHash: r.prepared.hash, Nonce: newNonce(),
-		TTL: a.cfg.PendingTTL, ReplaceLive: a.cfg.RegisterAgain == NewGeneration, NotWithin: a.cfg.mailEvery(),
+		TTL: a.cfg.PendingTTL, ReplaceLive: a.cfg.RegisterAgain == NewGeneration && !r.PasswordLater, NotWithin: a.cfg.mailEvery(),
 		Language: language,
 	})
+	if r.PasswordLater && errors.Is(err, ErrPending) {
+		pending, err := a.resend(ctx, tx, actor, email)
+		if err != nil {
+			return Pending{}, fmt.Errorf("register: %w", err)
+		}
+		return pending, nil
+	}
 	if a.cfg.TellOwner && errors.Is(err, ErrAlreadyActive) {
 		err = a.ask(ctx, tx, email, MailAccountExists, noticeTTL) // as many statements as a free address takes
 		if err == nil {
@@ -77,7 +94,7 @@ func (a *Accounts[Tx]) Register(ctx context.Context, tx Tx, r Registration) (Pen
 		return Pending{}, fmt.Errorf("register: %w", err)
 	}
 	if err := a.record(ctx, tx, Change{
-		Actor: public, Action: "account.registered", Subject: "pending/" + saved.ID,
+		Actor: actor, Action: "account.registered", Subject: "pending/" + saved.ID,
 		Detail: map[string]string{"generation": strconv.FormatUint(saved.Generation, 10)},
 	}); err != nil {
 		return Pending{}, fmt.Errorf("register: %w", err)
@@ -105,15 +122,23 @@ func (a *Accounts[Tx]) Resend(ctx context.Context, tx Tx, email string) (Pending
 	if err != nil {
 		return Pending{}, fmt.Errorf("resend: %w", err)
 	}
+	pending, err := a.resend(ctx, tx, public, address)
+	if err != nil {
+		return Pending{}, fmt.Errorf("resend: %w", err)
+	}
+	return pending, nil
+}
+
+func (a *Accounts[Tx]) resend(ctx context.Context, tx Tx, actor string, address Email) (Pending, error) {
 	saved, err := a.store.ResendPending(ctx, tx, address.norm, a.cfg.mailEvery())
 	if err == nil {
-		err = a.record(ctx, tx, Change{Actor: public, Action: "account.confirmation_resent", Subject: "pending/" + saved.ID})
+		err = a.record(ctx, tx, Change{Actor: actor, Action: "account.confirmation_resent", Subject: "pending/" + saved.ID})
 	}
 	if err == nil {
 		err = a.notifier.ConfirmationWanted(ctx, tx, saved.ID, saved.Generation, saved.ExpiresAt)
 	}
 	if err != nil {
-		return Pending{}, fmt.Errorf("resend: %w", err)
+		return Pending{}, err
 	}
 	return Pending{ID: saved.ID, Email: address.given, Generation: saved.Generation, ExpiresAt: saved.ExpiresAt}, nil
 }

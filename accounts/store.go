@@ -63,11 +63,15 @@ type PendingStore[Tx any] interface {
 	// *ThrottledError with the time when that is over.
 	ResendPending(ctx context.Context, tx Tx, emailNorm string, notWithin time.Duration) (SavedPending, error)
 
+	// PendingUser tells whose registration a.KeyHash would activate, and changes nothing. It may read in tx or beside it. None: ErrUnknownKey.
+	PendingUser(ctx context.Context, tx Tx, a Activation) (PendingUser, error)
+
 	// ActivatePending moves the pending row whose key_hash is a.KeyHash into users, in one statement (in SQLite: in one transaction), if its
-	// expires_at > now and, when a.RequireSent, its sent_at is not NULL. The user takes the pending row's id, email, email_norm,
-	// password_hash and language; disabled_at and sessions_valid_after are NULL; the pending row is deleted. However many race, one gets the user.
+	// expires_at > now and, when a.RequireSent, its sent_at is not NULL. The user takes the pending row's id, email, email_norm
+	// and language, and a.PasswordHash, or where that is empty the row's password_hash; disabled_at and sessions_valid_after are NULL; the pending row
+	// is deleted. However many race, one gets the user.
 	//
-	// No such row (unknown, used, expired, not sent): ErrUnknownKey. A user of that email_norm exists already (a registration and an activation
+	// No such row (unknown, used, expired, not sent): ErrUnknownKey. Neither hash: ErrNoPassword, and the row stays. A user of that email_norm exists already (a registration and an activation
 	// that raced): ErrAlreadyActive, the pending row is deleted and the user is left as it is. A NULL key_hash never matches.
 	ActivatePending(ctx context.Context, tx Tx, a Activation) (User, error)
 
@@ -132,7 +136,7 @@ type NewPending struct {
 	ID           string        // UUIDv7; unused if the address's row is replaced
 	Email        string        // as given: where mail goes
 	EmailNorm    string        // for uniqueness
-	PasswordHash PasswordHash  // argon2id
+	PasswordHash PasswordHash  // argon2id; empty, as password_hash then is: the account gets one with its activation
 	Nonce        []byte        // 16 random bytes, from which the worker derives the key
 	TTL          time.Duration // expires_at = the database's now + TTL; whole milliseconds, > 0
 	ReplaceLive  bool          // a live registration is replaced too, instead of a PendingError
@@ -149,8 +153,17 @@ type SavedPending struct {
 
 // Activation is one attempt to use a key.
 type Activation struct {
-	KeyHash     [32]byte // KeyHash of the key's text; pending_users.key_hash holds these 32 bytes
-	RequireSent bool     // only if sent_at is not NULL
+	KeyHash      [32]byte     // KeyHash of the key's text; pending_users.key_hash holds these 32 bytes
+	RequireSent  bool         // only if sent_at is not NULL
+	PasswordHash PasswordHash // argon2id, of the user instead of the registration's; empty: the registration's
+}
+
+// PendingUser is whose registration a key activates.
+type PendingUser struct {
+	ID           string
+	Email        string
+	EmailNorm    string
+	PasswordHash PasswordHash // empty: none
 }
 
 // Charge is the answer to a charged attempt.

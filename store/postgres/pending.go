@@ -102,12 +102,31 @@ func (db *DB) ResendPending(ctx context.Context, tx pgx.Tx, emailNorm string, no
 	return accounts.SavedPending{}, &accounts.ThrottledError{RetryAt: retryAt.UTC()}
 }
 
+const pendingUserSQL = `
+SELECT id::text, email, email_norm, password_hash FROM pending_users
+WHERE key_hash = $1 AND expires_at > statement_timestamp() AND (sent_at IS NOT NULL OR NOT $2)`
+
+// PendingUser tells whose registration a key activates, as accounts.PendingStore says.
+func (db *DB) PendingUser(ctx context.Context, tx pgx.Tx, a accounts.Activation) (accounts.PendingUser, error) {
+	var p accounts.PendingUser
+	var hash string
+	err := tx.QueryRow(ctx, pendingUserSQL, a.KeyHash[:], a.RequireSent).Scan(&p.ID, &p.Email, &p.EmailNorm, &hash)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return accounts.PendingUser{}, accounts.ErrUnknownKey
+	case err != nil:
+		return accounts.PendingUser{}, wrap("read registration", err)
+	}
+	p.PasswordHash = accounts.NewPasswordHash(hash)
+	return p, nil
+}
+
 // Racers wait for the one that deletes the row, and then find none.
 const activateSQL = `
 WITH pending AS (
 	DELETE FROM pending_users
-	WHERE key_hash = $1 AND expires_at > statement_timestamp() AND (sent_at IS NOT NULL OR NOT $2)
-	RETURNING id, email, email_norm, password_hash, language
+	WHERE key_hash = $1 AND expires_at > statement_timestamp() AND (sent_at IS NOT NULL OR NOT $2) AND ($3 <> '' OR password_hash <> '')
+	RETURNING id, email, email_norm, coalesce(nullif($3, ''), password_hash) AS password_hash, language
 ), activated AS (
 	INSERT INTO users (id, email, email_norm, password_hash, language)
 	SELECT id, email, email_norm, password_hash, language FROM pending
@@ -120,8 +139,10 @@ SELECT pending.id::text, pending.email, activated.id IS NOT NULL FROM pending LE
 func (db *DB) ActivatePending(ctx context.Context, tx pgx.Tx, a accounts.Activation) (accounts.User, error) {
 	var user accounts.User
 	var activated bool
-	err := tx.QueryRow(ctx, activateSQL, a.KeyHash[:], a.RequireSent).Scan(&user.ID, &user.Email, &activated)
+	err := tx.QueryRow(ctx, activateSQL, a.KeyHash[:], a.RequireSent, a.PasswordHash.RevealText()).Scan(&user.ID, &user.Email, &activated)
 	switch {
+	case errors.Is(err, pgx.ErrNoRows) && a.PasswordHash.IsZero():
+		return accounts.User{}, db.notActivated(ctx, tx, a)
 	case errors.Is(err, pgx.ErrNoRows):
 		return accounts.User{}, accounts.ErrUnknownKey
 	case err != nil:
@@ -130,6 +151,18 @@ func (db *DB) ActivatePending(ctx context.Context, tx pgx.Tx, a accounts.Activat
 		return accounts.User{}, accounts.ErrAlreadyActive
 	}
 	return user, nil
+}
+
+// notActivated tells why a key without a password activated nothing.
+func (db *DB) notActivated(ctx context.Context, tx pgx.Tx, a accounts.Activation) error {
+	p, err := db.PendingUser(ctx, tx, a)
+	if err == nil && p.PasswordHash.IsZero() {
+		return accounts.ErrNoPassword
+	}
+	if err == nil { // mailed since the statement before
+		return accounts.ErrUnknownKey
+	}
+	return err
 }
 
 // The one row of the first FROM is there even for an address that nobody has.

@@ -90,6 +90,30 @@ func (db *DB) ResendPending(ctx context.Context, tx *sql.Tx, emailNorm string, n
 	return accounts.SavedPending{}, &accounts.ThrottledError{RetryAt: timeOf(asked + notWithin.Microseconds())}
 }
 
+// PendingUser tells whose registration a key activates: see [accounts.PendingStore]. It reads beside tx, as TokenUser does.
+func (db *DB) PendingUser(ctx context.Context, _ *sql.Tx, a accounts.Activation) (accounts.PendingUser, error) {
+	p, err := scanPendingUser(db.read.QueryRowContext(ctx, pendingUserSQL+nowSQL, a.KeyHash[:], a.RequireSent))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return accounts.PendingUser{}, accounts.ErrUnknownKey
+	case err != nil:
+		return accounts.PendingUser{}, db.wrap("read registration", err)
+	}
+	return p, nil
+}
+
+// pendingUserSQL lacks the moment.
+const pendingUserSQL = `
+	SELECT id, email, email_norm, password_hash FROM pending_users
+	WHERE key_hash = ? AND (sent_at IS NOT NULL OR NOT ?) AND expires_at > `
+
+func scanPendingUser(row *sql.Row) (p accounts.PendingUser, err error) {
+	var hash string
+	err = row.Scan(&p.ID, &p.Email, &p.EmailNorm, &hash)
+	p.PasswordHash = accounts.NewPasswordHash(hash)
+	return p, err //nolint:wrapcheck // callers wrap it
+}
+
 // ActivatePending turns a registration into a user: see [accounts.PendingStore].
 func (db *DB) ActivatePending(ctx context.Context, tx *sql.Tx, a accounts.Activation) (accounts.User, error) {
 	instant, err := now(ctx, tx)
@@ -99,12 +123,12 @@ func (db *DB) ActivatePending(ctx context.Context, tx *sql.Tx, a accounts.Activa
 	var user accounts.User
 	var emailNorm, passwordHash, language string
 	err = tx.QueryRowContext(ctx, `
-		DELETE FROM pending_users WHERE key_hash = ? AND expires_at > ? AND (sent_at IS NOT NULL OR NOT ?)
-		RETURNING id, email, email_norm, password_hash, language`,
-		a.KeyHash[:], instant, a.RequireSent).Scan(&user.ID, &user.Email, &emailNorm, &passwordHash, &language)
+		DELETE FROM pending_users WHERE key_hash = ?1 AND expires_at > ?2 AND (sent_at IS NOT NULL OR NOT ?3) AND (?4 <> '' OR password_hash <> '')
+		RETURNING id, email, email_norm, coalesce(nullif(?4, ''), password_hash), language`,
+		a.KeyHash[:], instant, a.RequireSent, a.PasswordHash.RevealText()).Scan(&user.ID, &user.Email, &emailNorm, &passwordHash, &language)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return accounts.User{}, accounts.ErrUnknownKey
+		return accounts.User{}, db.notActivated(ctx, tx, a, instant)
 	case err != nil:
 		return accounts.User{}, db.wrap("activate", err)
 	}
@@ -119,4 +143,16 @@ func (db *DB) ActivatePending(ctx context.Context, tx *sql.Tx, a accounts.Activa
 		return accounts.User{}, accounts.ErrAlreadyActive
 	}
 	return user, nil
+}
+
+// notActivated tells why a key activated nothing.
+func (db *DB) notActivated(ctx context.Context, tx *sql.Tx, a accounts.Activation, instant int64) error {
+	p, err := scanPendingUser(tx.QueryRowContext(ctx, pendingUserSQL+"?", a.KeyHash[:], a.RequireSent, instant))
+	switch {
+	case err == nil && p.PasswordHash.IsZero():
+		return accounts.ErrNoPassword
+	case err == nil, errors.Is(err, sql.ErrNoRows):
+		return accounts.ErrUnknownKey
+	}
+	return db.wrap("activate", err)
 }
