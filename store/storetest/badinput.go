@@ -89,7 +89,8 @@ func badInputTests[Tx any]() []test[Tx] {
 		{"bad input to any operation of accounts is refused by a typed error, and nothing is written", func(s suite[Tx]) {
 			a := s.accounts(accounts.Config{})
 			ada := s.registered(a, someone)
-			key := newKey()
+			key, link := newKey(), newKey()
+			s.bind(s.save(newPending("waiting@example.org")), link)
 			s.bindToken(boundKID, s.token(newReset(someone)), key)
 			proof, err := a.Prove(s.Context(), ada.ID, rightPassword)
 			must(s, err)
@@ -134,6 +135,17 @@ func badInputTests[Tx any]() []test[Tx] {
 						_, err := a.Register(ctx, tx, accounts.Registration{Email: "new@example.org", Password: bad})
 						return err
 					},
+					"register later": func(ctx context.Context, tx Tx) error {
+						if bad == "" { // as it must be
+							return accounts.ErrInvalidPassword
+						}
+						_, err := a.Register(ctx, tx, accounts.Registration{Email: "new@example.org", Password: bad, PasswordLater: true})
+						return err
+					},
+					"activate": func(ctx context.Context, tx Tx) error {
+						_, err := a.ActivateWithPassword(ctx, tx, link, bad)
+						return err
+					},
 					"reset":           func(ctx context.Context, tx Tx) error { _, err := a.ResetPassword(ctx, tx, key, bad); return err },
 					"change password": func(ctx context.Context, tx Tx) error { _, err := a.ChangePassword(ctx, tx, proof, bad); return err },
 				} {
@@ -145,9 +157,21 @@ func badInputTests[Tx any]() []test[Tx] {
 					_, _, fromDevice := a.AuthenticateDevice(ctx, someone, bad, accounts.Device{})
 					return bothRefused(err, bothRefused(proven, fromDevice))
 				})
+				refused("activate: "+name, accounts.ErrRefused, func(ctx context.Context, tx Tx) error {
+					_, err := a.ActivateProving(ctx, tx, link, bad)
+					return err
+				})
 			}
 			for name, bad := range badKeys() {
 				refused("activate: "+name, accounts.ErrUnknownKey, func(ctx context.Context, tx Tx) error { _, err := a.Activate(ctx, tx, bad); return err })
+				refused("activate with a password: "+name, accounts.ErrUnknownKey, func(ctx context.Context, tx Tx) error {
+					_, err := a.ActivateWithPassword(ctx, tx, bad, rightPassword)
+					return err
+				})
+				refused("activate by a password: "+name, accounts.ErrUnknownKey, func(ctx context.Context, tx Tx) error {
+					_, err := a.ActivateProving(ctx, tx, bad, rightPassword)
+					return err
+				})
 				refused("reset: "+name, accounts.ErrUnknownToken, func(ctx context.Context, tx Tx) error {
 					_, err := a.ResetPassword(ctx, tx, bad, rightPassword)
 					return err

@@ -160,6 +160,8 @@ func (w *world) register(address, password, newID, asks string) error {
 	p, known := w.pendings[address]
 	live := known && p.expires > w.now
 	switch {
+	case live && password == "":
+		return w.resend(address)
 	case live && w.again == accounts.RefuseWhilePending:
 		return accounts.ErrPending
 	case live && p.asked > w.now-mailEvery:
@@ -184,22 +186,6 @@ func (w *world) resend(address string) error {
 	w.pendings[address] = p
 	w.change("account.confirmation_resent", "mail:confirmation")
 	return nil
-}
-
-func (w *world) activate(key string) error {
-	for address, p := range w.pendings {
-		if p.key != key || p.expires <= w.now {
-			continue
-		}
-		delete(w.pendings, address)
-		if w.owner(address) != "" {
-			return accounts.ErrAlreadyActive
-		}
-		w.users[p.id] = hUser{address: address, password: p.password, roles: map[string]bool{}}
-		w.change("account.activated")
-		return nil
-	}
-	return accounts.ErrUnknownKey
 }
 
 // ask records a request by address. One that was not answered yet keeps its ID.
