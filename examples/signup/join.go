@@ -25,44 +25,58 @@ func (s *Site) checkMail(w http.ResponseWriter, r *http.Request) error {
 }
 
 func signupForm(r *http.Request) form {
-	return form{ID: "signup", Action: "/signup", Button: "Sign up", Fields: []field{emailField(r), newPasswordField("Password")}}
+	return form{ID: "signup", Action: "/signup", Button: "Sign up", Fields: []field{emailField(r)}}
 }
+
+const signupText = "We mail you a link, under which you choose your password."
 
 func (s *Site) showSignup(w http.ResponseWriter, r *http.Request) error {
-	return s.ask(w, r, "Sign up", "We mail you a link to confirm your address.", signupForm(r))
+	return s.ask(w, r, "Sign up", signupText, signupForm(r))
 }
 
-// signup registers. A free and a taken address cost the same hash and are answered alike; the owner of a taken one is told by mail.
+// signup registers without a password: anybody can type anybody's address here, and whoever has the mailbox chooses it. A free address, one that waits
+// and a taken one are answered alike, and without waiting, because they take their own time; the owner of a taken one is told by mail.
 func (s *Site) signup(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	err := s.change(ctx, func(tx *sql.Tx) error {
-		_, err := s.Users.Register(ctx, tx, accounts.Registration{Email: r.PostForm.Get("email"), Password: r.PostForm.Get("new")})
+	email := r.PostForm.Get("email")
+	if f, refused := signupForm(r).refused(checkEmail(email), "email", ""); refused {
+		return s.ask(w, r, "Sign up", signupText, f)
+	}
+	err := s.later(r.Context(), "signup", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := s.Users.Register(ctx, tx, accounts.Registration{Email: email, PasswordLater: true})
+		if errors.Is(err, accounts.ErrThrottled) { // somebody registers it time and again: a mail is on its way
+			return nil
+		}
 		return err
 	})
-	if f, refused := signupForm(r).refused(err, "email", "new"); refused {
-		return s.ask(w, r, "Sign up", "", f)
-	}
-	if err != nil && !errors.Is(err, accounts.ErrThrottled) { // somebody registers it time and again
+	if err != nil {
 		return err
 	}
 	return s.checkMail(w, r)
 }
 
-// showConfirm shows a button: whatever scans mails follows links, and must not activate anybody.
-func (s *Site) showConfirm(w http.ResponseWriter, r *http.Request) error {
-	keyPage(w)
-	return s.ask(w, r, "Confirm your address", "This makes your account. You can then log in with your password.",
-		form{ID: "confirm", Action: pathConfirm, Button: "Confirm", Key: r.FormValue("key")})
+func confirmForm(key string) form {
+	return form{ID: "confirm", Action: pathConfirm, Button: "Make my account", Key: key, Fields: []field{newPasswordField("Password")}}
 }
 
-// confirm activates, and logs nobody in: whoever has the mailbox need not be who chose the password.
+const confirmText = "Choose a password. This confirms your address and makes your account."
+
+// showConfirm shows a form: whatever scans mails follows links, and must not activate anybody.
+func (s *Site) showConfirm(w http.ResponseWriter, r *http.Request) error {
+	keyPage(w)
+	return s.ask(w, r, "Confirm your address", confirmText, confirmForm(r.FormValue("key")))
+}
+
+// confirm activates, with the password of whoever opened the link: whoever signed up need not be who has the mailbox.
 func (s *Site) confirm(w http.ResponseWriter, r *http.Request) error {
 	keyPage(w)
-	ctx := r.Context()
+	ctx, key := r.Context(), r.PostForm.Get("key")
 	err := s.change(ctx, func(tx *sql.Tx) error {
-		_, err := s.Users.Activate(ctx, tx, r.PostForm.Get("key"))
+		_, err := s.Users.ActivateWithPassword(ctx, tx, key, r.PostForm.Get("new"))
 		return err
 	})
+	if f, refused := confirmForm(key).refused(err, "", "new"); refused {
+		return s.ask(w, r, "Confirm your address", confirmText, f)
+	}
 	if errors.Is(err, accounts.ErrUnknownKey) || errors.Is(err, accounts.ErrAlreadyActive) {
 		return s.say(w, r, http.StatusGone, "This link does not work",
 			"It works once, and for a day. If you have confirmed your address already, log in; if not, sign up again.")
@@ -70,7 +84,7 @@ func (s *Site) confirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.say(w, r, http.StatusOK, "Your address is confirmed", "Your account is there. Log in with the password that you chose.")
+	return s.say(w, r, http.StatusOK, "Your address is confirmed", "Your account is there. Log in with your password.")
 }
 
 func resendForm(r *http.Request) form {

@@ -18,20 +18,23 @@ func TestTheLifeOfALogin(t *testing.T) {
 	s := start(t, nil)
 	b := s.browser(t)
 
-	if a := b.signup(t, "ada@app.example", password); a.status != http.StatusOK || !a.says("a mail is on its way") {
+	if a := b.signup(t, "ada@app.example"); a.status != http.StatusOK || !a.says("a mail is on its way") {
 		t.Fatalf("sign up: %d\n%s", a.status, a.body)
 	}
 	if a := b.login(t, "ada@app.example", password); a.status != http.StatusUnprocessableEntity {
 		t.Errorf("log in before the address is confirmed: %d", a.status)
 	}
 	link := s.link(t, "ada@app.example", mailConfirm)
-	if a := b.submit(t, b.open(t, link), "confirm", nil); !a.says("Your address is confirmed") {
+	if a := b.confirm(t, link, "short"); a.status != http.StatusUnprocessableEntity || !a.says("at least 8 characters") {
+		t.Errorf("a password that is too short: %d", a.status)
+	}
+	if a := b.confirm(t, link, password); !a.says("Your address is confirmed") {
 		t.Fatalf("confirm: %d\n%s", a.status, a.body)
 	}
 	if b.loggedIn(t) {
 		t.Error("the link logged somebody in")
 	}
-	if a := b.submit(t, b.open(t, link), "confirm", nil); a.status != http.StatusGone {
+	if a := b.confirm(t, link, password); a.status != http.StatusGone {
 		t.Errorf("confirm twice: %d", a.status)
 	}
 
@@ -80,7 +83,7 @@ func TestTheMailIsSentAgainWithTheSameLink(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	b := s.browser(t)
-	b.signup(t, "ada@app.example", password)
+	b.signup(t, "ada@app.example")
 	link := s.link(t, "ada@app.example", mailConfirm)
 	b.submit(t, b.get(t, "/resend"), "resend", map[string]string{"email": "ada@app.example"})
 	eventually(t, "a second mail", func() bool { return s.count("ada@app.example", mailConfirm) == 2 })
@@ -211,10 +214,10 @@ func TestNothingButGoIsNeeded(t *testing.T) {
 	var out sink
 	s := start(t, func(c *signup.Config) { c.Listen, c.RedisURL, c.SMTPURL, c.Out = "localhost:0", "", "", &out })
 	b := s.browser(t)
-	b.signup(t, "ada@app.example", password)
+	b.signup(t, "ada@app.example")
 	link := regexp.MustCompile(`http://localhost:\d+/confirm\?key=\S+`)
 	eventually(t, "the mail is printed", func() bool { return link.MatchString(out.String()) })
-	if a := b.submit(t, b.get(t, link.FindString(out.String())), "confirm", nil); a.status != http.StatusOK {
+	if a := b.submit(t, b.get(t, link.FindString(out.String())), "confirm", map[string]string{"new": password}); a.status != http.StatusOK {
 		t.Errorf("confirm: %d\n%s", a.status, a.body)
 	}
 }

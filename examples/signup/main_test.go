@@ -236,9 +236,15 @@ func (b *browser) submit(t *testing.T, page answer, id string, fields map[string
 	return answer{}
 }
 
-func (b *browser) signup(t *testing.T, email, password string) answer {
+func (b *browser) signup(t *testing.T, email string) answer {
 	t.Helper()
-	return b.submit(t, b.get(t, "/signup"), "signup", map[string]string{"email": email, "new": password})
+	return b.submit(t, b.get(t, "/signup"), "signup", map[string]string{"email": email})
+}
+
+// confirm opens the link of a confirmation and chooses a password.
+func (b *browser) confirm(t *testing.T, link *url.URL, password string) answer {
+	t.Helper()
+	return b.submit(t, b.open(t, link), "confirm", map[string]string{"new": password})
 }
 
 func (b *browser) login(t *testing.T, email, password string) answer {
@@ -312,8 +318,8 @@ func (s *system) member(t *testing.T, email string) *browser {
 func (s *system) activate(t *testing.T, email string) {
 	t.Helper()
 	b := s.browser(t)
-	b.signup(t, email, password)
-	if a := b.submit(t, b.open(t, s.link(t, email, mailConfirm)), "confirm", nil); a.status != http.StatusOK {
+	b.signup(t, email)
+	if a := b.confirm(t, s.link(t, email, mailConfirm), password); a.status != http.StatusOK {
 		t.Fatalf("confirm: %d\n%s", a.status, a.body)
 	}
 }

@@ -169,9 +169,7 @@ func (c Config) open(ctx context.Context) (*sqlite.DB, *signing.Keys, error) {
 
 // accounts are those in the database.
 func (c Config) accounts(db *sqlite.DB) (*accounts.Accounts[*sql.Tx], error) {
-	// Both so that a stranger cannot tell what an address has. Whoever registers a pending address again replaces its password and its link, though no more
-	// than once in MailEvery: a link confirms the password of whoever registered last before it was mailed, which need not be its reader's.
-	c.Accounts.TellOwner, c.Accounts.RegisterAgain = true, accounts.NewGeneration
+	c.Accounts.TellOwner = true // so that a stranger cannot tell what an address has
 	c.Accounts.LockoutNotice, c.Accounts.Logger = true, c.Logger
 	return accounts.New(db, authjobs.NewNotifier[*sql.Tx](db), c.Accounts)
 }
