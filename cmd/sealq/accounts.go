@@ -101,21 +101,23 @@ func (p *program) accountsRegister() *cobra.Command {
 	var email, language string
 	c := uses(&cobra.Command{
 		Use: "register", Short: "Register an address; its confirmation mail goes through the outbox", Args: exactly(),
-		Long:    "Register an address. The password is all of standard input up to one line end; a terminal is asked for it.",
+		Long: "Register an address. The password is all of standard input up to one line end; a terminal is asked for it. Whoever opens the\n" +
+			"link activates the account with it, unless the app asks for one of his own. It is entered in the audit log as yours.",
 		Example: "  sealq accounts register --email ada@example.com < password.txt",
 	}, accountOptions()...)
-	c.RunE = p.withAccounts(func(ctx context.Context, s *session, a app.Accounts, _ []string) error {
+	c.RunE = p.withDatabaseAccounts(func(ctx context.Context, s *session, db app.Database, a app.Accounts, _ []string) error {
 		password, err := s.readPassword(ctx, "Password: ", "Again: ")
 		if err != nil {
 			return err
 		}
-		pending, err := a.Register(ctx, accounts.Registration{Email: email, Password: password, Language: language})
+		pending, err := a.Operator(actor()).Register(ctx, accounts.Registration{Email: email, Password: password, Language: language})
 		if refused, ok := errors.AsType[*accounts.LanguageError](err); ok {
 			return wrongly("--lang: %w", refused)
 		}
 		if err != nil {
 			return inEmail(err)
 		}
+		s.linkAudit(ctx, db)
 		return s.printJSON(map[string]any{"pending_id": pending.ID, "expires_at": pending.ExpiresAt.UTC()})
 	}, needsEmail(c, &email))
 	c.Flags().StringVar(&language, "lang", "", "the language of the mails, a `TAG` such as de or pt-BR (default: the worker's --mail-lang)")
@@ -125,12 +127,15 @@ func (p *program) accountsRegister() *cobra.Command {
 func (p *program) accountsActivate() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "activate KEY", Short: "Activate an account with the key of a confirmation link", Args: exactly("KEY"),
+		Long: "Activate an account with the key of a confirmation link. It has the password with which its address was registered; a registration\n" +
+			"without one is activated by the app alone. It is entered in the audit log as yours.",
 		Example: "  sealq accounts activate 2ZzPpG4qk0…",
-		RunE: p.withAccounts(func(ctx context.Context, s *session, a app.Accounts, args []string) error {
-			user, err := a.Activate(ctx, args[0])
+		RunE: p.withDatabaseAccounts(func(ctx context.Context, s *session, db app.Database, a app.Accounts, args []string) error {
+			user, err := a.Operator(actor()).Activate(ctx, args[0])
 			if err != nil {
 				return err
 			}
+			s.linkAudit(ctx, db)
 			return s.printUser(user)
 		}, nil),
 	}, accountOptions()...)

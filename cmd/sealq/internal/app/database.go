@@ -110,7 +110,7 @@ type Database interface {
 // Accounts is accounts.Accounts with a transaction of its own for each call.
 type Accounts interface {
 	Register(ctx context.Context, r accounts.Registration) (accounts.Pending, error)
-	Activate(ctx context.Context, key string) (accounts.User, error)
+	ActivateWithPassword(ctx context.Context, key, password string) (accounts.User, error)
 	Authenticate(ctx context.Context, email, password string) (accounts.User, error)
 	RequestReset(ctx context.Context, email string) error
 	ResetPassword(ctx context.Context, key, newPassword string) (accounts.User, error)
@@ -197,11 +197,11 @@ func (a inTx[Tx]) Register(ctx context.Context, r accounts.Registration) (accoun
 	return p, err
 }
 
-func (a inTx[Tx]) Activate(ctx context.Context, key string) (accounts.User, error) {
+func (a inTx[Tx]) ActivateWithPassword(ctx context.Context, key, password string) (accounts.User, error) {
 	var u accounts.User
 	err := a.run(ctx, func(tx Tx) error {
 		var err error
-		u, err = a.Accounts.Activate(ctx, tx, key)
+		u, err = a.Accounts.ActivateWithPassword(ctx, tx, key, password)
 		return err
 	})
 	return u, err

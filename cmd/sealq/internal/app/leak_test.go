@@ -32,7 +32,7 @@ func (s *system) onlyTheLastLinkIsGood(t *testing.T, address string) {
 	t.Helper()
 	mails := s.mailsTo(address)
 	for i, m := range mails {
-		_, err := s.accounts.Activate(t.Context(), key(t, m))
+		_, err := s.accounts.Operator("test").Activate(t.Context(), key(t, m))
 		if last := i == len(mails)-1; last && err != nil {
 			t.Errorf("%s: the link of the last of %d mails: %v", address, len(mails), err)
 		} else if !last && !errors.Is(err, accounts.ErrUnknownKey) {
@@ -84,7 +84,7 @@ func TestALeakedKeyIsRevokedInMidRunAndEveryJobStillHappensOnce(t *testing.T) {
 		s.register(t, used)
 		s.register(t, unused)
 		eventually(t, "both mails", func() bool { return s.sentAt(t, used) && s.sentAt(t, unused) })
-		_, err := s.accounts.Activate(t.Context(), key(t, s.mailsTo(used)[0]))
+		_, err := s.accounts.Operator("test").Activate(t.Context(), key(t, s.mailsTo(used)[0]))
 		check(t, err)
 
 		// Some tasks are at the mail server, the rest stands in the queue.

@@ -9,6 +9,8 @@ import (
 
 // Operator is accounts.Operator with a transaction of its own for each call.
 type Operator interface {
+	Register(ctx context.Context, r accounts.Registration) (accounts.Pending, error)
+	Activate(ctx context.Context, key string) (accounts.User, error)
 	Disable(ctx context.Context, userID string) error
 	Enable(ctx context.Context, userID string) error
 	Lock(ctx context.Context, email string, d time.Duration) error
@@ -24,6 +26,22 @@ func (a inTx[Tx]) Operator(name string) Operator {
 type operator[Tx any] struct {
 	accounts.Operator[Tx]
 	run func(context.Context, func(Tx) error) error
+}
+
+func (o operator[Tx]) Register(ctx context.Context, r accounts.Registration) (p accounts.Pending, err error) {
+	err = o.run(ctx, func(tx Tx) (err error) {
+		p, err = o.Operator.Register(ctx, tx, r)
+		return err
+	})
+	return p, err
+}
+
+func (o operator[Tx]) Activate(ctx context.Context, key string) (u accounts.User, err error) {
+	err = o.run(ctx, func(tx Tx) (err error) {
+		u, err = o.Operator.Activate(ctx, tx, key)
+		return err
+	})
+	return u, err
 }
 
 func (o operator[Tx]) Disable(ctx context.Context, userID string) error {

@@ -49,7 +49,7 @@ func (s *served) close() error {
 	return err
 }
 
-// follow does what a person does with a link: look at the page, press its button.
+// follow does what a person does with a link: look at the page, fill in the form, press its button.
 func (s *served) follow(ctx context.Context, link string) error {
 	u, err := url.Parse(link)
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *served) follow(ctx context.Context, link string) error {
 	if err := s.visit(ctx, http.MethodGet, link, nil); err != nil {
 		return err
 	}
-	form := url.Values{"key": {u.Query().Get("key")}}
+	form := url.Values{"key": {u.Query().Get("key")}, "password": {password}}
 	return s.visit(ctx, http.MethodPost, s.url+u.Path, form)
 }
 

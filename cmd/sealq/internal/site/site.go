@@ -89,7 +89,7 @@ func New(c Config) (http.Handler, error) {
 }
 
 func signup(r *http.Request) form {
-	return form{Action: "/signup", Button: "Sign up", AskEmail: true, Email: r.PostFormValue("email"), Password: "new-password"}
+	return form{Action: "/signup", Button: "Sign up", AskEmail: true, Email: r.PostFormValue("email")}
 }
 
 func login(r *http.Request) form {
@@ -101,7 +101,7 @@ func forgot(r *http.Request) form {
 }
 
 func confirm(r *http.Request) form {
-	return form{Action: "/confirm", Button: "Confirm", Key: r.FormValue("key")}
+	return form{Action: "/confirm", Button: "Confirm", Key: r.FormValue("key"), Password: "new-password"}
 }
 
 func reset(r *http.Request) form {
@@ -125,14 +125,14 @@ func (s *site) again(w http.ResponseWriter, r *http.Request, title, problem stri
 	s.write(w, r, http.StatusUnprocessableEntity, view{Title: title, Error: problem, Form: &f})
 }
 
-// signup has one answer for free and taken addresses.
+// signup has one answer for free and taken addresses. Whoever has the mailbox chooses the password.
 func (s *site) signup(w http.ResponseWriter, r *http.Request) {
-	_, err := s.Users.Register(r.Context(), accounts.Registration{Email: r.PostFormValue("email"), Password: r.PostFormValue("password")})
+	_, err := s.Users.Register(r.Context(), accounts.Registration{Email: r.PostFormValue("email"), PasswordLater: true})
 	if problem := refused(err); problem != "" {
 		s.again(w, r, "Sign up", problem, signup(r))
 		return
 	}
-	if errors.Is(err, accounts.ErrThrottled) || errors.Is(err, accounts.ErrPending) || errors.Is(err, accounts.ErrAlreadyActive) {
+	if errors.Is(err, accounts.ErrThrottled) || errors.Is(err, accounts.ErrAlreadyActive) {
 		err = nil
 	}
 	s.checkMail(w, r, err)
@@ -158,14 +158,17 @@ func (s *site) checkMail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (s *site) confirm(w http.ResponseWriter, r *http.Request) {
-	_, err := s.Users.Activate(r.Context(), r.PostFormValue("key"))
+	_, err := s.Users.ActivateWithPassword(r.Context(), r.PostFormValue("key"), r.PostFormValue("password"))
+	problem := refused(err)
 	switch {
+	case problem != "":
+		s.again(w, r, "Confirm your address", problem, confirm(r))
 	case errors.Is(err, accounts.ErrUnknownKey), errors.Is(err, accounts.ErrAlreadyActive):
 		s.say(w, r, http.StatusGone, "This link does not work", "It works once, and not for ever. Log in, or sign up again.")
 	case err != nil:
 		s.failed(w, r, err)
 	default:
-		s.say(w, r, http.StatusOK, "Your address is confirmed", "Now log in with the password that you chose.")
+		s.say(w, r, http.StatusOK, "Your address is confirmed", "Now log in with your password.")
 	}
 }
 
