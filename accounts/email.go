@@ -1,6 +1,8 @@
 package accounts
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +33,14 @@ func (e Email) Norm() string { return e.norm }
 
 // LogValue leaves the first character and the domain.
 func (e Email) LogValue() slog.Value { return slog.StringValue(e.redacted()) }
+
+// Subject is whom entries of the record are about that have an address and no account: "identifier/" and 16 hexadecimal digits of the SHA-256 of
+// the normalised address. It does not show the address, and needs no key, so that it is found as long as the record is kept. Whoever guesses an
+// address can see by it whether it is the one: a key would have to be kept as long, and the addresses that are locked stand in the same database.
+func (e Email) Subject() string {
+	sum := sha256.Sum256([]byte("sealq identifier\x00" + e.norm))
+	return "identifier/" + hex.EncodeToString(sum[:8])
+}
 
 // redacted is what records and notices show of an address.
 func (e Email) redacted() string {

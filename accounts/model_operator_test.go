@@ -81,8 +81,24 @@ func (m *model) SetLock(_ context.Context, tx *modelTx, norm string, d time.Dura
 		row = &loginRow{}
 		m.logins[norm] = row
 	}
-	row.lockedUntil, row.byOperator = new(m.now.Add(d)), true
+	until := m.now.Add(d)
+	if row.lockedUntil != nil && row.lockedUntil.After(until) {
+		if row.byOperator {
+			return false, nil
+		}
+		until = *row.lockedUntil
+	}
+	row.lockedUntil, row.byOperator = &until, true
 	return true, nil
+}
+
+func (m *model) UserOf(_ context.Context, _ *modelTx, norm string) (string, error) {
+	leave, err := m.enter()
+	defer leave()
+	if u := m.users[norm]; u != nil {
+		return u.ID, err
+	}
+	return "", err
 }
 
 func (m *model) ChargeDevice(_ context.Context, norm string, hash [32]byte, l accounts.Lockout) (accounts.Charge, bool, error) {

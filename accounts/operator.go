@@ -54,7 +54,8 @@ func (o Operator[Tx]) Enable(ctx context.Context, tx Tx, userID string) error {
 }
 
 // Lock locks an address for that long, whether or not it has an account: every attempt to log in fails as with a wrong password. Unlike a lock after too
-// many failures it is lifted by Unlock alone, and not by a reset of the password. Sessions go on: to end them, Disable. Errors: ErrNoActor,
+// many failures it is lifted by Unlock alone, and not by a reset of the password. Of two locks the one that lasts longer stands: a shorter one than an
+// operator's that is there is no change, and no entry (Show tells until when it lasts). Sessions go on: to end them, Disable. Errors: ErrNoActor,
 // *EmailError, or a duration that is not positive and of whole milliseconds; with these nothing has been written.
 func (o Operator[Tx]) Lock(ctx context.Context, tx Tx, email string, d time.Duration) error {
 	if d < time.Millisecond || d%time.Millisecond != 0 {
@@ -74,11 +75,17 @@ func (o Operator[Tx]) setLock(ctx context.Context, tx Tx, email, action string, 
 	if err != nil {
 		return fmt.Errorf("%s: %w", action, err)
 	}
-	c := Change{Action: action, Subject: "identifier/" + address.redacted()}
+	c := Change{Action: action}
 	if d > 0 {
 		c.Detail = map[string]string{"for": d.String()}
 	}
-	err = o.do(ctx, tx, c, func() (bool, error) { return o.accounts.store.SetLock(ctx, tx, address.norm, d) })
+	err = o.doAbout(ctx, tx, &c, func() (bool, error) {
+		changed, err := o.accounts.store.SetLock(ctx, tx, address.norm, d)
+		if err == nil && changed {
+			err = o.about(ctx, tx, &c, address)
+		}
+		return changed, err
+	})
 	if err == nil {
 		o.accounts.gate.forget(address.norm)
 	}
@@ -103,15 +110,38 @@ func (o Operator[Tx]) setRole(ctx context.Context, tx Tx, action, userID, role s
 	return o.do(ctx, tx, c, func() (bool, error) { return o.accounts.store.SetRole(ctx, tx, userID, role, has) })
 }
 
+// about says whom a lock is about: the user who has the address, so that it is found with what else was done to his account, or the address alone.
+func (o Operator[Tx]) about(ctx context.Context, tx Tx, c *Change, address Email) error {
+	id, err := o.accounts.store.UserOf(ctx, tx, address.norm)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look up whose it is: %w", err)
+	case id != "":
+		c.Subject = userSubject(id)
+		return nil
+	}
+	c.Subject = address.Subject()
+	if c.Detail == nil {
+		c.Detail = map[string]string{}
+	}
+	c.Detail["email"] = address.redacted()
+	return nil
+}
+
 // do makes a change, and enters it if it was one.
 func (o Operator[Tx]) do(ctx context.Context, tx Tx, c Change, change func() (bool, error)) error {
+	return o.doAbout(ctx, tx, &c, change)
+}
+
+// doAbout is do for a change that says itself whom it is about.
+func (o Operator[Tx]) doAbout(ctx context.Context, tx Tx, c *Change, change func() (bool, error)) error {
 	if o.name == "" {
 		return fmt.Errorf("%s: %w", c.Action, ErrNoActor)
 	}
 	changed, err := change()
 	if err == nil && changed {
 		c.Actor = o.name
-		err = o.accounts.record(ctx, tx, c)
+		err = o.accounts.record(ctx, tx, *c)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Action, err)

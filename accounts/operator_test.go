@@ -95,13 +95,56 @@ func TestWhatOperatorsChangeIsRecordedOnceWithTheirName(t *testing.T) {
 	want := []accounts.Change{
 		{Actor: "cli:alice", Action: "account.disabled", Subject: user},
 		{Actor: "cli:alice", Action: "account.enabled", Subject: user},
-		{Actor: "cli:alice", Action: "account.locked", Subject: "identifier/j***@example.com", Detail: map[string]string{"for": "1h0m0s"}},
-		{Actor: "cli:alice", Action: "account.unlocked", Subject: "identifier/j***@example.com"},
+		{Actor: "cli:alice", Action: "account.locked", Subject: user, Detail: map[string]string{"for": "1h0m0s"}},
+		{Actor: "cli:alice", Action: "account.unlocked", Subject: user},
 		{Actor: "cli:alice", Action: "account.role_granted", Subject: user, Detail: role},
 		{Actor: "cli:alice", Action: "account.role_revoked", Subject: user, Detail: role},
 	}
 	if diff := cmp.Diff(want, s.db.changes[before:]); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestAShorterLockDoesNotShortenALongerOne(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, threeStrikes)
+	s.activated(t, goodEmail, goodPassword)
+	before := len(s.db.changes)
+	for _, d := range []time.Duration{time.Hour, time.Minute, 59 * time.Minute} {
+		must(t, s.operator().Lock(t.Context(), s.db.begin(), goodEmail, d))
+	}
+	if n := len(s.db.changes) - before; n != 1 {
+		t.Errorf("%d entries: what changes nothing is none", n)
+	}
+	s.db.Advance(time.Hour - time.Second)
+	s.mustRefuse(t, goodEmail, goodPassword)
+	s.db.Advance(time.Second)
+	s.mustLogIn(t, goodEmail, goodPassword)
+}
+
+// Two addresses that are redacted alike are told apart, and neither is shown.
+func TestALockOfAnAddressWithoutAccountSaysWhichAddress(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, accounts.Config{})
+	var subjects []string
+	for _, email := range []string{"Jane@example.com", "jane@EXAMPLE.com", "joe@example.com"} {
+		before := len(s.db.changes)
+		must(t, s.operator().Lock(t.Context(), s.db.begin(), email, time.Hour))
+		must(t, s.operator().Unlock(t.Context(), s.db.begin(), email))
+		parsed, err := accounts.ParseEmail(email)
+		must(t, err)
+		want := []accounts.Change{
+			{Actor: "cli:alice", Action: "account.locked", Subject: parsed.Subject(), Detail: map[string]string{"for": "1h0m0s", "email": "j***@example.com"}},
+			{Actor: "cli:alice", Action: "account.unlocked", Subject: parsed.Subject(), Detail: map[string]string{"email": "j***@example.com"}},
+		}
+		if diff := cmp.Diff(want, s.db.changes[before:]); diff != "" {
+			t.Error(diff)
+		}
+		subjects = append(subjects, parsed.Subject())
+	}
+	// A golden: entries are kept for years.
+	if want := "identifier/4d6f143e37d6bbd9"; subjects[0] != want || subjects[1] != want || subjects[2] == want {
+		t.Errorf("the subjects are %q, want %s twice and another", subjects, want)
 	}
 }
 

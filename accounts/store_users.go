@@ -144,10 +144,13 @@ type OperatorStore[Tx any] interface {
 	// SetDisabled sets or clears disabled_at, and says whether that changed anything. Disabling sets sessions_valid_after = now and deletes the
 	// user's tokens and devices. No such user: ErrNoSuchUser.
 	SetDisabled(ctx context.Context, tx Tx, userID string, disabled bool) (changed bool, err error)
-	// SetLock locks emailNorm by hand, account or not: locked_until = now + d, by_operator is true, the counter stays. A lock that is there is
-	// replaced. With d = 0 it clears the counter and whatever lock there is, and says whether there was a lock in force or a failure. It takes the user's row
+	// SetLock locks emailNorm by hand, account or not: locked_until = now + d, by_operator is true, the counter stays. A lock after failures that
+	// lasts longer keeps its locked_until; where one by hand lasts longer, nothing is written and changed is false. With d = 0 it clears the counter
+	// and whatever lock there is, and says whether there was a lock in force or a failure. It takes the user's row
 	// before the counter's, as PasswordStore does.
 	SetLock(ctx context.Context, tx Tx, emailNorm string, d time.Duration) (changed bool, err error)
+	// UserOf returns the ID of the user, disabled or not, who has emailNorm, "" for nobody. It is asked in a transaction that has written.
+	UserOf(ctx context.Context, tx Tx, emailNorm string) (userID string, err error)
 }
 
 // RoleStore keeps who has which role.
@@ -247,6 +250,6 @@ type NewNotice struct {
 type Change struct {
 	Actor   string            // who: "user/ID", "public", or what an operator is called
 	Action  string            // what: "account.password_reset"
-	Subject string            // about whom: "user/ID", "pending/ID", "identifier/a***@example.org"
+	Subject string            // about whom: "user/ID", "pending/ID", Email.Subject of an address without account
 	Detail  map[string]string // facts
 }

@@ -65,7 +65,17 @@ func (db *DB) SetLanguage(ctx context.Context, tx pgx.Tx, userID, language strin
 
 const lockSQL = `
 INSERT INTO login_state AS l (email_norm, failed_attempts, locked_until, by_operator) VALUES ($1, 0, statement_timestamp() + $2::interval, true)
-ON CONFLICT (email_norm) DO UPDATE SET locked_until = excluded.locked_until, by_operator = true`
+ON CONFLICT (email_norm) DO UPDATE SET locked_until = greatest(l.locked_until, excluded.locked_until), by_operator = true
+WHERE NOT (l.by_operator AND coalesce(l.locked_until > excluded.locked_until, false))`
+
+// UserOf tells who has an address, as accounts.OperatorStore says.
+func (db *DB) UserOf(ctx context.Context, tx pgx.Tx, emailNorm string) (userID string, err error) {
+	err = tx.QueryRow(ctx, `SELECT id::text FROM users WHERE email_norm = $1`, emailNorm).Scan(&userID)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", wrap("look up user", err)
+	}
+	return userID, nil
+}
 
 // The statement sees the row as it was before the update, unless that waited for another: then the lock of which it tells is a moment older.
 const unlockSQL = `
@@ -83,10 +93,11 @@ func (db *DB) SetLock(ctx context.Context, tx pgx.Tx, emailNorm string, d time.D
 		return false, wrap("set lock", err)
 	}
 	if d > 0 {
-		if _, err := tx.Exec(ctx, lockSQL, emailNorm, d); err != nil {
+		tag, err := tx.Exec(ctx, lockSQL, emailNorm, d)
+		if err != nil {
 			return false, wrap("lock", err)
 		}
-		return true, nil
+		return tag.RowsAffected() > 0, nil
 	}
 	err = tx.QueryRow(ctx, unlockSQL, emailNorm).Scan(&changed)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {

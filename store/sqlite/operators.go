@@ -71,11 +71,12 @@ func setLock(ctx context.Context, tx *sql.Tx, emailNorm string, d time.Duration)
 		return false, err
 	}
 	if d > 0 {
-		_, err := execute(ctx, tx, `
+		n, err := execute(ctx, tx, `
 			INSERT INTO login_state (email_norm, failed_attempts, locked_until, by_operator) VALUES (?, 0, ?, TRUE)
-			ON CONFLICT (email_norm) DO UPDATE SET locked_until = excluded.locked_until, by_operator = TRUE`,
+			ON CONFLICT (email_norm) DO UPDATE SET locked_until = max(coalesce(locked_until, 0), excluded.locked_until), by_operator = TRUE
+			WHERE NOT (by_operator AND coalesce(locked_until, 0) > excluded.locked_until)`,
 			emailNorm, instant+d.Microseconds())
-		return true, err
+		return n > 0, err
 	}
 	var until sql.NullInt64
 	var failed int
@@ -84,6 +85,15 @@ func setLock(ctx context.Context, tx *sql.Tx, emailNorm string, d time.Duration)
 		return false, nil
 	}
 	return failed > 0 || until.Int64 > instant, err //nolint:wrapcheck // SetLock wraps it
+}
+
+// UserOf tells who has an address: see [accounts.OperatorStore].
+func (db *DB) UserOf(ctx context.Context, tx *sql.Tx, emailNorm string) (userID string, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT id FROM users WHERE email_norm = ?`, emailNorm).Scan(&userID)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", db.wrap("look up user", err)
+	}
+	return userID, nil
 }
 
 // SetRole gives or takes a role: see [accounts.RoleStore].

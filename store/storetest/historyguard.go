@@ -25,9 +25,14 @@ func (w *world) setDisabled(id string, disabled bool) {
 	w.users[id] = u
 }
 
-func (w *world) lock(address string) {
+// lock is by hand: of two the longer stands.
+func (w *world) lock(address string, minutes int) {
 	c := w.logins[address]
-	c.until, c.byOperator = w.now+operatorFor, true
+	until := w.now + minutes
+	if c.byOperator && c.until > until {
+		return
+	}
+	c.until, c.byOperator = max(c.until, until), true
 	w.logins[address] = c
 	w.change("account.locked")
 }

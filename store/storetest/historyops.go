@@ -141,9 +141,14 @@ func (h *history[Tx]) operations() map[string]func(*rapid.T) operation[Tx] {
 			_, err := h.a.Resend(ctx, tx, address)
 			return err
 		}, (*world).resend),
-		"lock": byAddress(func(ctx context.Context, tx Tx, address string) error {
-			return operator.Lock(ctx, tx, address, operatorFor*time.Minute)
-		}, func(w *world, address string) error { w.lock(address); return nil }),
+		"lock": func(t *rapid.T) operation[Tx] {
+			address, minutes := h.address(t), rapid.SampledFrom([]int{5, operatorFor}).Draw(t, "minutes")
+			return func(ctx context.Context, tx Tx, w *world) (got, want error) {
+				got = operator.Lock(ctx, tx, address, time.Duration(minutes)*time.Minute)
+				w.lock(address, minutes)
+				return got, nil
+			}
+		},
 		"unlock":  byAddress(operator.Unlock, func(w *world, address string) error { w.unlock(address); return nil }),
 		"disable": byID(operator.Disable, func(w *world, id string) { w.setDisabled(id, true) }),
 		"enable":  byID(operator.Enable, func(w *world, id string) { w.setDisabled(id, false) }),

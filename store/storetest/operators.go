@@ -149,6 +149,37 @@ func lockTests[Tx any]() []test[Tx] {
 			equal(s, "failed_attempts", 0, s.state(someone).FailedAttempts)
 			s.wantChange("forgotten again", false, s.setLock(0))
 		}},
+		{"of two locks the longer stands: one by hand that is shorter than another changes nothing, one after failures becomes one by hand", func(s suite[Tx]) {
+			s.wantChange("locked", true, s.setLock(time.Hour))
+			until := *s.state(someone).LockedUntil
+			s.wantChange("locked for less", false, s.setLock(time.Minute))
+			equal(s, "until the longer is over", true, s.state(someone).LockedUntil.Equal(until))
+			s.wantChange("locked for longer", true, s.setLock(2*time.Hour))
+			equal(s, "until the longer still is over", true, s.state(someone).LockedUntil.After(until))
+			s.backdate(2 * time.Hour)
+			s.wantChange("locked when both are over", true, s.setLock(time.Minute))
+			s.wantChange("lifted", true, s.setLock(0))
+			s.lock()
+			until = *s.state(someone).LockedUntil
+			s.wantChange("locked for less than after failures", true, s.setLock(time.Second))
+			state := s.state(someone)
+			equal(s, "until", true, state.LockedUntil.Equal(until))
+			equal(s, "by an operator", true, state.ByOperator)
+		}},
+		{"who has an address is told, disabled or not", func(s suite[Tx]) {
+			p := newPending("da@example.org")
+			s.user(p)
+			s.save(newPending("lan@example.org"))
+			s.wantChange("disabled", true, s.setDisabled(p.ID, true))
+			s.tx(func(tx Tx) error {
+				for address, want := range map[string]string{someone: p.ID, "alan@example.org": "", "anobody@example.org": ""} {
+					id, err := s.DB.UserOf(s.Context(), tx, address)
+					must(s, err)
+					equal(s, address, want, id)
+				}
+				return nil
+			})
+		}},
 		{"a lock by hand is lifted by no sweep before its time is over", func(s suite[Tx]) {
 			s.user(newPending("da@example.org"))
 			s.lock()
