@@ -85,7 +85,7 @@ func (p *program) suppressionsRemove() *cobra.Command {
 				return err
 			}
 			return s.withDatabase(ctx, func(db app.Database) error {
-				err := db.Unsuppress(ctx, actor(), email.Norm(), email.LogValue().String())
+				err := db.Unsuppress(ctx, actor(), email)
 				if errors.Is(err, authjobs.ErrNotSuppressed) {
 					return fmt.Errorf("%s: %w: see `sealq mail suppressions list`", shownText(email.Norm()), authjobs.ErrNotSuppressed)
 				}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 
+	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs/authjobs"
 )
@@ -18,16 +19,17 @@ type SuppressionReader interface {
 // Suppressions are what an operator does about them.
 type Suppressions interface {
 	SuppressionReader
-	// Unsuppress takes a normalised address off the list in actor's name, or returns authjobs.ErrNotSuppressed. The audit log shows the
-	// address as shown.
-	Unsuppress(ctx context.Context, actor, emailNorm, shown string) error
+	// Unsuppress takes an address off the list in actor's name, or returns authjobs.ErrNotSuppressed.
+	Unsuppress(ctx context.Context, actor string, email accounts.Email) error
 }
 
-func (d database[Tx]) Unsuppress(ctx context.Context, actor, emailNorm, shown string) error {
+func (d database[Tx]) Unsuppress(ctx context.Context, actor string, email accounts.Email) error {
 	return d.InTx(ctx, func(tx Tx) error {
-		if err := d.RemoveSuppression(ctx, tx, emailNorm); err != nil {
+		if err := d.RemoveSuppression(ctx, tx, email.Norm()); err != nil {
 			return err
 		}
-		return d.AppendAudit(ctx, tx, audit.Entry{Actor: actor, Action: "mail.suppression_removed", Subject: "identifier/" + shown})
+		return d.AppendAudit(ctx, tx, audit.Entry{
+			Actor: actor, Action: "mail.suppression_removed", Subject: email.Subject(), Detail: map[string]string{"email": email.LogValue().String()},
+		})
 	})
 }

@@ -39,9 +39,9 @@ func (t *teller) lacks(step, advice string, args ...any) {
 	t.advise(advice, args...)
 }
 
-// advise adds a sentence to what is to be done.
+// advise adds a sentence to what is to be done. What stands in backticks there is a command of ours, and nobody else's.
 func (t *teller) advise(advice string, args ...any) {
-	t.Advice = strings.TrimPrefix(t.Advice+"; "+fmt.Sprintf(advice, args...), "; ")
+	t.Advice = strings.TrimPrefix(t.Advice+"; "+fmt.Sprintf(advice, tamed(args)...), "; ")
 }
 
 // decisive is the mail that was asked for, the one with the link that is waited for, or the newest. nil: there is none, or none that matters still.
@@ -82,18 +82,33 @@ func (t *teller) concludePending(p accounts.PendingState, h *authjobs.MailHistor
 // concludeAccount adds what keeps a user out, and that a registration is there no more.
 func (t *teller) concludeAccount() {
 	p := t.state.Pending
-	switch {
-	case t.Status == accounts.StandingDisabled:
+	if t.Status == accounts.StandingDisabled {
 		t.advise("the account is disabled: `sealq accounts enable --email %s` opens it", word(t.Email))
-	case t.Status == accounts.StandingLocked && t.state.ByOperator:
-		t.advise("an operator locked it until %s: `sealq accounts unlock --email %s` lifts that", stamp(*t.state.LockedUntil), word(t.Email))
-	case t.Status == accounts.StandingLocked:
-		t.advise("it is locked until %s after %d failed logins: `sealq accounts unlock --email %s` lifts that", stamp(*t.state.LockedUntil), t.state.FailedAttempts, word(t.Email))
+	}
+	t.concludeLock()
+	switch {
 	case t.AccountID == "" && len(t.mails) > 0 && t.Missing == "":
 		t.advise("nobody has an account with this address, so that the answer to what was asked for by it was none: is it the address that was registered?")
 	case t.AccountID != "" && t.state.User == nil && (p == nil || p.Expired && t.Missing != StepActivated):
 		t.advise("the registration is over, or was deleted: register the address again")
 	}
+}
+
+// concludeLock adds what keeps out whoever has the address, with an account or without.
+func (t *teller) concludeLock() {
+	if !t.state.Locked {
+		return
+	}
+	whose := "it"
+	if t.state.User == nil {
+		whose = "the address, which has no account,"
+	}
+	until := stamp(*t.state.LockedUntil)
+	if t.state.ByOperator {
+		t.advise("an operator locked %s until %s: `sealq accounts unlock --email %s` lifts that", whose, until, word(t.Email))
+		return
+	}
+	t.advise("%s is locked until %s after %d failed logins: `sealq accounts unlock --email %s` lifts that", whose, until, t.state.FailedAttempts, word(t.Email))
 }
 
 // concludeMail says what is missing of one mail, or of another job.
@@ -153,8 +168,8 @@ func (t *teller) concludeSuppressed(ctx context.Context) error {
 		t.lacks(StepSent, "it was not sent while the address was suppressed: mails go there again, have it asked for anew")
 	default:
 		t.lacks(StepSent, "nothing is sent to %s since %s, because a mail server refused the address for good: %s. If it is right after all: "+
-			"`sealq mail suppressions remove %s`, then have the mail asked for anew", s.Address, stamp(s.Since),
-			strings.TrimRight(fmt.Sprintf("%d %s", s.SMTPCode, s.SMTPReply), " "), word(s.Address))
+			"`sealq mail suppressions remove %s`, then have the mail asked for anew", word(s.Address), stamp(s.Since),
+			reply(s.SMTPCode, s.SMTPReply), word(s.Address))
 	}
 	return nil
 }
@@ -222,8 +237,8 @@ func (t *teller) concludeRefused(ctx context.Context, h *authjobs.MailHistory) e
 }
 
 // reissue is the command that has a row done anew.
-func reissue(r jobs.RowInfo) string {
-	return fmt.Sprintf("`sealq tasks reissue %s %s`", word(r.Queue), r.ID)
+func reissue(r jobs.RowInfo) code {
+	return code(fmt.Sprintf("`sealq tasks reissue %s %s`", word(r.Queue), tame(r.ID)))
 }
 
 // What look says beside a task's state.

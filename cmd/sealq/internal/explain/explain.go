@@ -170,7 +170,7 @@ func (t *teller) tell(ctx context.Context, asked string) error {
 			return err
 		}
 	}
-	if len(t.Steps) == 0 && t.state.User == nil && t.state.Pending == nil {
+	if len(t.Steps) == 0 && t.state.User == nil && t.state.Pending == nil && !t.state.Locked {
 		return ErrUnknown
 	}
 	slices.SortStableFunc(t.Steps, func(a, b Step) int {
@@ -282,17 +282,14 @@ func (t *teller) mailsOf(ctx context.Context) (err error) {
 
 // entries tells what the audit log has.
 func (t *teller) entries(ctx context.Context) error {
-	if t.AccountID == "" {
-		return nil
-	}
 	known := make(map[string]bool)
-	for _, subject := range []string{"pending/" + t.AccountID, "user/" + t.AccountID} {
+	for _, subject := range t.subjects() {
 		entries, err := t.Records.AuditOf(ctx, subject, mostEntries)
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
-			step := Step{Step: StepChanged, Text: strings.ReplaceAll(strings.TrimPrefix(e.Action, "account."), "_", " ") + " by " + e.Actor}
+			step := Step{Step: StepChanged, Text: strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(e.Action, "account."), "mail."), "_", " ") + " by " + e.Actor}
 			switch e.Action {
 			case "account.registered":
 				step.Step, step.Text = StepRegistered, "registered"
@@ -305,6 +302,12 @@ func (t *teller) entries(ctx context.Context) error {
 			if role := e.Detail["role"]; role != "" {
 				step.Text += ": " + role
 			}
+			if length := e.Detail["for"]; length != "" {
+				step.Text += ", for " + length
+			}
+			if e.Action == "account.registered" || e.Action == "account.activated" {
+				step.Text += by(e.Actor)
+			}
 			known[step.Step] = true
 			t.add(e.At, step)
 		}
@@ -316,6 +319,25 @@ func (t *teller) entries(ctx context.Context) error {
 		t.add(time.Time{}, Step{Step: StepRegistered, Text: "registered; when is not recorded"})
 	}
 	return nil
+}
+
+// subjects are whom the entries are about that tell of the account, and of its address.
+func (t *teller) subjects() (all []string) {
+	if t.AccountID != "" {
+		all = append(all, "pending/"+t.AccountID, "user/"+t.AccountID)
+	}
+	if email, err := accounts.ParseEmail(t.Email); err == nil {
+		all = append(all, email.Subject())
+	}
+	return all
+}
+
+// by names who did for somebody what people do themselves.
+func by(actor string) string {
+	if actor == "public" {
+		return ""
+	}
+	return ", by " + actor
 }
 
 // mail tells the steps of one mail, or of another job.
@@ -368,6 +390,7 @@ func (t *teller) mail(ctx context.Context, h *authjobs.MailHistory) error {
 }
 
 func (t *teller) add(at time.Time, s Step) {
+	s.Text = tame(s.Text)
 	if !at.IsZero() {
 		at = at.UTC()
 		s.At, s.Age = &at, t.age(at)

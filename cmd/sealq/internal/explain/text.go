@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +15,31 @@ func answer(h *authjobs.MailHistory) string {
 	if h.SMTPCode == 0 {
 		return ""
 	}
-	return strings.TrimRight(fmt.Sprintf(": %d %s", h.SMTPCode, h.SMTPReply), " ")
+	return ": " + reply(h.SMTPCode, h.SMTPReply)
+}
+
+// reply is what a mail server said, in quotes that it cannot close: it says whatever it likes, and stands among commands that people copy.
+func reply(code int, text string) string {
+	if text = strings.TrimSpace(text); text == "" {
+		return strconv.Itoa(code)
+	}
+	return strconv.Itoa(code) + ` "` + strings.ReplaceAll(tame(text), `"`, "'") + `"`
+}
+
+// tame takes out what our advice has around commands.
+func tame(text string) string { return strings.ReplaceAll(text, "`", "'") }
+
+// code is a part of a command of ours.
+type code string
+
+// tamed makes every text but code tame.
+func tamed(args []any) []any {
+	for i, arg := range args {
+		if _, ours := arg.(code); !ours && reflect.TypeOf(arg).Kind() == reflect.String {
+			args[i] = tame(fmt.Sprint(arg))
+		}
+	}
+	return args
 }
 
 func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }
@@ -30,12 +55,12 @@ func (t *teller) age(at time.Time) string {
 }
 
 // word is one argument of a command that people copy into a shell: addresses may have backticks (RFC 5322, 3.2.3).
-func word(argument string) string {
+func word(argument string) code {
 	const harmless = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@._+-=:,/"
 	if argument != "" && strings.Trim(argument, harmless) == "" {
-		return argument
+		return code(argument)
 	}
-	return "'" + strings.ReplaceAll(argument, "'", `'\''`) + "'"
+	return code("'" + strings.ReplaceAll(argument, "'", `'\''`) + "'")
 }
 
 // plain is prose without what a terminal would obey, such as escapes and marks that turn the direction of writing.

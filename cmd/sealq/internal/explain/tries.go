@@ -3,7 +3,6 @@ package explain
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/sealq/sealq/jobs/authjobs"
@@ -66,7 +65,7 @@ func outcome(a authjobs.MailAttempt) string {
 		text += ": " + a.Cause
 	}
 	if a.SMTPCode != 0 {
-		text += strings.TrimRight(fmt.Sprintf(": %d %s", a.SMTPCode, a.SMTPReply), " ")
+		text += ": " + reply(a.SMTPCode, a.SMTPReply)
 	}
 	return text
 }

@@ -46,8 +46,8 @@ func TestEveryTryIsToldWithWhatTheMailServerSaidToIt(t *testing.T) {
 	texts, steps := p.triesTold()
 	if diff := cmp.Diff([]string{
 		"a worker tried to send it, as <ROW@example.com>: 3 so far",
-		"try 2 at mx.example, TOOK, temporary: smtp rcpt: the server answered 450 (temporary): 450 4.2.0 grey listed",
-		"try 5 at mx.example, TOOK, delivered: it was taken again, so that its reader has two copies with one Message-ID: 250 queued",
+		"try 2 at mx.example, TOOK, temporary: smtp rcpt: the server answered 450 (temporary): 450 \"4.2.0 grey listed\"",
+		"try 5 at mx.example, TOOK, delivered: it was taken again, so that its reader has two copies with one Message-ID: 250 \"queued\"",
 	}, texts); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
