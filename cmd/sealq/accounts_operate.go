@@ -18,7 +18,7 @@ type account struct {
 	app.Accounts
 	app.Operator
 	email  string
-	userID string // "" where the address has no account
+	before accounts.Status
 }
 
 // operates makes a command that changes one account in the name of whoever runs it, and prints where the address stands then.
@@ -33,7 +33,7 @@ func (p *program) operates(c *cobra.Command, check func(*session) error, change 
 		if err != nil {
 			return inEmail(err)
 		}
-		err = change(ctx, s, account{Accounts: a, Operator: a.Operator(actor()), email: email, userID: status.UserID})
+		err = change(ctx, s, account{Accounts: a, Operator: a.Operator(actor()), email: email, before: status})
 		switch {
 		case errors.Is(err, accounts.ErrInvalidRole):
 			return wrongly("--role: %w", accounts.ErrInvalidRole)
@@ -62,10 +62,11 @@ func (p *program) accountsLock() *cobra.Command {
 	c := &cobra.Command{
 		Use: "lock", Short: "Lock an address for a while, whether or not it has an account",
 		Long: "Lock an address for a while, whether or not it has an account: every attempt to log in fails as with a wrong password. Neither a\n" +
-			"new password nor a success lifts it: `sealq accounts unlock` does, or its time. Sessions go on: `sealq accounts disable` ends\n" +
-			"them. It is entered in the audit log.",
+			"new password nor a success lifts it: `sealq accounts unlock` does, or its time. Of two locks the longer stands: to shorten one,\n" +
+			"unlock first. Sessions go on: `sealq accounts disable` ends them. It is entered in the audit log.",
 		Example: "  sealq accounts lock --email ada@example.com --for 24h",
 	}
+	var before accounts.Status
 	c.Flags().DurationVar(&length, "for", 0, "how long (default: as --lockout-for says)")
 	return p.operates(c, func(s *session) (err error) {
 		if !c.Flags().Changed("for") {
@@ -76,10 +77,21 @@ func (p *program) accountsLock() *cobra.Command {
 		}
 		return err
 	}, func(ctx context.Context, _ *session, a account) error {
+		before = a.before
 		return a.Lock(ctx, a.email, length)
-	}, func(v accountView) string {
-		return fmt.Sprintf("%s is locked until %s", v.Email, moment(v.LockedUntil))
-	})
+	}, func(v accountView) string { return locked(before, v) })
+}
+
+// locked tells of the lock that stands now, which need not be the one that was asked for.
+func locked(before accounts.Status, v accountView) string {
+	text := fmt.Sprintf("%s is locked until %s", v.Email, moment(v.LockedUntil))
+	if before.LockedUntil != nil && v.LockedUntil != nil && before.LockedUntil.Equal(*v.LockedUntil) {
+		text += ": a lock that was there lasts longer than yours, and stands. To shorten it, `sealq accounts unlock` first"
+	}
+	if v.UserID == "" {
+		text += fmt.Sprintf(". It has no account, its status is %s: the lock holds for one that it gets until then", v.Status.Status)
+	}
+	return text
 }
 
 func (p *program) accountsUnlock() *cobra.Command {
@@ -102,7 +114,7 @@ func (p *program) accountsDisable() *cobra.Command {
 			"devices. It is entered in the audit log.",
 		Example: "  sealq accounts disable --email ada@example.com",
 	}, nil, func(ctx context.Context, _ *session, a account) error {
-		return a.Disable(ctx, a.userID)
+		return a.Disable(ctx, a.before.UserID)
 	}, func(v accountView) string {
 		return v.Email + " is disabled"
 	})
@@ -114,7 +126,7 @@ func (p *program) accountsEnable() *cobra.Command {
 		Long:    "Open an account that was disabled. A lock that it has, it keeps. It is entered in the audit log.",
 		Example: "  sealq accounts enable --email ada@example.com",
 	}, nil, func(ctx context.Context, _ *session, a account) error {
-		return a.Enable(ctx, a.userID)
+		return a.Enable(ctx, a.before.UserID)
 	}, func(v accountView) string {
 		return fmt.Sprintf("%s is enabled; its status is %s", v.Email, v.Status.Status)
 	})
@@ -152,7 +164,7 @@ func (p *program) setsRole(c *cobra.Command, set func(o app.Operator, ctx contex
 		}
 		return nil
 	}, func(ctx context.Context, _ *session, a account) error {
-		return set(a.Operator, ctx, a.userID, role)
+		return set(a.Operator, ctx, a.before.UserID, role)
 	}, func(v accountView) string {
 		return fmt.Sprintf("roles of %s: %s", v.Email, orDash(strings.Join(v.Roles, ", ")))
 	})
