@@ -27,10 +27,19 @@ func (p Proof) Format(f fmt.State, _ rune) {
 func (p Proof) LogValue() slog.Value { return slog.StringValue(userSubject(p.owner.ID)) }
 
 // Prove asks a user who is logged in for his password again, before something that a stolen session must not do. It is charged like a login, against the
-// same counter, and takes no transaction for the same reason; a success resets the counter.
+// same counter, and takes no transaction for the same reason; a success resets the counter. So a stranger who keeps the address locked keeps its owner from
+// it: apps that give browsers a token call ProveDevice.
 //
 // Every refusal is ErrRefused itself, as in Authenticate.
 func (a *Accounts[Tx]) Prove(ctx context.Context, userID, password string) (Proof, error) {
+	return a.ProveDevice(ctx, userID, password, Device{})
+}
+
+// ProveDevice is Prove for apps that give browsers a token after a success (AuthenticateDevice): it is charged against the counter of the token's device,
+// so that a stranger who keeps the address locked keeps nobody from changing his password in his own browser. With no token, one that is over, unknown, or
+// of another account, it is Prove. A session alone opens no counter of its own: whoever stole it would guess beside the lock. An operator's lock holds for
+// all.
+func (a *Accounts[Tx]) ProveDevice(ctx context.Context, userID, password string, device Device) (Proof, error) {
 	owner, err := a.store.UserByID(ctx, userID)
 	if errors.Is(err, ErrNoSuchUser) {
 		return Proof{}, ErrRefused
@@ -41,7 +50,14 @@ func (a *Accounts[Tx]) Prove(ctx context.Context, userID, password string) (Proo
 	if checkBounds(password) != nil {
 		return Proof{}, ErrRefused
 	}
-	known, err := a.login(ctx, Email{given: owner.Email, norm: owner.EmailNorm}, password)
+	address, charged := Email{given: owner.Email, norm: owner.EmailNorm}, false
+	var known Credentials
+	if !device.IsZero() {
+		known, charged, err = a.fromDevice(ctx, address, password, KeyHash(device.text))
+	}
+	if err == nil && !charged {
+		known, err = a.login(ctx, address, password)
+	}
 	if err != nil {
 		return Proof{}, err
 	}

@@ -62,7 +62,7 @@ func (a *Accounts[Tx]) AuthenticateDevice(ctx context.Context, email, password s
 			return User{}, Device{}, err
 		}
 		if known {
-			return user, device, nil
+			return user.User, device, nil
 		}
 	}
 	user, err := a.login(ctx, address, password)
@@ -83,20 +83,20 @@ func (a *Accounts[Tx]) AuthenticateDevice(ctx context.Context, email, password s
 }
 
 // fromDevice charges the device instead of the address, if it is one of the account's.
-func (a *Accounts[Tx]) fromDevice(ctx context.Context, address Email, password string, token [32]byte) (user User, known bool, err error) {
+func (a *Accounts[Tx]) fromDevice(ctx context.Context, address Email, password string, token [32]byte) (user Credentials, known bool, err error) {
 	charge, known, err := a.store.ChargeDevice(ctx, address.norm, token, a.cfg.Lockout)
 	switch {
 	case err != nil:
-		return User{}, false, fmt.Errorf("authenticate: charge the device: %w", err)
+		return Credentials{}, false, fmt.Errorf("authenticate: charge the device: %w", err)
 	case !known:
-		return User{}, false, nil
+		return Credentials{}, false, nil
 	case !charge.Allowed:
-		return User{}, true, ErrRefused
+		return Credentials{}, true, ErrRefused
 	}
-	c, err := a.attempt(ctx, address, password, charge, func(l Login) (bool, error) {
+	user, err = a.attempt(ctx, address, password, charge, func(l Login) (bool, error) {
 		return a.store.RecordDevice(ctx, l, token, a.cfg.DeviceTTL)
 	})
-	return c.User, true, err
+	return user, true, err
 }
 
 func newDevice() Device {

@@ -6,6 +6,12 @@
 // Register validates, hashes the password, writes a pending row and asks for its confirmation mail, all in the caller's transaction. The mailed key
 // belongs to one generation of that row, and the password to the same generation: registering again, where that is allowed, kills the older key.
 // Activate moves the row to the users by the SHA-256 of the key's text (KeyHash), only before it expires by the database's clock, and once.
+//
+// Who registers an address need not be who has it. Where anybody can register, the password must be that of whoever opens the link, or a stranger who
+// registers an address first has a password in the account that its owner confirms. So register without one (Registration.PasswordLater), and ask for
+// it behind the link: ActivateWithPassword. An app that asks for it when somebody registers asks for it once more behind the link: ActivateProving.
+// Activate alone is for registrations that nobody but the address's owner or an operator makes.
+//
 // RenewKeys voids the keys that were derived from a signing key that leaked, and asks for their mails anew.
 // Registration errors tell whether an address is taken. What answers to the public must give one reply for all of them.
 //
@@ -19,7 +25,7 @@
 // computed), and that an account still has a bcrypt hash or one of another cost, until its next login upgrades it.
 //
 // AuthenticateDevice is the same for apps that give browsers a token after a success: attempts with it have a counter and a lock of their own, so that a
-// stranger who keeps an address locked keeps nobody out of his own browsers.
+// stranger who keeps an address locked keeps nobody out of his own browsers. ProveDevice is the same for a password that is asked for again.
 //
 // # Passwords and addresses that change
 //

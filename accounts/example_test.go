@@ -160,6 +160,25 @@ func ExampleAccounts_RequestReset() {
 	// Output: <nil>
 }
 
+// A stranger keeps the address locked. In a browser that has logged in before its owner still gets at his account.
+func ExampleAccounts_ProveDevice() {
+	a, db := exampleAccounts()
+	ctx := context.Background()
+	_, _ = a.Register(ctx, db.begin(), accounts.Registration{Email: "jane@example.com", PasswordLater: true})
+	user, _ := a.ActivateWithPassword(ctx, db.begin(), db.confirmation("jane@example.com"), "Violets-are-9-blue")
+	_, device, _ := a.AuthenticateDevice(ctx, "jane@example.com", "Violets-are-9-blue", accounts.Device{}) // for a cookie
+	for range 5 {
+		_, _ = a.Authenticate(ctx, "jane@example.com", "a stranger's guess")
+	}
+	_, err := a.Prove(ctx, user.ID, "Violets-are-9-blue")
+	fmt.Println(err)
+	_, err = a.ProveDevice(ctx, user.ID, "Violets-are-9-blue", device)
+	fmt.Println(err)
+	// Output:
+	// address or password is wrong, or too many attempts failed: try again later
+	// <nil>
+}
+
 func ExampleAccounts_ResetPassword() {
 	a, db := exampleAccounts()
 	key := strings.Repeat("A", 43) // of the link, which nobody was mailed

@@ -72,7 +72,7 @@ const notYourPassword = "This is not your password, or too many attempts have fa
 // changePassword asks for the present one, which is charged like a login. Every session ends, and this one begins anew.
 func (s *Site) changePassword(w http.ResponseWriter, r *http.Request, u accounts.User) error {
 	ctx := r.Context()
-	proof, err := s.Users.Prove(ctx, u.ID, r.PostForm.Get("password"))
+	proof, err := s.prove(r, u)
 	var changed accounts.User
 	if err == nil {
 		err = s.change(ctx, func(tx *sql.Tx) (err error) {
@@ -102,7 +102,7 @@ func (s *Site) refusedChange(f form, err error, email string) (form, bool) {
 // changeEmail mails the new address a link, and tells the old one. Whether the new one has an account is told to whoever opens the link, and to nobody else.
 func (s *Site) changeEmail(w http.ResponseWriter, r *http.Request, u accounts.User) error {
 	ctx := r.Context()
-	proof, err := s.Users.Prove(ctx, u.ID, r.PostForm.Get("password"))
+	proof, err := s.prove(r, u)
 	if err == nil {
 		err = s.change(ctx, func(tx *sql.Tx) error { return s.Users.RequestEmailChange(ctx, tx, proof, r.PostForm.Get("email")) })
 	}

@@ -349,6 +349,12 @@ func TestAStrangerLocksNobodyOutOfHisOwnBrowser(t *testing.T) {
 			if (device != "") != devices {
 				t.Fatalf("device cookie %q", device)
 			}
+			for range 6 {
+				stranger.login(t, "ada@app.example", "a wrong password")
+			}
+			if a := owner.changeEmail(t, "countess@app.example", password); a.says("mailed a link to the new address") != devices {
+				t.Errorf("the owner, who is logged in, gets %d %s when he gives his password", a.status, a.path)
+			}
 			owner.send(t, http.MethodPost, "/logout", nil, nil)
 			for range 6 {
 				stranger.login(t, "ada@app.example", "a wrong password")

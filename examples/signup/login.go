@@ -48,6 +48,16 @@ func (s *Site) authenticate(w http.ResponseWriter, r *http.Request) (accounts.Us
 	return user, err
 }
 
+// prove asks whoever is logged in for his password, with the token of his browser where browsers get one: a stranger who keeps the address locked keeps
+// nobody from changing his password.
+func (s *Site) prove(r *http.Request, u accounts.User) (accounts.Proof, error) {
+	device := accounts.Device{}
+	if s.Devices {
+		device = s.device(r)
+	}
+	return s.Users.ProveDevice(r.Context(), u.ID, r.PostForm.Get("password"), device)
+}
+
 func (s *Site) logout(w http.ResponseWriter, r *http.Request) error {
 	if err := s.drop(r.Context()); err != nil {
 		return err

@@ -69,9 +69,9 @@ func deviceTests[Tx any]() []test[Tx] {
 			s.device(user.ID, "token")
 			s.lock()
 			s.chargeDevice("token", true)
-			s.wantChange("locked", true, s.setLock(time.Minute))
+			s.wantChange("locked", true, s.setLock(30*time.Minute))
 			s.wantUnknownDevice(someone, "token")
-			s.backdate(time.Minute)
+			s.backdate(30 * time.Minute)
 			s.chargeDevice("token", true)
 		}},
 		{"an unknown token, another account's or one that is over is no device, and nothing is written", func(s suite[Tx]) {

@@ -80,7 +80,10 @@ func (h *history[Tx]) actions() map[string]func(*rapid.T) {
 		}
 		h.login(t, h.address(t), h.password(t), &device)
 	}
-	actions["prove"] = func(t *rapid.T) { h.prove(t, of(t, "user", h.userIDs()), h.password(t)) }
+	actions["prove"] = func(t *rapid.T) { h.prove(t, of(t, "user", h.userIDs()), h.password(t), "") }
+	actions["prove from a device"] = func(t *rapid.T) {
+		h.prove(t, of(t, "user", h.userIDs()), h.password(t), of(t, "device", h.devices))
+	}
 	actions["time passes"] = func(t *rapid.T) {
 		minutes := rapid.SampledFrom([]int{10, 20, 30, 70}).Draw(t, "minutes")
 		h.backdate(time.Duration(minutes) * time.Minute)
@@ -331,11 +334,11 @@ func (w *world) giveDevice(id, token string) {
 	w.devices[token] = hDevice{userID: id, expires: w.now + deviceTTL}
 }
 
-func (h *history[Tx]) prove(t *rapid.T, id, password string) {
+func (h *history[Tx]) prove(t *rapid.T, id, password, device string) {
 	u := h.w.users[id]
-	in, _, worlds := h.w.login(u.address, password, "")
+	in, _, worlds := h.w.login(u.address, password, device)
 	h.attempt(t, func(ctx context.Context) error {
-		p, err := h.a.Prove(ctx, id, password)
+		p, err := h.a.ProveDevice(ctx, id, password, accounts.ParseDevice(device))
 		if err == nil {
 			h.proofs = append(h.proofs, proof{id: id, address: u.address, version: u.version, real: p})
 		}

@@ -341,14 +341,18 @@ func ofAccounts() map[string]history {
 		}},
 		"an operator has locked an address that waits for its confirmation": {func(p *person) {
 			p.mailed()
-			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error { return eve.Lock(p.Context(), tx, ada, time.Hour) })
+			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error {
+				return eve.Lock(p.Context(), tx, ada, time.Hour)
+			})
 		}, told{
 			"pending", "not needed", "registered recorded signed tried sent changed", "activated",
 			"the link waits to be used until TIME: have the mail looked for, among spam too, and by its Message-ID in the mail server's log; " +
 				"an operator locked the address, which has no account, until TIME: `sealq accounts unlock --email Ada@example.com` lifts that",
 		}},
 		"an operator has locked an address that nobody has": {func(p *person) {
-			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error { return eve.Lock(p.Context(), tx, ada, time.Hour) })
+			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error {
+				return eve.Lock(p.Context(), tx, ada, time.Hour)
+			})
 		}, told{
 			"none", "not needed", "changed", "",
 			"an operator locked the address, which has no account, until TIME: `sealq accounts unlock --email Ada@example.com` lifts that",
@@ -408,7 +412,9 @@ func TestLocksAndUnlocksAreToldAndByWhom(t *testing.T) {
 			t.Parallel()
 			p := newPerson(t)
 			begin(p)
-			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error { return eve.Lock(p.Context(), tx, ada, time.Hour) })
+			p.operator(func(eve accounts.Operator[*sql.Tx], tx *sql.Tx) error {
+				return eve.Lock(p.Context(), tx, ada, time.Hour)
+			})
 			p.inTx(func(tx *sql.Tx) error { return p.accounts.Operator("cli:mallory").Unlock(p.Context(), tx, ada) })
 			story, err := explain.Explain(p.Context(), p.config(), ada)
 			p.check(err)
