@@ -193,7 +193,7 @@ func TestAUniqueJobThatIsRecordedTwiceLeavesTheTransactionUsable(t *testing.T) {
 }
 
 // Register is what getting-started.md shows.
-func Register(ctx context.Context, url, email, password string) error {
+func Register(ctx context.Context, url, email string) error {
 	db, err := postgres.Open(ctx, url)
 	if err != nil {
 		return err
@@ -204,7 +204,7 @@ func Register(ctx context.Context, url, email, password string) error {
 		return err
 	}
 	return db.InTx(ctx, func(tx pgx.Tx) error { // or any pgx.Tx of yours
-		_, err := users.Register(ctx, tx, accounts.Registration{Email: email, Password: password})
+		_, err := users.Register(ctx, tx, accounts.Registration{Email: email, PasswordLater: true})
 		return err
 	})
 }
@@ -220,7 +220,7 @@ func TestARegistrationRecordsItsMail(t *testing.T) {
 	if _, err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := Register(t.Context(), url, "ada@example.org", "correct horse battery"); err != nil {
+	if err := Register(t.Context(), url, "ada@example.org"); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.InTx(t.Context(), func(tx pgx.Tx) error {
