@@ -124,8 +124,10 @@ func TestNoReplyWaitsForWhatAKnownAddressNeeds(t *testing.T) {
 	s.link(t, "pending@app.example", mailConfirm)
 	s.tx(t, func(context.Context, *sql.Tx) error {
 		for _, ask := range []struct{ path, email string }{
-			{"/forgot", "ada@app.example"}, {"/resend", "pending@app.example"},
-			{"/signup", "ada@app.example"}, {"/signup", "new@app.example"},
+			{"/forgot", "ada@app.example"},
+			{"/resend", "pending@app.example"},
+			{"/signup", "ada@app.example"},
+			{"/signup", "new@app.example"},
 		} {
 			a := s.browser(t).send(t, http.MethodPost, ask.path, url.Values{"email": {ask.email}}, nil) //nolint:contextcheck // the test's own
 			if a.status != http.StatusOK || s.count(ask.email, mailReset) > 0 {
