@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
 )
 
@@ -34,27 +36,67 @@ func (a *Accounts[Tx]) Activate(ctx context.Context, tx Tx, key string) (User, e
 // ActivateWithPassword is Activate, and the account has this password instead of the registration's, if that had one: whoever holds the link, and so the
 // mailbox, chooses it, and whoever registered the address before its owner did has no password in it. Register with Registration.PasswordLater.
 //
+// It hashes the password within tx: where that keeps others waiting, use PrepareActivation and ActivatePrepared.
+//
 // Errors as of Activate; and *PasswordError, after which the key is good still.
 func (a *Accounts[Tx]) ActivateWithPassword(ctx context.Context, tx Tx, key, password string) (User, error) {
-	if !wellFormedKey(key) {
-		return User{}, fmt.Errorf("activate: %w", ErrUnknownKey)
-	}
-	if err := checkBounds(password); err != nil {
-		return User{}, fmt.Errorf("activate: %w", &PasswordError{Cause: err})
-	}
-	use := a.activation(key)
-	// Whose it is: the policy wants to know, and nobody without a key makes us hash.
-	p, err := a.store.PendingUser(ctx, tx, use)
+	p, err := a.prepareActivation(ctx, key, password, func(use Activation) (PendingUser, error) { return a.store.PendingUser(ctx, tx, use) })
 	if err != nil {
 		return User{}, fmt.Errorf("activate: %w", err)
 	}
-	if err := a.checkNewPassword(ctx, Email{given: p.Email, norm: p.EmailNorm}, password); err != nil {
-		return User{}, fmt.Errorf("activate: %w", err)
+	return a.activate(ctx, tx, public, p.use)
+}
+
+// PreparedActivation is an activation whose password was checked and hashed before the transaction. It is for the request at hand.
+type PreparedActivation struct{ use Activation }
+
+// Format redacts under every verb.
+func (PreparedActivation) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue redacts.
+func (PreparedActivation) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText redacts, in JSON too.
+func (PreparedActivation) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// PrepareActivation is the part of ActivateWithPassword that takes time, about 35 ms and longer while others wait for their hashes, and needs no
+// transaction; ActivatePrepared is the rest. Use both where a transaction keeps others waiting, as each one does in SQLite. It changes nothing.
+//
+// Errors: ErrUnknownKey; *PasswordError, after which the key is good still.
+func (a *Accounts[Tx]) PrepareActivation(ctx context.Context, key, password string) (PreparedActivation, error) {
+	p, err := a.prepareActivation(ctx, key, password, func(use Activation) (PendingUser, error) { return a.store.RegistrationOf(ctx, use) })
+	if err != nil {
+		return PreparedActivation{}, fmt.Errorf("prepare activation: %w", err)
 	}
-	if use.PasswordHash, err = a.hasher.hash(ctx, password); err != nil {
-		return User{}, fmt.Errorf("activate: %w", err)
+	return p, nil
+}
+
+// ActivatePrepared does what PrepareActivation has prepared, in tx, which the caller commits. Errors as of Activate: ErrUnknownKey also where the
+// link was used or replaced meanwhile, and for what nobody prepared.
+func (a *Accounts[Tx]) ActivatePrepared(ctx context.Context, tx Tx, p PreparedActivation) (User, error) {
+	if p.use.PasswordHash.IsZero() {
+		return User{}, fmt.Errorf("activate: %w", ErrUnknownKey)
 	}
-	return a.activate(ctx, tx, public, use)
+	return a.activate(ctx, tx, public, p.use)
+}
+
+func (a *Accounts[Tx]) prepareActivation(ctx context.Context, key, password string, whose func(Activation) (PendingUser, error)) (PreparedActivation, error) {
+	if !wellFormedKey(key) {
+		return PreparedActivation{}, ErrUnknownKey
+	}
+	if err := checkBounds(password); err != nil {
+		return PreparedActivation{}, &PasswordError{Cause: err}
+	}
+	use := a.activation(key)
+	// Whose it is: the policy wants to know, and nobody without a key makes us hash.
+	p, err := whose(use)
+	if err == nil {
+		err = a.checkNewPassword(ctx, Email{given: p.Email, norm: p.EmailNorm}, password)
+	}
+	if err == nil {
+		use.PasswordHash, err = a.hasher.hash(ctx, password)
+	}
+	return PreparedActivation{use}, err
 }
 
 // ActivateProving is Activate for whoever knows the password of the registration too: for apps that ask for it when somebody registers, and once more

@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -176,6 +177,37 @@ func TestNobodyWithoutAKeyMakesUsHash(t *testing.T) {
 	}
 	if got := s.Stats().Hashes - before; got != 0 {
 		t.Errorf("%d hashes", got)
+	}
+}
+
+func TestAPasswordIsHashedBeforeTheTransactionOfAnActivation(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, accounts.Config{})
+	s.registered(t, goodEmail, strangersPassword)
+	key := s.db.mailKey(t, goodEmail)
+	_, err := s.PrepareActivation(t.Context(), key, "short")
+	wantErr(t, err, accounts.ErrPasswordTooShort)
+	_, err = s.PrepareActivation(t.Context(), strings.Repeat("A", 43), ownersPassword)
+	wantErr(t, err, accounts.ErrUnknownKey)
+	_, err = s.ActivatePrepared(t.Context(), s.db.begin(), accounts.PreparedActivation{})
+	wantErr(t, err, accounts.ErrUnknownKey)
+	p, err := s.PrepareActivation(t.Context(), key, ownersPassword)
+	if err != nil || len(s.db.users) != 0 {
+		t.Fatalf("%d users, %v", len(s.db.users), err)
+	}
+	before := s.Stats().Hashes
+	if _, err := s.ActivatePrepared(t.Context(), s.db.begin(), p); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Stats().Hashes - before; n != 0 {
+		t.Errorf("%d hashes within the transaction", n)
+	}
+	s.mustLogIn(t, goodEmail, ownersPassword)
+	s.mustRefuse(t, goodEmail, strangersPassword)
+	_, err = s.ActivatePrepared(t.Context(), s.db.begin(), p)
+	wantErr(t, err, accounts.ErrUnknownKey)
+	if text := fmt.Sprintf("%v %+v %#v", p, p, p); strings.Contains(text, "argon2id") {
+		t.Error(text)
 	}
 }
 

@@ -159,7 +159,11 @@ func (m *model) pending(a accounts.Activation) (norm string, row *pendingRow) {
 	return "", nil
 }
 
-func (m *model) PendingUser(_ context.Context, _ *modelTx, a accounts.Activation) (accounts.PendingUser, error) {
+func (m *model) PendingUser(ctx context.Context, _ *modelTx, a accounts.Activation) (accounts.PendingUser, error) {
+	return m.RegistrationOf(ctx, a)
+}
+
+func (m *model) RegistrationOf(_ context.Context, a accounts.Activation) (accounts.PendingUser, error) {
 	leave, err := m.enter()
 	defer leave()
 	if err != nil {

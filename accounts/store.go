@@ -65,6 +65,8 @@ type PendingStore[Tx any] interface {
 
 	// PendingUser tells whose registration a.KeyHash would activate, and changes nothing. It may read in tx or beside it. None: ErrUnknownKey.
 	PendingUser(ctx context.Context, tx Tx, a Activation) (PendingUser, error)
+	// RegistrationOf is PendingUser without a transaction.
+	RegistrationOf(ctx context.Context, a Activation) (PendingUser, error)
 
 	// ActivatePending moves the pending row whose key_hash is a.KeyHash into users, in one statement (in SQLite: in one transaction), if its
 	// expires_at > now and, when a.RequireSent, its sent_at is not NULL. The user takes the pending row's id, email, email_norm

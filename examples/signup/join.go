@@ -70,10 +70,13 @@ func (s *Site) showConfirm(w http.ResponseWriter, r *http.Request) error {
 func (s *Site) confirm(w http.ResponseWriter, r *http.Request) error {
 	keyPage(w)
 	ctx, key := r.Context(), r.PostForm.Get("key")
-	err := s.change(ctx, func(tx *sql.Tx) error {
-		_, err := s.Users.ActivateWithPassword(ctx, tx, key, r.PostForm.Get("new"))
-		return err
-	})
+	prepared, err := s.Users.PrepareActivation(ctx, key, r.PostForm.Get("new")) // which takes its time, and in SQLite one writes at a time
+	if err == nil {
+		err = s.change(ctx, func(tx *sql.Tx) error {
+			_, err := s.Users.ActivatePrepared(ctx, tx, prepared)
+			return err
+		})
+	}
 	if f, refused := confirmForm(key).refused(err, "", "new"); refused {
 		return s.ask(w, r, "Confirm your address", confirmText, f)
 	}

@@ -108,9 +108,18 @@ WHERE key_hash = $1 AND expires_at > statement_timestamp() AND (sent_at IS NOT N
 
 // PendingUser tells whose registration a key activates, as accounts.PendingStore says.
 func (db *DB) PendingUser(ctx context.Context, tx pgx.Tx, a accounts.Activation) (accounts.PendingUser, error) {
+	return scanPendingUser(tx.QueryRow(ctx, pendingUserSQL, a.KeyHash[:], a.RequireSent))
+}
+
+// RegistrationOf is PendingUser without a transaction.
+func (db *DB) RegistrationOf(ctx context.Context, a accounts.Activation) (accounts.PendingUser, error) {
+	return scanPendingUser(db.pool.QueryRow(ctx, pendingUserSQL, a.KeyHash[:], a.RequireSent))
+}
+
+func scanPendingUser(row pgx.Row) (accounts.PendingUser, error) {
 	var p accounts.PendingUser
 	var hash string
-	err := tx.QueryRow(ctx, pendingUserSQL, a.KeyHash[:], a.RequireSent).Scan(&p.ID, &p.Email, &p.EmailNorm, &hash)
+	err := row.Scan(&p.ID, &p.Email, &p.EmailNorm, &hash)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return accounts.PendingUser{}, accounts.ErrUnknownKey

@@ -92,6 +92,11 @@ func (db *DB) ResendPending(ctx context.Context, tx *sql.Tx, emailNorm string, n
 
 // PendingUser tells whose registration a key activates: see [accounts.PendingStore]. It reads beside tx, as TokenUser does.
 func (db *DB) PendingUser(ctx context.Context, _ *sql.Tx, a accounts.Activation) (accounts.PendingUser, error) {
+	return db.RegistrationOf(ctx, a)
+}
+
+// RegistrationOf is PendingUser without a transaction.
+func (db *DB) RegistrationOf(ctx context.Context, a accounts.Activation) (accounts.PendingUser, error) {
 	p, err := scanPendingUser(db.read.QueryRowContext(ctx, pendingUserSQL+nowSQL, a.KeyHash[:], a.RequireSent))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):

@@ -65,6 +65,9 @@ func activationTests[Tx any]() []test[Tx] {
 					got, err = s.DB.PendingUser(s.Context(), tx, a)
 					return nil
 				})
+				without, errWithout := s.DB.RegistrationOf(s.Context(), a)
+				equal(s, "without a transaction", got, without)
+				equal(s, "the error without a transaction", err == nil, errWithout == nil)
 				return got, err
 			}
 			key := accounts.Activation{KeyHash: accounts.KeyHash("key")}
