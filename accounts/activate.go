@@ -91,10 +91,7 @@ func (a *Accounts[Tx]) prepareActivation(ctx context.Context, key, password stri
 	// Whose it is: the policy wants to know, and nobody without a key makes us hash.
 	p, err := whose(use)
 	if err == nil {
-		err = a.checkNewPassword(ctx, Email{given: p.Email, norm: p.EmailNorm}, password)
-	}
-	if err == nil {
-		use.PasswordHash, err = a.hasher.hash(ctx, password)
+		use.PasswordHash, err = a.newHash(ctx, Email{given: p.Email, norm: p.EmailNorm}, password)
 	}
 	return PreparedActivation{use}, err
 }

@@ -73,10 +73,14 @@ const notYourPassword = "This is not your password, or too many attempts have fa
 func (s *Site) changePassword(w http.ResponseWriter, r *http.Request, u accounts.User) error {
 	ctx := r.Context()
 	proof, err := s.prove(r, u)
+	var password accounts.NewPassword
+	if err == nil {
+		password, err = s.Users.PrepareChange(ctx, proof, r.PostForm.Get("new"))
+	}
 	var changed accounts.User
 	if err == nil {
 		err = s.change(ctx, func(tx *sql.Tx) (err error) {
-			changed, err = s.Users.ChangePassword(ctx, tx, proof, r.PostForm.Get("new"))
+			changed, err = s.Users.SetPassword(ctx, tx, password)
 			return err
 		})
 	}

@@ -101,10 +101,13 @@ func (s *Site) showReset(w http.ResponseWriter, r *http.Request) error {
 func (s *Site) reset(w http.ResponseWriter, r *http.Request) error {
 	keyPage(w)
 	ctx, key := r.Context(), r.PostForm.Get("key")
-	err := s.change(ctx, func(tx *sql.Tx) error {
-		_, err := s.Users.ResetPassword(ctx, tx, key, r.PostForm.Get("new"))
-		return err
-	})
+	password, err := s.Users.PrepareReset(ctx, key, r.PostForm.Get("new"))
+	if err == nil {
+		err = s.change(ctx, func(tx *sql.Tx) error {
+			_, err := s.Users.SetPassword(ctx, tx, password)
+			return err
+		})
+	}
 	if f, refused := resetForm(key).refused(err, "", "new"); refused {
 		return s.ask(w, r, "Choose a new password", resetText, f)
 	}

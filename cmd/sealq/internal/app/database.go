@@ -189,9 +189,13 @@ type inTx[Tx any] struct {
 
 func (a inTx[Tx]) Register(ctx context.Context, r accounts.Registration) (accounts.Pending, error) {
 	var p accounts.Pending
-	err := a.run(ctx, func(tx Tx) error {
+	prepared, err := a.PrepareRegistration(ctx, r)
+	if err != nil {
+		return p, err
+	}
+	err = a.run(ctx, func(tx Tx) error {
 		var err error
-		p, err = a.Accounts.Register(ctx, tx, r)
+		p, err = a.Accounts.Register(ctx, tx, prepared)
 		return err
 	})
 	return p, err
@@ -199,9 +203,13 @@ func (a inTx[Tx]) Register(ctx context.Context, r accounts.Registration) (accoun
 
 func (a inTx[Tx]) ActivateWithPassword(ctx context.Context, key, password string) (accounts.User, error) {
 	var u accounts.User
-	err := a.run(ctx, func(tx Tx) error {
+	prepared, err := a.PrepareActivation(ctx, key, password)
+	if err != nil {
+		return u, err
+	}
+	err = a.run(ctx, func(tx Tx) error {
 		var err error
-		u, err = a.Accounts.ActivateWithPassword(ctx, tx, key, password)
+		u, err = a.ActivatePrepared(ctx, tx, prepared)
 		return err
 	})
 	return u, err
@@ -213,9 +221,13 @@ func (a inTx[Tx]) RequestReset(ctx context.Context, email string) error {
 
 func (a inTx[Tx]) ResetPassword(ctx context.Context, key, newPassword string) (accounts.User, error) {
 	var u accounts.User
-	err := a.run(ctx, func(tx Tx) error {
+	prepared, err := a.PrepareReset(ctx, key, newPassword)
+	if err != nil {
+		return u, err
+	}
+	err = a.run(ctx, func(tx Tx) error {
 		var err error
-		u, err = a.Accounts.ResetPassword(ctx, tx, key, newPassword)
+		u, err = a.SetPassword(ctx, tx, prepared)
 		return err
 	})
 	return u, err
