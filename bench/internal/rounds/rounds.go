@@ -45,6 +45,8 @@ type Table struct {
 	Ways  []Way
 	// CPU is shown as microseconds per thing, which changes less than the rate with what else the machine does.
 	CPU []Meter
+	// Cores also shows how many cores all meters together keep busy.
+	Cores bool
 }
 
 // Print runs the ways in rounds and prints rates and ratios.
@@ -122,6 +124,9 @@ func (t Table) write(out io.Writer, all []figures) error {
 	for _, meter := range t.CPU {
 		fmt.Fprintf(w, "%s, µs\t", meter.Name)
 	}
+	if t.Cores {
+		fmt.Fprint(w, "cores busy\t")
+	}
 	fmt.Fprintln(w)
 	for i, way := range t.Ways {
 		ratios := make([]float64, len(all[i].perSecond))
@@ -132,12 +137,26 @@ func (t Table) write(out io.Writer, all []figures) error {
 		for _, cpu := range all[i].cpu {
 			fmt.Fprintf(w, "%.1f\t", median(cpu))
 		}
+		if t.Cores {
+			fmt.Fprintf(w, "%.2f\t", median(all[i].cores()))
+		}
 		fmt.Fprintln(w)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print the table: %w", err)
 	}
 	return nil
+}
+
+// cores are how many cores were busy in each round, by all meters.
+func (f figures) cores() []float64 {
+	busy := make([]float64, len(f.perSecond))
+	for _, cpu := range f.cpu {
+		for round, micros := range cpu {
+			busy[round] += micros / 1e6 * f.perSecond[round]
+		}
+	}
+	return busy
 }
 
 // median is the middle one, of an even number the upper of the two.
