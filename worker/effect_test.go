@@ -162,3 +162,58 @@ func enqueueLived(t *testing.T, r *rig, task signing.Task, life time.Duration) {
 		t.Fatal(err)
 	}
 }
+
+func TestAHandlerThatEntersItsEffectItselfIsAskedForOnceAndItsRowIsItsOwn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var book countingLedger
+	var rows outbox
+	var effects, outcomes calls
+	h := worker.NewHandlers(worker.HandlersConfig{Outbox: &rows})
+	def := jobs.Define[welcome]("mail:welcome", jobs.Policy{})
+	worker.HandleEntering(h, def, func(ctx context.Context, j worker.Job[welcome]) error {
+		effects.add(j.Effect().ID)
+		_, err := book.Once(ctx, j.Effect(), func(context.Context, string) error { return nil })
+		return err
+	})
+	book.away.Store(true)
+	v := r.verifier(t, worker.Config{Effects: &book, OnVerdict: func(_ context.Context, v worker.Verdict) { outcomes.add(string(v.Outcome)) }})
+	r.serve(t, v, h, asynq.Config{Concurrency: 1})
+	claimed := row(t, def.With(welcome{UserID: 7}))
+	claimed.Attempt = 1
+	if _, err := r.enqueuer(t).EnqueueRow(t.Context(), claimed, def); err != nil {
+		t.Fatal(err)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(r.redis)
+	name := claimed.TaskID()
+	eventually(t, "it is put off while nobody can be asked, without a try used up", func() bool {
+		info, err := inspector.GetTaskInfo("default", name)
+		return err == nil && info.State == asynq.TaskStateRetry && info.Retried == 0
+	})
+	if len(outcomes.all()) != 0 || len(effects.all()) != 0 {
+		t.Errorf("it ran, or has a verdict: %q, %q", effects.all(), outcomes.all())
+	}
+	book.away.Store(false)
+	book.asked.Store(0)
+	if err := inspector.RunTask("default", name); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it passes", func() bool { return len(outcomes.all()) == 1 })
+	claimed.Attempt = 2
+	if _, err := r.enqueuer(t).EnqueueRow(t.Context(), claimed, def); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "another attempt is a duplicate", func() bool { return len(outcomes.all()) == 2 })
+	if diff := cmp.Diff([]string{"passed", "duplicate"}, outcomes.all()); diff != "" {
+		t.Errorf("verdicts (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{claimed.ID}, effects.all()); diff != "" {
+		t.Errorf("effects (-want +got):\n%s", diff)
+	}
+	if n := book.asked.Load(); n != 2 {
+		t.Errorf("the ledger was asked %d times of two attempts", n)
+	}
+	if done, _ := rows.ends(); len(done) != 0 {
+		t.Errorf("the row was completed past the ledger: %q", done)
+	}
+}

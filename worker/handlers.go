@@ -71,6 +71,8 @@ type handler struct {
 	run func(ctx context.Context, d *delivery) error
 	// entered says that run completes the outbox row itself, with the effect.
 	entered bool
+	// asks says that whether the effect is done is to be known before run, though it enters it.
+	asks bool
 }
 
 // NewHandlers makes an empty set.
@@ -105,6 +107,20 @@ func Handle[A any](h *Handlers, d jobs.Def[A], fn func(ctx context.Context, j Jo
 		if err != nil {
 			return err
 		}
+		return fn(ctx, j)
+	}})
+}
+
+// HandleEntering registers fn for a kind whose effect lies outside the database, as Handle does, where fn itself enters Job.Effect into a
+// ledger, by Ledger.Once, before it returns nil. That completes the outbox row too, so that nobody does it once more; and whether the effect is
+// done is asked once, before fn, and not a second time for a task that verified.
+func HandleEntering[A any](h *Handlers, d jobs.Def[A], fn func(ctx context.Context, j Job[A]) error) {
+	h.add(d, handler{entered: true, asks: true, run: func(ctx context.Context, t *delivery) error {
+		j, err := decode(ctx, d, t)
+		if err != nil {
+			return err
+		}
+		t.tell(Passed)
 		return fn(ctx, j)
 	}})
 }
@@ -217,13 +233,14 @@ func (h *Handlers) ProcessTask(ctx context.Context, _ *asynq.Task) error {
 	h.runs.Add(1)
 	defer h.runs.Done()
 	ctx = context.WithoutCancel(ctx)
-	// The verifier asked before this run was entered as under way: another may have ended in between.
-	if !r.entered && t.done != nil {
+	// Where the verifier asked, it was before this run was entered as under way: another may have ended in between.
+	if (!r.entered || r.asks) && t.done != nil {
 		done, err := t.done(ctx, claims)
 		if err != nil {
-			return &ending{action: later, until: h.now().Add(effectsRetry), cause: err}
+			return &ending{action: later, until: h.now().Add(effectsRetry), cause: &unasked{err}}
 		}
 		if done {
+			t.tell(Duplicate)
 			return nil
 		}
 	}

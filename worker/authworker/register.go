@@ -95,9 +95,9 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], a Accounts[Tx], c Config)
 	if err != nil {
 		return fmt.Errorf("register auth jobs: %w", err)
 	}
-	worker.Handle(h, authjobs.MailConfirmation(), mailer.confirm)
+	worker.HandleEntering(h, authjobs.MailConfirmation(), mailer.confirm)
 	for _, def := range authjobs.AccountMails() {
-		worker.Handle(h, def, mailer.account(def.Kind()))
+		worker.HandleEntering(h, def, mailer.account(def.Kind()))
 	}
 	worker.Handle(h, authjobs.Answer(), func(ctx context.Context, j worker.Job[authjobs.Request]) error {
 		return s.InTx(ctx, func(tx Tx) error { return a.Answer(ctx, tx, j.Args.RequestID) })
