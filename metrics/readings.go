@@ -36,6 +36,8 @@ type Sources struct {
 	Queues []string
 	// Breakers are *worker.Breaker.
 	Breakers []Breaker
+	// Connections to the mail server, of this process: what a *mail.Sender's Stats tell.
+	Connections func() Connections
 	// Alarms are raised while they return an error, such as worker.Verifier.Alarm. They return at once.
 	Alarms map[string]func() error
 	// Dependencies are what the process needs, each with what finds out whether it can be used. It is called at most every
@@ -175,6 +177,7 @@ func (r *Readings) Collect(ch chan<- prometheus.Metric) {
 	s.readRing()
 	s.readRelay()
 	s.readOverflow()
+	s.readConnections()
 	for _, b := range r.from.Breakers {
 		s.gauge("breaker_open", boolean(b.Open() != nil), b.System())
 	}
@@ -341,11 +344,17 @@ func families() []family {
 	ring := func(r *Readings) bool { return r.from.Ring != nil }
 	moved := func(r *Readings) bool { return r.from.Relay != nil }
 	kept := func(r *Readings) bool { return r.quarantine != nil }
+	connected := func(r *Readings) bool { return r.from.Connections != nil }
 	queued := func(r *Readings) bool { return r.queues != nil }
 	return []family{
 		{"dependency_up", "Whether what this process needs can be used, as /readyz sees it: 1, else 0.", []string{"dependency"}, func(r *Readings) bool { return len(r.up) > 0 }},
 		{"alarm_raised", "Whether the alarm is raised: 1, else 0.", []string{"alarm"}, func(r *Readings) bool { return len(r.from.Alarms) > 0 }},
 		{"breaker_open", "Whether jobs are kept away from the outside system, because it is down: 1, else 0.", []string{"system"}, func(r *Readings) bool { return len(r.from.Breakers) > 0 }},
+
+		{"smtp_connections", "Connections of this process to the mail server, by state: busy, also while they are made, or idle.", []string{"state"}, connected},
+		{"smtp_mails_waiting", "Mails of this process that wait for a connection to the mail server.", nil, connected},
+		{"smtp_dials_total", "Connections that this process made to the mail server.", nil, connected},
+		{"smtp_reuses_total", "Mails that this process sent over a connection that was there.", nil, connected},
 
 		{"queue_tasks", "Tasks in Redis, by queue and state. Every process counts the same.", []string{"queue", "state"}, queued},
 		{"queue_latency_seconds", "For how long the task that is next in the queue has waited; 0 if none does.", []string{"queue"}, queued},

@@ -19,6 +19,7 @@ import (
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
+	"github.com/sealq/sealq/mail"
 	"github.com/sealq/sealq/metrics"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/store/postgres"
@@ -81,7 +82,9 @@ func whole(client redis.UniversalClient) metrics.Sources {
 	}
 	return metrics.Sources{
 		Ring: all, Relay: all, Kinds: []jobs.Kind{"mail:confirmation"}, Overflow: all, Quarantine: all, Redis: client, Queues: []string{"mail"},
-		Breakers: []metrics.Breaker{all}, Alarms: map[string]func() error{"key_refusals": func() error { return nil }},
+		Breakers: []metrics.Breaker{all}, Connections: func() metrics.Connections {
+			return metrics.Connections(mail.Stats{Open: 7, Idle: 5, Waiting: 3, Dialled: 11, Reused: 200})
+		}, Alarms: map[string]func() error{"key_refusals": func() error { return nil }},
 		Dependencies: map[string]func(context.Context) error{
 			"database": func(context.Context) error { return nil },
 			"keys":     func(context.Context) error { return errors.New("not confirmed") },
@@ -109,6 +112,11 @@ func TestReadingsShowWhatTheSourcesTell(t *testing.T) {
 		`sealq_dependency_up{dependency="keys"}`:                    0,
 		`sealq_alarm_raised{alarm="key_refusals"}`:                  0,
 		`sealq_breaker_open{system="smtp"}`:                         1,
+		`sealq_smtp_connections{state="busy"}`:                      2,
+		`sealq_smtp_connections{state="idle"}`:                      5,
+		`sealq_smtp_mails_waiting`:                                  3,
+		`sealq_smtp_dials_total`:                                    11,
+		`sealq_smtp_reuses_total`:                                   200,
 		`sealq_queue_tasks{queue="mail",state="pending"}`:           3,
 		`sealq_queue_tasks{queue="mail",state="active"}`:            0,
 		`sealq_queue_tasks{queue="mail",state="scheduled"}`:         0,

@@ -165,7 +165,8 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 		sources: metrics.Sources{
 			Ring: c.Keys, Relay: r, Kinds: catalog.Kinds(), Overflow: keeper, Quarantine: d.backend, Budgets: c.Budgets,
 			Redis: c.Redis, Queues: slices.Sorted(maps.Keys(c.Queues)), Breakers: []metrics.Breaker{mailServer},
-			Alarms: map[string]func() error{"key_refusals": verifier.Alarm},
+			Connections: func() metrics.Connections { return metrics.Connections(c.Sender.Stats()) },
+			Alarms:      map[string]func() error{"key_refusals": verifier.Alarm},
 		},
 	}, nil
 }
