@@ -50,10 +50,12 @@ func eventually(t *testing.T, what string, holds func() bool) {
 type system struct {
 	db       *sqlite.DB
 	path     string
+	server   *testservers.RedisServer
 	redis    *redis.Client
 	keys     *signing.Keys
 	ringFile string
 	mails    *catcher.Catcher
+	smtp     string // where mails are sent
 	accounts *accounts.Accounts[*sql.Tx]
 	relay    *relay.Relay
 	breaker  *worker.Breaker
@@ -85,31 +87,8 @@ type backend = authworker.Store[*sql.Tx]
 
 func newSystem(t *testing.T, hook catcher.Hook, between func(backend) backend, tweaks ...func(*authworker.Config)) *system {
 	t.Helper()
-	s := &system{ringFile: filepath.Join(t.TempDir(), "keys.json"), tweaks: tweaks}
-	ring, err := signing.NewRing(time.Now().Add(-time.Hour), 30*24*time.Hour)
-	check(t, err)
-	check(t, signing.NewFile(s.ringFile).Create(ring))
-	s.keys, err = signing.Open(t.Context(), "file:"+s.ringFile, "test")
-	check(t, err)
-	t.Cleanup(s.keys.Close)
-
-	s.path = filepath.Join(t.TempDir(), "sealq.db")
-	s.db, err = sqlite.Open(t.Context(), s.path)
-	check(t, err)
-	t.Cleanup(func() { check(t, s.db.Close()) })
-	_, err = s.db.Migrate(t.Context())
-	check(t, err)
-	s.accounts, err = accounts.New(s.db, authjobs.NewNotifier[*sql.Tx](s.db), accounts.Config{
-		Hash: accounts.HashCost{MemoryKiB: 8, Passes: 1, Lanes: 1}, LockoutNotice: true,
-	})
-	check(t, err)
-
-	s.mails, err = catcher.StartWith("127.0.0.1:0", catcher.Options{Hook: hook})
-	check(t, err)
-	t.Cleanup(func() { check(t, s.mails.Close()) })
-	s.redis = testservers.Redis(t).Client(t)
+	s := newIdleSystem(t, hook, tweaks...)
 	var store backend = s.db
-	s.swept = s.accounts
 	if between != nil {
 		store = between(store)
 		if counts, ok := store.(authworker.Accounts[*sql.Tx]); ok {
@@ -120,15 +99,65 @@ func newSystem(t *testing.T, hook catcher.Hook, between func(backend) backend, t
 	return s
 }
 
+// newIdleSystem has no worker and no relay yet.
+func newIdleSystem(t *testing.T, hook catcher.Hook, tweaks ...func(*authworker.Config)) *system {
+	t.Helper()
+	s := &system{ringFile: filepath.Join(t.TempDir(), "keys.json"), path: filepath.Join(t.TempDir(), "sealq.db"), tweaks: tweaks}
+	ring, err := signing.NewRing(time.Now().Add(-time.Hour), 30*24*time.Hour)
+	check(t, err)
+	check(t, signing.NewFile(s.ringFile).Create(ring))
+	s.mails, err = catcher.StartWith("127.0.0.1:0", catcher.Options{Hook: hook})
+	check(t, err)
+	t.Cleanup(func() { check(t, s.mails.Close()) })
+	s.smtp = s.mails.URL()
+	s.server = testservers.Redis(t)
+	s.redis = s.server.Client(t)
+	check(t, s.open(t.Context()))
+	t.Cleanup(s.keys.Close)
+	t.Cleanup(func() { check(t, s.db.Close()) })
+	_, err = s.db.Migrate(t.Context())
+	check(t, err)
+	return s
+}
+
+// open opens what the system's paths name.
+func (s *system) open(ctx context.Context) (err error) {
+	if s.keys, err = signing.Open(ctx, "file:"+s.ringFile, "test"); err != nil {
+		return err
+	}
+	if s.db, err = sqlite.Open(ctx, s.path); err != nil {
+		return err
+	}
+	s.accounts, err = accounts.New(s.db, authjobs.NewNotifier[*sql.Tx](s.db), accounts.Config{
+		Hash: accounts.HashCost{MemoryKiB: 8, Passes: 1, Lanes: 1}, LockoutNotice: true,
+	})
+	s.swept = s.accounts
+	return err
+}
+
 func (s *system) serve(t *testing.T, store backend) {
 	t.Helper()
-	sender, err := mail.NewSender(mail.Config{URL: s.mails.URL(), From: "no-reply@app.example"})
+	sender, err := mail.NewSender(mail.Config{URL: s.smtp, From: "no-reply@app.example"})
 	check(t, err)
 	t.Cleanup(sender.Close)
+	srv, handler, err := s.assemble(sender, store)
+	check(t, err)
+	check(t, srv.Start(handler))
+	t.Cleanup(srv.Shutdown)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.relay.Run(ctx) }()
+	t.Cleanup(func() { stop(); check(t, <-ended) })
+}
+
+// assemble makes a worker and its relay.
+func (s *system) assemble(sender *mail.Sender, store backend) (srv *asynq.Server, handler asynq.Handler, err error) {
 	s.breaker, err = worker.NewBreaker(worker.BreakerConfig{
 		System: authworker.MailSystem, Kinds: authworker.MailKinds(), Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 	})
-	check(t, err)
+	if err != nil {
+		return nil, nil, err
+	}
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: s.db, Breakers: []*worker.Breaker{s.breaker}})
 	config := authworker.Config{
 		Keys: s.keys, Sender: sender, BaseURL: "https://app.example/base", Product: "App", MailDomain: "mail.app.example", Server: "mx.app.example",
@@ -137,25 +166,29 @@ func (s *system) serve(t *testing.T, store backend) {
 	for _, tweak := range s.tweaks {
 		tweak(&config)
 	}
-	check(t, authworker.Register(handlers, store, s.swept, config))
+	if err := authworker.Register(handlers, store, s.swept, config); err != nil {
+		return nil, nil, err
+	}
 	verifier, err := worker.New(s.keys, worker.Config{Quarantine: s.db, Effects: s.db})
-	check(t, err)
+	if err != nil {
+		return nil, nil, err
+	}
 	catalog, err := jobs.NewCatalog(authjobs.Definitions()...)
-	check(t, err)
-	check(t, handlers.Check(catalog))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := handlers.Check(catalog); err != nil {
+		return nil, nil, err
+	}
 	s.relay, err = relay.New(s.db, catalog, s.keys, s.redis, relay.Config{Poll: 5 * time.Millisecond})
-	check(t, err)
-	srv := asynq.NewServerFromRedisClient(s.redis, verifier.Config(asynq.Config{
+	if err != nil {
+		return nil, nil, err
+	}
+	return asynq.NewServerFromRedisClient(s.redis, verifier.Config(asynq.Config{
 		Queues: map[string]int{"critical": 1, "mail": 1, "maintenance": 1}, Concurrency: 4,
 		TaskCheckInterval: 5 * time.Millisecond, DelayedTaskCheckInterval: 10 * time.Millisecond,
 		LogLevel: asynq.FatalLevel, ShutdownTimeout: 5 * time.Second,
-	}))
-	check(t, srv.Start(verifier.Handler(handlers)))
-	t.Cleanup(srv.Shutdown)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.relay.Run(ctx) }()
-	t.Cleanup(func() { stop(); check(t, <-ended) })
+	})), verifier.Handler(handlers), nil
 }
 
 // sql changes the database as nobody but a test does.
@@ -180,7 +213,9 @@ func (s *system) register(t *testing.T, address string) {
 		_, err := s.accounts.Register(t.Context(), tx, accounts.Registration{Email: address, Password: password})
 		return err
 	}))
-	s.relay.Nudge()
+	if s.relay != nil { // it is in this process
+		s.relay.Nudge()
+	}
 }
 
 // sent waits until nothing of the outbox is unfinished, then lists what came.

@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -172,45 +171,12 @@ func (l *lines) String() string {
 // stripper stands before a server and, while strips says so, makes STARTTLS a word that no client knows, as middleboxes do.
 func stripper(t *testing.T, addr string, strips func() bool) string {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	check(t, err)
-	var all sync.WaitGroup
-	ctx, stop := context.WithCancel(context.Background())
-	t.Cleanup(func() {
-		stop()
-		_ = listener.Close()
-		all.Wait()
-	})
-	all.Go(func() {
-		for {
-			near, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			far, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-			if err != nil {
-				_ = near.Close()
-				return
-			}
-			cut := context.AfterFunc(ctx, func() { _, _ = near.Close(), far.Close() })
-			all.Go(func() { _, _ = io.Copy(far, near); _ = far.Close() })
-			all.Go(func() {
-				defer cut()
-				defer near.Close()
-				for buf := make([]byte, 4096); ; { // the server's answer to EHLO is one piece
-					n, err := far.Read(buf)
-					piece := buf[:n]
-					if strips() {
-						piece = bytes.ReplaceAll(piece, []byte("STARTTLS"), []byte("XXXXXXXA"))
-					}
-					if _, writeErr := near.Write(piece); err != nil || writeErr != nil {
-						return
-					}
-				}
-			})
+	return proxied(t, addr, func(piece []byte) []byte {
+		if strips() {
+			return bytes.ReplaceAll(piece, []byte("STARTTLS"), []byte("XXXXXXXA"))
 		}
+		return piece
 	})
-	return listener.Addr().String()
 }
 
 // authority makes a certificate for 127.0.0.1 and the pool that trusts it.

@@ -20,6 +20,9 @@ func (t *teller) tries(ctx context.Context, h *authjobs.MailHistory) error {
 	text := fmt.Sprintf("a worker tried to send it, as <%s>: %d so far", h.MessageID, h.Tries)
 	if n := t.lost(h, kept); n > 0 {
 		text += fmt.Sprintf(", of which %d left no word: a worker ended in the middle", n)
+		if !h.SentAt.IsZero() {
+			text += "; if the mail server had taken it by then, its reader has another copy with this Message-ID"
+		}
 	}
 	if len(kept) == 0 && h.SentAt.IsZero() && h.Cause != "" { // of before tries were kept
 		text += "; the last one: " + h.Cause + answer(h)

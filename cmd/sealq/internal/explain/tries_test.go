@@ -77,4 +77,13 @@ func TestTriesThatLeftNoWordAreCounted(t *testing.T) {
 	}, texts); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+	p.inTx(func(tx *sql.Tx) error {
+		return p.db.MailSent(t.Context(), tx, p.draft, authjobs.MailAnswer{Code: 250, Reply: "queued"})
+	})
+	texts, _ = p.triesTold()
+	want := "a worker tried to send it, as <ROW@example.com>: 3 so far, of which 1 left no word: a worker ended in the middle; " +
+		"if the mail server had taken it by then, its reader has another copy with this Message-ID"
+	if diff := cmp.Diff(want, texts[0]); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 }
