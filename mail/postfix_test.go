@@ -17,7 +17,7 @@ func TestADecentServerOfTheFieldTakesEveryMailOnceAndRefusesWhatItShould(t *test
 	t.Parallel()
 	const limit = 20_000 // bytes
 	key := publish(t, rsaKey(t, 2048), "rsa")
-	postfix, there := testservers.NewPostfix(t, limit, "ann")
+	postfix, there := testservers.NewPostfix(t, testservers.PostfixConfig{Limit: limit, Mailboxes: []string{"ann"}})
 	if !there {
 		t.Log("Postfix is not to be had; what it shows is shown with go-smtp by the other tests")
 		return

@@ -11,10 +11,12 @@ import (
 // Postfix is a mail server for one test.
 type Postfix struct{ server *instance.Postfix }
 
-// NewPostfix gives t a Postfix until t ends, with mailboxes at example.org, which takes messages up to limit bytes. There is none where
-// the tests do not run as root, since only root can start it, or where SEALQ_TEST_POSTFIX is none: what it shows has to be shown by
-// another server, too.
-func NewPostfix(t testing.TB, limit int, mailboxes ...string) (p *Postfix, there bool) {
+// PostfixConfig of a Postfix.
+type PostfixConfig = instance.PostfixConfig
+
+// NewPostfix gives t a Postfix until t ends. There is none where the tests do not run as root, since only root can start it, or where
+// SEALQ_TEST_POSTFIX is none: what it shows has to be shown by another server, too.
+func NewPostfix(t testing.TB, c PostfixConfig) (p *Postfix, there bool) {
 	t.Helper()
 	if os.Geteuid() != 0 || os.Getenv(PostfixEnv) == "none" {
 		return nil, false
@@ -23,11 +25,14 @@ func NewPostfix(t testing.TB, limit int, mailboxes ...string) (p *Postfix, there
 	if err != nil {
 		t.Fatal(noPostfix)
 	}
-	server, err := instance.NewPostfix(t.Context(), binary, limit, mailboxes...)
+	server, err := instance.NewPostfix(t.Context(), binary, c)
 	must(t, err)
 	cleanup(t, func(context.Context) error { return server.Close() })
 	return &Postfix{server}, true
 }
+
+// Addr is HOST:PORT.
+func (p *Postfix) Addr() string { return p.server.Addr() }
 
 // URL is the address as --smtp-url takes it.
 func (p *Postfix) URL() string { return "smtp://" + p.server.Addr() + "?tls=none" }

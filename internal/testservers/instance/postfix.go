@@ -78,8 +78,15 @@ anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 `
 
-// NewPostfix starts the Postfix of binary with mailboxes at example.org, taking messages up to limit bytes.
-func NewPostfix(ctx context.Context, binary string, limit int, mailboxes ...string) (*Postfix, error) {
+// PostfixConfig of a Postfix.
+type PostfixConfig struct {
+	Limit     int      // of a message, in bytes
+	Mailboxes []string // at example.org
+	Settings  []string // further lines of main.cf
+}
+
+// NewPostfix starts the Postfix of binary.
+func NewPostfix(ctx context.Context, binary string, c PostfixConfig) (*Postfix, error) {
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("new postfix: %w", ErrNotRoot)
 	}
@@ -93,7 +100,7 @@ func NewPostfix(ctx context.Context, binary string, limit int, mailboxes ...stri
 	}
 	p := &Postfix{dir: dir, name: filepath.Base(dir) + ".test"}
 	if p.port, err = ReservePort(ctx); err == nil {
-		err = p.start(ctx, binary, owner, limit, mailboxes)
+		err = p.start(ctx, binary, owner, c)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("new postfix: %w", err), p.Close())
@@ -101,7 +108,7 @@ func NewPostfix(ctx context.Context, binary string, limit int, mailboxes ...stri
 	return p, nil
 }
 
-func (p *Postfix) start(ctx context.Context, binary string, owner *user.User, limit int, mailboxes []string) error {
+func (p *Postfix) start(ctx context.Context, binary string, owner *user.User, c PostfixConfig) error {
 	uid, err := strconv.Atoi(owner.Uid)
 	if err != nil {
 		return fmt.Errorf("user ID of postfix: %w", err)
@@ -116,10 +123,10 @@ func (p *Postfix) start(ctx context.Context, binary string, owner *user.User, li
 		return fmt.Errorf("give it its folders: %w", err)
 	}
 	var boxes []string
-	for _, box := range mailboxes {
+	for _, box := range c.Mailboxes {
 		boxes = append(boxes, "{"+box+"@example.org="+box+"/}")
 	}
-	main := fmt.Sprintf(postfixMain, p.dir, p.name, owner.Uid, owner.Gid, strings.Join(boxes, ", "), limit)
+	main := fmt.Sprintf(postfixMain, p.dir, p.name, owner.Uid, owner.Gid, strings.Join(boxes, ", "), c.Limit) + strings.Join(c.Settings, "\n") + "\n"
 	err = errors.Join(
 		os.WriteFile(filepath.Join(p.etc(), "main.cf"), []byte(main), 0o644),
 		os.WriteFile(filepath.Join(p.etc(), "master.cf"), fmt.Appendf(nil, postfixMaster, p.port.Addr()), 0o644),
