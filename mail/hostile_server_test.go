@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -29,6 +30,7 @@ type misdeed struct {
 	cut    bool   // closes the connection; after answer, where there is one
 	stall  bool   // says nothing until the client goes
 	pause  bool   // does its duty, and reads nothing more
+	slow   bool   // does its duty, and reads ten lines a millisecond
 	after  bool   // does its duty first, and keeps the answer to itself: the message was taken
 }
 
@@ -143,6 +145,8 @@ type meddler struct {
 	content bool   // the client sends a message
 	rest    []byte // of a line that go-smtp has not read yet
 	paused  bool   // reads nothing more
+	slow    bool   // reads a message slowly
+	lines   int    // of it
 	mute    bool   // what go-smtp answers goes nowhere
 	closed  sync.Once
 }
@@ -179,6 +183,9 @@ func (c *meddler) Read(p []byte) (int, error) {
 		}
 		verb, _, _ := strings.Cut(strings.ToUpper(strings.TrimRight(line, "\r\n")), " ")
 		if c.content && verb != "." {
+			if c.lines++; c.slow && c.lines%10 == 0 {
+				<-time.After(time.Millisecond)
+			}
 			c.rest = []byte(line)
 			break
 		}
@@ -203,7 +210,7 @@ func (c *meddler) Read(p []byte) (int, error) {
 			_ = c.Conn.Close()
 			return 0, io.EOF
 		}
-		c.content, c.paused = verb == "DATA", done.pause
+		c.content, c.paused, c.slow = verb == "DATA", done.pause, done.slow
 		c.rest = []byte(line)
 	}
 	n := copy(p, c.rest)

@@ -84,6 +84,7 @@ func TestTenWorkersOnOneHostileServerLoseNothingAndDoubleNothingUnexplained(t *t
 		"it drops the connection at RCPT":           {every("RCPT", 5, misdeed{cut: true}), mail.Timeouts{}, false},
 		"it drops the connection after DATA":        {every("DATA", 5, misdeed{cut: true}), mail.Timeouts{}, false},
 		"it drops the connection before it answers": {every(".", 5, misdeed{cut: true}), mail.Timeouts{}, false},
+		"it reads every message slowly":             {every("DATA", 1, misdeed{slow: true}), mail.Timeouts{}, false},
 		"it fails every RSET": {func(of turn) misdeed {
 			switch {
 			case of.Verb == "RSET":
@@ -156,6 +157,26 @@ func TestAServerThatReadsNothingOfALargeMessageGetsNothingOfIt(t *testing.T) {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(mail.Stats{Dialled: 1}, sender.Stats()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAServerThatReadsALargeMessageSlowlyGetsItOnce(t *testing.T) {
+	t.Parallel()
+	h := startHostile(t, func(of turn) misdeed { return misdeed{slow: of.Verb == "DATA"} })
+	sender := newSender(t, mail.Config{URL: h.url()})
+	m := numbered(0)
+	m.Text, m.HTML = strings.Repeat("\x01", 100_000), strings.Repeat("\x01", 100_000) // more on the way than sockets hold
+	for range 2 {
+		if _, err := sender.Send(bounded(t), m, nil); err != nil {
+			t.Fatal(err)
+		}
+		m.ID = numbered(1).ID
+	}
+	if diff := cmp.Diff(once(2), h.taken()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(mail.Stats{Open: 1, Idle: 1, Dialled: 1, Reused: 1}, sender.Stats()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -145,8 +145,8 @@ func (s *system) serve(t *testing.T, store backend) {
 	check(t, srv.Start(handler))
 	t.Cleanup(srv.Shutdown)
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.relay.Run(ctx) }()
+	ended, moving := make(chan error, 1), s.relay
+	go func() { ended <- moving.Run(ctx) }()
 	t.Cleanup(func() { stop(); check(t, <-ended) })
 }
 
