@@ -47,10 +47,8 @@ func BenchmarkConfirmationsTable(b *testing.B) {
 				{Name: "sent, and not recorded: tasks from Redis, no database", Run: f.unrecorded},
 				{Name: "the mail server alone: no queue, no database", Run: f.unqueued},
 				{Name: "the whole, 1 connection", Run: whole(f.inbox.addr, 1)},
-				{Name: "the whole, 3 connections", Run: whole(f.inbox.addr, 3)},
 				{Name: "the whole, 40 connections", Run: whole(f.inbox.addr, 40)},
 				{Name: "the whole, 10 connections, 5 ms away", Run: whole(far, usual)},
-				{Name: "the whole, 40 connections, 5 ms away", Run: whole(far, 40)},
 			},
 		},
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -54,6 +53,8 @@ type Fetcher struct {
 	queued  time.Time // when asynq was last told of the queues
 	waiting []*lane   // for the one that polls
 	inHand  map[string]int
+	capped  map[string]bool // queues that may hold more than could be fetched, for their limits
+	freed   chan struct{}   // a task of such a queue has ended
 }
 
 type weighted struct {
@@ -63,7 +64,7 @@ type weighted struct {
 
 // NewFetcher makes a Fetcher on a client, which gets no hook: what h does is done in the lanes.
 func NewFetcher(client redis.UniversalClient, h *Hook, c FetchConfig) *Fetcher {
-	f := &Fetcher{hook: h, client: client, end: trips.Process(client), strict: c.Strict, poll: c.Poll, stop: make(chan struct{}), inHand: make(map[string]int)}
+	f := &Fetcher{hook: h, client: client, end: trips.Process(client), strict: c.Strict, poll: c.Poll, stop: make(chan struct{}), inHand: make(map[string]int), capped: make(map[string]bool), freed: make(chan struct{}, 1)}
 	if f.poll <= 0 {
 		f.poll = DefaultPoll
 	}
@@ -164,8 +165,12 @@ func (f *Fetcher) await(ctx context.Context, l *lane) bool {
 	for {
 		pause := min(max(2*time.Duration(f.pause.Load()), firstPause), f.poll)
 		f.pause.Store(int64(pause))
-		if !f.rest(ctx, pause*3/4+rand.N(pause/2)) { //nolint:gosec // jitter
+		switch f.rest(ctx, pause*3/4+rand.N(pause/2)) { //nolint:gosec // jitter
+		case restEnded:
 			return false
+		case restFreed:
+			return true
+		case restOver:
 		}
 		f.publish(context.WithoutCancel(ctx)) // an idle worker's queues are to be known, too
 		if pause < f.poll || f.peek(context.WithoutCancel(ctx)) {
@@ -196,17 +201,28 @@ func (f *Fetcher) wakeNext() {
 	}
 }
 
-func (f *Fetcher) rest(ctx context.Context, d time.Duration) bool {
+// rested is how a rest ended.
+type rested int
+
+const (
+	restOver  rested = iota
+	restEnded        // fetching did
+	restFreed        // there is room for more of a queue that may have more
+)
+
+func (f *Fetcher) rest(ctx context.Context, d time.Duration) rested {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
+		return restOver
+	case <-f.freed:
+		return restFreed
 	case <-ctx.Done():
 	case <-f.stop:
 	case <-f.hook.closed:
 	}
-	return false
+	return restEnded
 }
 
 // peek asks whether any queue has a task, which costs Redis less than a fetch. Where it cannot be asked the fetch says so.
@@ -257,43 +273,19 @@ func (f *Fetcher) publish(ctx context.Context) {
 	_ = f.client.SAdd(ctx, "asynq:queues", names...).Err() // told again soon
 }
 
-// allowed is how many tasks of a queue may be fetched now. f.mu is held.
-func (f *Fetcher) allowed(queue string) int {
-	if f.hook.cfg.InHand == nil {
-		return math.MaxInt32
-	}
-	return min(f.hook.cfg.InHand(queue), math.MaxInt32) - f.inHand[queue]
-}
-
-func (f *Fetcher) mayAsk(queue string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.allowed(queue) > 0
-}
-
-// reserve counts what is about to be fetched as in hand, so that two lanes at once keep to the limits.
-func (f *Fetcher) reserve(queue string, most int) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n := max(min(f.allowed(queue), most), 0)
-	f.inHand[queue] += n
-	return n
-}
-
-func (f *Fetcher) count(queue string, n int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.inHand[queue] += n
-}
-
 // take fetches up to most tasks from all queues, and says whether there may be more.
 func (f *Fetcher) take(ctx context.Context, most int) (tasks []taken, more bool, err error) {
 	wants := f.wants(most)
 	if len(wants) == 0 {
+		f.remember(nil, nil)
 		return nil, false, nil
 	}
-	reserved := slices.Clone(wants)
+	reserved, limits := slices.Clone(wants), make(map[string]int, len(wants))
+	for _, w := range wants {
+		limits[w.queue] = w.limit
+	}
 	defer func() {
+		f.remember(limits, tasks)
 		for _, w := range reserved {
 			f.count(w.queue, -w.limit)
 		}

@@ -303,6 +303,31 @@ func TestNoMoreOfAQueueAreInHandThanAllowed(t *testing.T) {
 	}
 }
 
+func TestWhatALimitKeptInItsQueueIsFetchedAsSoonAsThereIsRoom(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.fill(t, "few", 4)
+	hook := calm.Config{InHand: func(string) int { return 2 }}
+	release := make(chan struct{})
+	var runs seen
+	work(t, q, 2, 8, calm.FetchConfig{Queues: map[string]int{"few": 1, "other": 1}, Poll: time.Hour}, hook, func(_ context.Context, task *asynq.Task) error {
+		runs.add(task)
+		<-release
+		return nil
+	})
+	began := time.Now()
+	eventually(t, "the pauses are longer than any test waits", func() bool { return time.Since(began) > 2*time.Second })
+	if n := len(runs.all()); n != 2 {
+		t.Errorf("%d run at once", n)
+	}
+	close(release)
+	freed := time.Now()
+	eventually(t, "the others run", func() bool { return len(runs.all()) == 4 })
+	if took := time.Since(freed); took > 5*time.Second {
+		t.Errorf("that took %v", took)
+	}
+}
+
 func TestLanesGoOnAfterRedisWasAway(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

@@ -139,7 +139,7 @@ func (l *lane) hold(tasks []taken) {
 func (l *lane) drop(id string) {
 	if t, ok := l.held[id]; ok {
 		delete(l.held, id)
-		l.f.count(t.queue, -1)
+		l.f.release(t.queue)
 	}
 }
 
