@@ -163,7 +163,9 @@ func (f *fixture) way(register func(*setup) error) func(int, *rounds.Timer) erro
 }
 
 // note is a mail that no database knows.
-func note() jobs.Def[int] { return jobs.Define[int]("bench:mail", jobs.Policy{NoLedger: true, Queue: jobs.QueueMail}) }
+func note() jobs.Def[int] {
+	return jobs.Define[int]("bench:mail", jobs.Policy{NoLedger: true, Queue: jobs.QueueMail})
+}
 
 // unrecorded has a worker write and send mails whose tasks are in Redis, and keep nothing of them.
 func (f *fixture) unrecorded(n int, t *rounds.Timer) error {

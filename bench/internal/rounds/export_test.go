@@ -5,3 +5,8 @@ var (
 	Order  = order
 	Median = median
 )
+
+// Cores is how many cores were busy in each round.
+func Cores(perSecond []float64, cpu ...[]float64) []float64 {
+	return figures{perSecond: perSecond, cpu: cpu}.cores()
+}
