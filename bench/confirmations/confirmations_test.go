@@ -64,7 +64,6 @@ type setup struct {
 	*fixture
 	handlers *worker.Handlers
 	sender   *mail.Sender
-	limits   map[jobs.Kind]worker.Limit
 	mails    bool // they are sent
 }
 
