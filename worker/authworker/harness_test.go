@@ -58,6 +58,7 @@ type system struct {
 	smtp     string // where mails are sent
 	accounts *accounts.Accounts[*sql.Tx]
 	relay    *relay.Relay
+	relaying bool
 	breaker  *worker.Breaker
 	ahead    atomic.Int64 // how far the breaker's clock is
 	outcomes outcomes
@@ -144,6 +145,10 @@ func (s *system) serve(t *testing.T, store backend) {
 	check(t, err)
 	check(t, srv.Start(handler))
 	t.Cleanup(srv.Shutdown)
+	if s.relaying { // one is enough for all workers, and SQLite has one writer
+		return
+	}
+	s.relaying = true
 	ctx, stop := context.WithCancel(context.Background())
 	ended, moving := make(chan error, 1), s.relay
 	go func() { ended <- moving.Run(ctx) }()
@@ -180,9 +185,10 @@ func (s *system) assemble(sender *mail.Sender, store backend) (srv *asynq.Server
 	if err := handlers.Check(catalog); err != nil {
 		return nil, nil, err
 	}
-	s.relay, err = relay.New(s.db, catalog, s.keys, s.redis, relay.Config{Poll: 5 * time.Millisecond})
-	if err != nil {
-		return nil, nil, err
+	if s.relay == nil {
+		if s.relay, err = relay.New(s.db, catalog, s.keys, s.redis, relay.Config{Poll: 5 * time.Millisecond}); err != nil {
+			return nil, nil, err
+		}
 	}
 	return asynq.NewServerFromRedisClient(s.redis, verifier.Config(asynq.Config{
 		Queues: map[string]int{"critical": 1, "mail": 1, "maintenance": 1}, Concurrency: 4,

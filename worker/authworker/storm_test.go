@@ -34,7 +34,7 @@ func says(err error) func(context.Context) error { return func(context.Context) 
 
 func TestTenWorkersOnOneOutboxAndAHostileServerSendEachMailOnceOrExplainTheSecondCopy(t *testing.T) {
 	t.Parallel()
-	const people, gone = 30, 5 // those who are gone are refused for good, where that is the case
+	const people, gone = 15, 3 // those who are gone are refused for good, where that is the case
 	for name, test := range map[string]struct {
 		hook    catcher.Hook
 		doubles bool
