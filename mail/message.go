@@ -135,6 +135,10 @@ func (m Message) check() (mailbox, error) {
 	return to, nil
 }
 
+// CheckID says what is wrong with the ID of a Message, so that what it is made of can be looked at before there are messages. The error is a
+// *MessageError.
+func CheckID(id string) error { return checkID(id) }
+
 // checkID takes RFC 5322's dot-atom on both sides (section 3.6.4): what every server and reader takes for one and the same ID.
 func checkID(id string) error {
 	left, right, ok := strings.Cut(id, "@")

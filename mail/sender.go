@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -145,6 +146,9 @@ func tlsConfig(given *tls.Config, host string) (*tls.Config, error) {
 	}
 	return config, nil
 }
+
+// Domain is that of the sender's address, in ASCII: what Message-IDs are to end in, unless there is a better one.
+func (s *Sender) Domain() string { return s.from.address[strings.LastIndexByte(s.from.address, '@')+1:] }
 
 // MaxConns is how many connections to the server there are at most.
 func (s *Sender) MaxConns() int { return s.pool.limit }

@@ -41,21 +41,11 @@ func (m *mailer[Tx]) writeAccountMail(ctx context.Context, d authjobs.MailDraft)
 		if err := m.store.BindTokenKey(ctx, d, kid, accounts.KeyHash(key)); err != nil {
 			return mail.Content{}, fmt.Errorf("bind key: %w", err)
 		}
-		data.Link, data.ExpiresAt = m.link(m.paths.of(kind), key), d.ExpiresAt
+		data.Link, data.ExpiresAt = m.link(kind, key), d.ExpiresAt
 	}
 	content, err := m.templates.Account(kind, data)
 	if err != nil {
 		return mail.Content{}, fmt.Errorf("write mail: %w", err)
 	}
 	return content, nil
-}
-
-// paths are the pages that links lead to.
-type paths struct{ confirm, reset, email string }
-
-func (p paths) of(kind mail.Kind) string {
-	if kind == mail.KindEmailChange {
-		return p.email
-	}
-	return p.reset
 }

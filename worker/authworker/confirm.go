@@ -35,7 +35,7 @@ func (m *mailer[Tx]) writeConfirmation(ctx context.Context, d authjobs.MailDraft
 		return mail.Content{}, fmt.Errorf("bind activation key: %w", err)
 	}
 	content, err := m.templates.Confirmation(mail.ConfirmationData{
-		Product: m.product, Link: m.link(m.paths.confirm, key), ExpiresAt: d.ExpiresAt, Language: d.Language,
+		Product: m.product, Link: m.link(mail.KindConfirmation, key), ExpiresAt: d.ExpiresAt, Language: d.Language,
 	})
 	if err != nil {
 		return mail.Content{}, fmt.Errorf("write mail: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/sealq/sealq/jobs"
@@ -43,19 +44,19 @@ type mailer[Tx any] struct {
 }
 
 func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
-	base, err := url.Parse(c.BaseURL)
-	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		return nil, fmt.Errorf("base URL %q: it must be http:// or https:// with a host", c.BaseURL)
+	app, host, err := parseApp(c.BaseURL)
+	if err != nil {
+		return nil, err
 	}
 	m := &mailer[Tx]{
-		store: s, keys: c.Keys, sender: c.Sender, templates: c.Templates, app: *base, paths: c.paths(),
+		store: s, keys: c.Keys, sender: c.Sender, templates: c.Templates, app: app, paths: c.paths(),
 		product: c.Product, domain: c.MailDomain, server: c.Server, lease: c.Lease, limits: c.Limits, onMail: c.OnMail, logger: c.Logger,
 	}
 	if m.product == "" {
-		m.product = base.Hostname()
+		m.product = host
 	}
 	if m.domain == "" {
-		m.domain = base.Hostname()
+		m.domain = c.Sender.Domain()
 	}
 	longest := c.Sender.Timeout()
 	if kind := authjobs.MailConfirmation().Policy().Timeout; longest >= kind {
@@ -80,8 +81,16 @@ func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
 	if err := m.templates.Check(m.product); err != nil { // now, and not when the first mail is due
 		return nil, err
 	}
+	if err := mail.CheckID(m.messageID(strings.Repeat("x", longestMailID))); err != nil {
+		return nil, fmt.Errorf("mail domain %q makes a Message-ID of which %w", m.domain, err)
+	}
 	return m, nil
 }
+
+// longestMailID is the length of a row's ID in the outbox, which is what a mail is called.
+const longestMailID = 36
+
+func (m *mailer[Tx]) messageID(mailID string) string { return mailID + "@" + m.domain }
 
 // steps are what differs from one mail to another.
 type steps struct {
@@ -128,7 +137,7 @@ func (m *mailer[Tx]) deliver(ctx context.Context, effect jobs.Effect, s steps) e
 
 // claim asks for the right to send the effect's mail.
 func (m *mailer[Tx]) claim(effect jobs.Effect, generation uint64) authjobs.MailClaim {
-	return authjobs.MailClaim{MailID: effect.ID, Generation: generation, MessageID: effect.ID + "@" + m.domain, Lease: m.lease, Limits: m.limits}
+	return authjobs.MailClaim{MailID: effect.ID, Generation: generation, MessageID: m.messageID(effect.ID), Lease: m.lease, Limits: m.limits}
 }
 
 // key derives the key of a link. Every try derives the same one, so that a link that is out stays good.
@@ -146,12 +155,8 @@ func (m *mailer[Tx]) key(d authjobs.MailDraft, purpose string) (key, kid string,
 	return key, used.String(), nil
 }
 
-// link leads to a page of the app, which takes the key.
-func (m *mailer[Tx]) link(path, key string) string {
-	link := m.app.JoinPath(path)
-	link.RawQuery = url.Values{"key": {key}}.Encode()
-	return link.String()
-}
+// link leads to the kind's page of the app, which takes the key.
+func (m *mailer[Tx]) link(kind mail.Kind, key string) string { return linkTo(m.app, m.paths.of(kind), key) }
 
 // sent records the acceptance together with the ledger's entry and the outbox row, and does not give up while
 // the database is away: the mail is out.

@@ -42,7 +42,7 @@ type Config struct {
 	EmailPath string
 	// Product names the app in mails, at most 200 bytes. Zero: the base URL's host.
 	Product string
-	// MailDomain is what Message-IDs end in. Zero: the base URL's host.
+	// MailDomain is what Message-IDs end in. Zero: the domain of Sender's address.
 	MailDomain string
 	// Server is the mail server's host, kept with each try. Zero: it is not.
 	Server string

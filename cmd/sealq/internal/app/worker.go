@@ -40,7 +40,7 @@ type WorkerConfig struct {
 	Product string
 	// Templates of the mails. Zero: the package mail's own.
 	Templates *mail.Templates
-	// MailDomain is what Message-IDs end in. Zero: the base URL's host.
+	// MailDomain is what Message-IDs end in. Zero: the domain of Sender's address.
 	MailDomain string
 	// MailServer is the host that Sender sends to, kept with each try of a mail. Zero: it is not.
 	MailServer string
