@@ -198,7 +198,7 @@ func (c *conn) step(ctx context.Context, stage Stage, limit time.Duration, excha
 	}
 	if _, replied := errors.AsType[*textproto.Error](err); !replied {
 		c.broken = true // also in the middle of the content, where a QUIT would be a line of the message
-		err = ended(ctx, err)
+		err = clean(stage, ended(ctx, err), c.sender.url.login)
 	}
 	return newSendError(stage, err, c.sender.url.login)
 }

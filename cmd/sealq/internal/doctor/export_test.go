@@ -7,8 +7,9 @@ const (
 	Closing      = closing
 )
 
-// What old servers are told of, of which no test has one.
+// What no server of the tests says: that it is old, or what is to change a terminal.
 var (
 	RedisVersionIs = redisVersionIs
 	PostgresIs     = postgresIs
+	OneLine        = oneLine
 )

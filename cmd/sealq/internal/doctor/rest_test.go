@@ -174,3 +174,11 @@ func TestOneServerThatHangsHidesNoOther(t *testing.T) {
 	says(t, findIn(t, r, "database", "migrations"), doctor.OK, "", "")
 	says(t, findIn(t, r, "mail", "mail server"), doctor.OK, "", "")
 }
+
+func TestWhatAServerSaysDoesNotReachTheTerminalRaw(t *testing.T) {
+	t.Parallel()
+	got := doctor.OneLine("no \x1b[2J\r\nlevel=INFO\u009b1m \xff such\tuser")
+	if want := "no [2J level=INFO 1m \uFFFD such user"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
