@@ -167,13 +167,3 @@ func (s *session) dkim() (d mail.DKIM, err error) {
 	d.Key = []byte(key)
 	return d, nil
 }
-
-// reach logs in as for a message, and leaves.
-func (m mailServer) reach(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*reachPatience)
-	defer cancel()
-	if err := m.Ping(ctx); err != nil {
-		return fmt.Errorf("cannot use the mail server at %s (--smtp-url): %w", m.where, err)
-	}
-	return nil
-}

@@ -73,7 +73,7 @@ func (s *session) start(ctx context.Context, withWorker, withScheduler bool) (er
 	return s.serveUntil(ctx, &sv, listener, shown, p.shutdown)
 }
 
-// open opens what the plan names: Redis, the database, the ring, the mail server, in that order.
+// open opens what the plan names: Redis, the database, the ring, in that order. The mail server is not waited for.
 func (s *session) open(ctx context.Context, p plan, sv *service) error {
 	if p.keys != nil && p.keys.place.source != nil {
 		// What is wrong with a ring outside of the database is told before anything is connected to.
@@ -132,11 +132,9 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 }
 
 func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database, keys *signing.Keys, sv *service) (err error) {
-	if err := p.mail.reach(ctx); err != nil {
-		return err
-	}
 	sv.closes(func() error { p.mail.Close(); return nil }) //nolint:contextcheck // it bounds itself, and ctx has ended by then
 	p.config.Keys, p.config.Sender, p.config.MailServer = keys, p.mail.Sender, p.mail.where
+	p.config.WatchMail = true // it may be away: mails wait then, and everything else runs
 	if p.config.TracerProvider, err = s.traces(ctx, sv); err != nil {
 		return err
 	}

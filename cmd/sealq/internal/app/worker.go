@@ -44,6 +44,8 @@ type WorkerConfig struct {
 	MailDomain string
 	// MailServer is the host that Sender sends to, kept with each try of a mail. Zero: it is not.
 	MailServer string
+	// WatchMail has the worker ask the mail server from the start on whether it lets us in, and say that it does not. Zero: the first mail finds out.
+	WatchMail bool
 	// MailLimits of the deployment. Zero: none.
 	MailLimits authjobs.MailLimits
 	// Queues and their weights. Zero: DefaultQueues.
@@ -88,6 +90,7 @@ type Worker struct {
 	keeper   *quarantine.Keeper
 	janitor  *janitor.Janitor
 	sources  metrics.Sources
+	watch    *mailWatch // nil: there is none
 	mends    *mends
 	shutdown time.Duration
 	logger   *slog.Logger
@@ -111,6 +114,19 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	mailServer, err := worker.NewBreaker(worker.BreakerConfig{System: authworker.MailSystem, Kinds: authworker.MailKinds(), Logger: c.Logger})
 	if err != nil {
 		return nil, err
+	}
+	var watch *mailWatch
+	breakers := []metrics.Breaker{mailServer}
+	if c.WatchMail {
+		watch = &mailWatch{ping: c.Sender.Ping, where: c.MailServer, logger: c.Logger}
+		breakers = []metrics.Breaker{watchedBreaker{mailServer, watch}}
+		told := c.OnMail
+		c.OnMail = func(ctx context.Context, o authjobs.MailOutcome) {
+			watch.mailed(ctx, o)
+			if told != nil {
+				told(ctx, o)
+			}
+		}
 	}
 	users, err := accounts.New(d.backend, authjobs.NewNotifier(d.backend), c.Accounts)
 	if err != nil {
@@ -161,10 +177,10 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 		return nil, err
 	}
 	return &Worker{
-		server: server, handlers: handlers, relay: r, keeper: keeper, janitor: tidy, mends: mended, shutdown: c.Shutdown, logger: c.Logger,
+		server: server, handlers: handlers, relay: r, keeper: keeper, janitor: tidy, watch: watch, mends: mended, shutdown: c.Shutdown, logger: c.Logger,
 		sources: metrics.Sources{
 			Ring: c.Keys, Relay: r, Kinds: catalog.Kinds(), Overflow: keeper, Quarantine: d.backend, Budgets: c.Budgets,
-			Redis: c.Redis, Queues: slices.Sorted(maps.Keys(c.Queues)), Breakers: []metrics.Breaker{mailServer},
+			Redis: c.Redis, Queues: slices.Sorted(maps.Keys(c.Queues)), Breakers: breakers,
 			Connections: func() metrics.Connections { return metrics.Connections(c.Sender.Stats()) },
 			Alarms:      map[string]func() error{"key_refusals": verifier.Alarm},
 		},
@@ -198,9 +214,15 @@ func orDefault[T int | time.Duration](v, zero T) T {
 // Ready says why the worker should not be called ready, nil if nothing speaks against it.
 func (w *Worker) Ready() error { return w.server.Ready() }
 
-// Detail is what the relay has to say, and which outside systems' jobs wait.
+// Detail is what the relay has to say, which outside systems' jobs wait, and whether the mail server was away from the start on.
 func (w *Worker) Detail() string {
-	return strings.Join(slices.DeleteFunc([]string{w.relay.Stats().String(), w.server.Detail()}, func(s string) bool { return s == "" }), "; ")
+	waits := w.server.Detail()
+	if waits == "" && w.watch != nil {
+		if err := w.watch.err(); err != nil {
+			waits = err.Error()
+		}
+	}
+	return strings.Join(slices.DeleteFunc([]string{w.relay.Stats().String(), waits}, func(s string) bool { return s == "" }), "; ")
 }
 
 // Sources are what metrics can be read of a worker. The map of alarms is the caller's to add to.
@@ -223,6 +245,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() error { return w.keeper.Run(refusing) })
 	g.Go(func() error { return w.relay.Run(ctx) })
 	g.Go(func() error { return w.janitor.Run(ctx) })
+	if w.watch != nil {
+		g.Go(func() error { return w.watch.run(ctx) })
+	}
 	g.Go(func() error {
 		defer stopKeeper()
 		err := w.server.Run(ctx)
