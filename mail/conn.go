@@ -229,16 +229,16 @@ func (c *conn) close(ctx context.Context) {
 	_ = c.socket.Close()
 }
 
-// deliver sends one message, and says whether the session is fit for another.
-func (c *conn) deliver(ctx context.Context, msg rendered, beforeData func(ctx context.Context) error) (Answer, error) {
+// deliver sends one message, whose time ends at until, and says whether the session is fit for another.
+func (c *conn) deliver(ctx context.Context, until time.Time, msg rendered, beforeData func(ctx context.Context) error) (Answer, error) {
 	c.keep = false
 	c.messages++
-	answer, err := c.transact(ctx, msg, beforeData)
+	answer, err := c.transact(ctx, until, msg, beforeData)
 	c.keep = c.stays(err)
 	return answer, err
 }
 
-func (c *conn) transact(ctx context.Context, msg rendered, beforeData func(ctx context.Context) error) (Answer, error) {
+func (c *conn) transact(ctx context.Context, until time.Time, msg rendered, beforeData func(ctx context.Context) error) (Answer, error) {
 	if err := c.envelope(ctx, c.sender.from, msg.to); err != nil {
 		return Answer{}, err
 	}
@@ -246,6 +246,9 @@ func (c *conn) transact(ctx context.Context, msg rendered, beforeData func(ctx c
 		if err := beforeData(ctx); err != nil {
 			return Answer{}, fmt.Errorf("mail: not sent, withdrawn before DATA: %w", err)
 		}
+	}
+	if time.Until(until) < c.sender.timeouts.reserve() {
+		return Answer{}, newSendError(StageData, errTooLate, nil)
 	}
 	return c.content(ctx, msg.data)
 }
@@ -258,7 +261,7 @@ func (c *conn) stays(err error) bool {
 		return false
 	case err == nil || errors.Is(err, errNoUTF8): // of the latter the server heard nothing
 		return true
-	case !sent: // withdrawn
+	case !sent || errors.Is(err, errTooLate): // withdrawn
 		c.dirty = true
 		return true
 	case failed.Code == codeClosing:
@@ -280,7 +283,7 @@ const codeClosing = 421
 func (c *conn) stale(ctx context.Context, err error) bool {
 	failed, ok := errors.AsType[*SendError](err)
 	switch {
-	case !ok || c.messages < 2 || ctx.Err() != nil || errors.Is(err, errNoUTF8):
+	case !ok || c.messages < 2 || ctx.Err() != nil || errors.Is(err, errNoUTF8) || errors.Is(err, errTooLate):
 		return false
 	case failed.Stage == StageMail:
 		return true // whatever was answered: no recipient was named

@@ -296,9 +296,11 @@ func TestTimeoutBoundsALease(t *testing.T) {
 		config mail.Config
 		want   time.Duration
 	}{
-		"12 minutes by default":          {mail.Config{URL: "smtp://mail.example.com"}, 12 * time.Minute},
-		"the URL's timeout":              {mail.Config{URL: "smtp://mail.example.com?timeout=90s"}, 90 * time.Second},
-		"the configuration over the URL": {mail.Config{URL: "smtp://mail.example.com?timeout=90s", Timeouts: mail.Timeouts{Total: time.Minute}}, time.Minute},
+		"12 minutes by default, after two of waiting": {mail.Config{URL: "smtp://mail.example.com"}, 14 * time.Minute},
+		"the URL's timeout, and as long of waiting":   {mail.Config{URL: "smtp://mail.example.com?timeout=90s"}, 3 * time.Minute},
+		"the configuration over the URL": {
+			mail.Config{URL: "smtp://mail.example.com?timeout=90s", Timeouts: mail.Timeouts{Total: time.Minute, Wait: time.Second}}, 61 * time.Second,
+		},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			t.Parallel()

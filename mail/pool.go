@@ -12,7 +12,8 @@ import (
 // Defaults of the pool.
 const (
 	defaultConns    = 10
-	defaultMessages = 100         // what servers commonly allow in one session
+	defaultMessages = 100 // what servers commonly allow in one session
+	defaultWait     = 2 * time.Minute
 	defaultIdle     = time.Minute // RFC 5321, section 4.5.3.2.7, has servers wait for five; many wait for less
 	// noopAfter is the age from which an idle connection is asked before it is used: a firewall that forgot it says nothing, and a
 	// MAIL into such silence would last for a whole Timeouts.Command.
@@ -21,7 +22,12 @@ const (
 	limitMemory = time.Minute
 )
 
-var errBusy = errors.New("every connection to the server stayed in use; allow more of them, or send less at once")
+var (
+	errBusy        = errors.New("every connection to the server stayed in use; allow more of them, or send less at once")
+	errWaitTimeout = errors.New("the time to wait for a connection is over")
+	// errTooLate is told before DATA: cut off after it, nobody could tell whether the message was delivered, and the next try might be a second copy.
+	errTooLate = errors.New("too little of the time for the delivery is left to wait for the server's answer")
+)
 
 // Stats are the figures of a Sender's connections.
 type Stats struct {
@@ -49,6 +55,7 @@ type pool struct {
 
 	ceiling      int // what the server put up with when it last refused one more
 	ceilingUntil time.Time
+	lifting      *time.Timer // runs while messages wait under a ceiling
 
 	dialled, reused uint64
 }
@@ -68,6 +75,25 @@ func (p *pool) take(ctx context.Context) (*conn, error) {
 		return nil, nil
 	}
 	return p.wait(ctx)
+}
+
+// lift gives those slots who wait, when the ceiling has ended.
+func (p *pool) lift() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lifting = nil
+	for len(p.queue) > 0 && p.taken < p.allowed() {
+		p.taken++
+		p.next(nil)
+	}
+	p.liftLater()
+}
+
+// liftLater has lift called when the ceiling ends, if there is one and anybody waits.
+func (p *pool) liftLater() {
+	if left := p.ceilingUntil.Sub(p.now()); p.ceiling > 0 && left > 0 && len(p.queue) > 0 && p.lifting == nil {
+		p.lifting = time.AfterFunc(left, p.lift)
+	}
 }
 
 func (p *pool) allowed() int {
@@ -101,6 +127,7 @@ func (p *pool) refused(ctx context.Context) (c *conn, others bool, err error) {
 func (p *pool) wait(ctx context.Context) (*conn, error) {
 	mine := make(chan *conn, 1)
 	p.queue = append(p.queue, mine)
+	p.liftLater()
 	p.mu.Unlock()
 	select {
 	case c := <-mine:

@@ -17,8 +17,11 @@ type Timeouts struct {
 	Dial    time.Duration // resolving the host and connecting; 0: 10 s
 	Command time.Duration // each exchange from the greeting to the content, TLS handshake included; 0: 30 s
 	Answer  time.Duration // the server's answer to the whole message; 0: 10 min (RFC 5321, section 4.5.3.2.6)
-	// Total bounds everything from dialling to the answer; it cuts the others short. 0: the URL's timeout, else 12 min.
+	// Total bounds everything from dialling to the answer; it cuts the others short. A message of whose time less than Answer is left, or
+	// less than half of Total where that is shorter, is given up before DATA. 0: the URL's timeout, else 12 min.
 	Total time.Duration
+	// Wait is how long a message waits for a connection while all are in use, beside Total. 0: 2 min, or Total where that is shorter.
+	Wait time.Duration
 }
 
 // Config says where mail goes and who it comes from.
@@ -28,8 +31,8 @@ type Config struct {
 	Timeouts Timeouts // zero: the defaults, field by field
 	DKIM     DKIM     // what messages are signed with; zero: they are not
 
-	// MaxConns is how many connections to the server there are at most, idle ones included; further messages wait for one, within
-	// their Timeouts.Total. 0: the URL's connections, else 10.
+	// MaxConns is how many connections to the server there are at most, idle ones included; further messages wait for one, as
+	// long as Timeouts.Wait. 0: the URL's connections, else 10.
 	MaxConns int
 	// MaxMessages is how many messages go over one connection before it is closed; 1: each has its own. 0: 100.
 	MaxMessages int
@@ -119,7 +122,7 @@ func (t *Timeouts) fill(total time.Duration) error {
 	for _, field := range []struct {
 		value    *time.Duration
 		fallback time.Duration
-	}{{&t.Dial, 10 * time.Second}, {&t.Command, 30 * time.Second}, {&t.Answer, 10 * time.Minute}, {&t.Total, total}} {
+	}{{&t.Dial, 10 * time.Second}, {&t.Command, 30 * time.Second}, {&t.Answer, 10 * time.Minute}, {&t.Total, total}, {&t.Wait, 0}} {
 		if *field.value < 0 {
 			return errors.New("mail: a timeout is negative; leave it zero for the default")
 		}
@@ -127,8 +130,14 @@ func (t *Timeouts) fill(total time.Duration) error {
 			*field.value = field.fallback
 		}
 	}
+	if t.Wait == 0 {
+		t.Wait = min(defaultWait, t.Total)
+	}
 	return nil
 }
+
+// reserve is how much of a message's time must be left when its content begins.
+func (t *Timeouts) reserve() time.Duration { return min(t.Answer, t.Total/2) }
 
 func tlsConfig(given *tls.Config, host string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -148,13 +157,15 @@ func tlsConfig(given *tls.Config, host string) (*tls.Config, error) {
 }
 
 // Domain is that of the sender's address, in ASCII: what Message-IDs are to end in, unless there is a better one.
-func (s *Sender) Domain() string { return s.from.address[strings.LastIndexByte(s.from.address, '@')+1:] }
+func (s *Sender) Domain() string {
+	return s.from.address[strings.LastIndexByte(s.from.address, '@')+1:]
+}
 
 // MaxConns is how many connections to the server there are at most.
 func (s *Sender) MaxConns() int { return s.pool.limit }
 
-// Timeout is the longest that Send or Ping takes. A lease on a mail must last longer than this.
-func (s *Sender) Timeout() time.Duration { return s.timeouts.Total }
+// Timeout is the longest that Send or Ping takes, waiting for a connection included. A lease on a mail must last longer than this.
+func (s *Sender) Timeout() time.Duration { return s.timeouts.Wait + s.timeouts.Total }
 
 // Answer is how the server accepted a message.
 type Answer struct {
@@ -177,47 +188,51 @@ func (s *Sender) Send(ctx context.Context, m Message, beforeData func(ctx contex
 	if err != nil {
 		return Answer{}, newSendError(StageMessage, err, nil)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.timeouts.Total, errTotalTimeout)
-	defer cancel()
-	c, err := s.session(ctx)
+	waiting, stop := context.WithTimeoutCause(ctx, s.timeouts.Wait, errWaitTimeout)
+	defer stop()
+	c, err := s.pool.take(waiting)
 	if err != nil {
+		return Answer{}, busy(err)
+	}
+	until := time.Now().Add(s.timeouts.Total)
+	ctx, cancel := context.WithDeadlineCause(ctx, until, errTotalTimeout)
+	defer cancel()
+	if c, err = s.session(ctx, waiting, c); err != nil {
 		return Answer{}, err
 	}
 	defer func() { s.release(ctx, c) }()
 
-	answer, err := c.deliver(ctx, msg, beforeData)
+	answer, err := c.deliver(ctx, until, msg, beforeData)
 	if c.stale(ctx, err) {
 		c.close(ctx)
-		if c, err = s.dial(ctx); err != nil {
+		if c, err = s.dial(ctx, waiting); err != nil {
 			return Answer{}, err
 		}
-		answer, err = c.deliver(ctx, msg, beforeData)
+		answer, err = c.deliver(ctx, until, msg, beforeData)
 	}
 	return answer, err
 }
 
-// session is a connection to send one message over, kept or new. The error is a *SendError.
-func (s *Sender) session(ctx context.Context) (*conn, error) {
-	for {
-		c, err := s.pool.take(ctx)
-		if err != nil {
-			return nil, busy(err)
-		}
-		if c == nil {
-			return s.dial(ctx)
-		}
+// session makes what the pool gave, a connection or a slot, one to send a message over. The error is a *SendError.
+func (s *Sender) session(ctx, waiting context.Context, c *conn) (*conn, error) {
+	for c != nil {
 		if c.fit(ctx) {
 			s.pool.count(c)
 			return c, nil
 		}
 		c.close(ctx)
 		s.pool.free()
+		var err error
+		if c, err = s.pool.take(waiting); err != nil {
+			return nil, busy(err)
+		}
 	}
+	return s.dial(ctx, waiting)
 }
 
 // dial makes a connection in the caller's slot, or gives the slot up. Where the server wants no more of them, but has some of ours, it
 // waits for one of those.
-func (s *Sender) dial(ctx context.Context) (*conn, error) {
+func (s *Sender) dial(ctx, waiting context.Context) (*conn, error) {
 	for {
 		c, err := s.open(ctx)
 		if err == nil {
@@ -229,7 +244,7 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 			s.pool.free()
 			return nil, err
 		}
-		c, others, waited := s.pool.refused(ctx)
+		c, others, waited := s.pool.refused(waiting)
 		switch {
 		case !others:
 			s.pool.free()

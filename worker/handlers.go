@@ -40,6 +40,9 @@ type HandlersConfig struct {
 	Outbox Outbox
 	// Limits of kinds, in this process. Zero: none.
 	Limits map[jobs.Kind]Limit
+	// Shared are limits that several kinds have together, in this process, such as those that use the same connections. A kind has one limit, here
+	// or in Limits. Zero: none.
+	Shared []SharedLimit
 	// Breakers of outside systems. Zero: none; a job that meets an outage is put off alone.
 	Breakers []*Breaker
 	// Logger. Zero: nothing is logged.
@@ -93,6 +96,9 @@ func NewHandlers(c HandlersConfig) *Handlers {
 			continue
 		}
 		h.limits[string(kind)] = newLimiter(limit, c.Now)
+	}
+	for _, shared := range c.Shared {
+		h.errs = append(h.errs, h.share(shared)...)
 	}
 	return h
 }

@@ -34,6 +34,27 @@ func (l Limit) check() error {
 	return nil
 }
 
+// SharedLimit bounds the jobs of several kinds together.
+type SharedLimit struct {
+	Kinds []jobs.Kind
+	Limit Limit
+}
+
+// share gives the kinds one limiter.
+func (h *Handlers) share(s SharedLimit) (errs []error) {
+	if err := s.Limit.check(); err != nil {
+		return []error{fmt.Errorf("kinds %v: %w", s.Kinds, err)}
+	}
+	l := newLimiter(s.Limit, h.now)
+	for _, kind := range s.Kinds {
+		if _, has := h.limits[string(kind)]; has {
+			errs = append(errs, fmt.Errorf("kind %s: it has two limits", kind))
+		}
+		h.limits[string(kind)] = l
+	}
+	return errs
+}
+
 // unlimited is more than a process has in hand.
 const unlimited = math.MaxInt32
 

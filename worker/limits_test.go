@@ -87,6 +87,42 @@ func TestAJobInAnotherQueueThanItsKindsIsPutOffWithoutATry(t *testing.T) {
 	}
 }
 
+func TestKindsThatShareALimitKeepToItTogether(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	defs := []jobs.Def[int]{
+		jobs.Define[int]("one", jobs.Policy{Queue: "few", NoLedger: true}), jobs.Define[int]("two", jobs.Policy{Queue: "few", NoLedger: true}),
+	}
+	var limited gauge
+	release := make(chan struct{})
+	h := worker.NewHandlers(worker.HandlersConfig{Shared: []worker.SharedLimit{{Kinds: []jobs.Kind{"one", "two"}, Limit: worker.Limit{Concurrency: 2}}}})
+	e := r.enqueuer(t)
+	for _, def := range defs {
+		worker.Handle(h, def, func(context.Context, worker.Job[int]) error {
+			limited.in()
+			defer limited.out()
+			<-release
+			return nil
+		})
+	}
+	for i := range 5 {
+		for _, def := range defs {
+			enqueue(t, e, def, i)
+		}
+	}
+	r.run(t, h, worker.ServerConfig{Queues: map[string]int{"few": 1}, Concurrency: 8})
+	eventually(t, "two run", func() bool { return limited.all.Load() == 2 })
+	info, err := asynq.NewInspectorFromRedisClient(r.redis).GetQueueInfo("few")
+	if err != nil || info.Active != 2 || info.Pending != 8 || info.Retry != 0 {
+		t.Errorf("what cannot run is not fetched: %+v, %v", info, err)
+	}
+	close(release)
+	eventually(t, "all have run", func() bool { return limited.all.Load() == 10 })
+	if limited.most.Load() != 2 {
+		t.Errorf("%d ran at once", limited.most.Load())
+	}
+}
+
 func TestAKindKeepsToItsRate(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -126,7 +162,11 @@ func TestLimitsAndBreakersAreCheckedWithTheHandlers(t *testing.T) {
 	}{
 		"a limit of a kind that is not there":   {worker.HandlersConfig{Limits: map[jobs.Kind]worker.Limit{"ghost": {Concurrency: 1}}}, "ghost"},
 		"a breaker of a kind that is not there": {worker.HandlersConfig{Breakers: []*worker.Breaker{b}}, "mail"},
-		"a limit below zero":                    {worker.HandlersConfig{Limits: map[jobs.Kind]worker.Limit{"few": {PerSecond: -1}}}, "few"},
+		"a kind with two limits": {worker.HandlersConfig{
+			Limits: map[jobs.Kind]worker.Limit{"few": {Concurrency: 1}}, Shared: []worker.SharedLimit{{Kinds: []jobs.Kind{"few"}, Limit: worker.Limit{Concurrency: 1}}},
+		}, "two limits"},
+		"a shared limit below zero": {worker.HandlersConfig{Shared: []worker.SharedLimit{{Kinds: []jobs.Kind{"few"}, Limit: worker.Limit{Burst: -1}}}}, "few"},
+		"a limit below zero":        {worker.HandlersConfig{Limits: map[jobs.Kind]worker.Limit{"few": {PerSecond: -1}}}, "few"},
 	} {
 		if err := worker.NewHandlers(test.config).Check(catalog); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v", sentence, err)

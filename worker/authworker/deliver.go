@@ -156,7 +156,9 @@ func (m *mailer[Tx]) key(d authjobs.MailDraft, purpose string) (key, kid string,
 }
 
 // link leads to the kind's page of the app, which takes the key.
-func (m *mailer[Tx]) link(kind mail.Kind, key string) string { return linkTo(m.app, m.paths.of(kind), key) }
+func (m *mailer[Tx]) link(kind mail.Kind, key string) string {
+	return linkTo(m.app, m.paths.of(kind), key)
+}
 
 // sent records the acceptance together with the ledger's entry and the outbox row, and does not give up while
 // the database is away: the mail is out.

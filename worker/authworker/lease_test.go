@@ -29,10 +29,10 @@ func TestALeaseThatADeliveryMayOutlastIsRefusedAtTheStart(t *testing.T) {
 		want         []string // nothing: it is good
 	}{
 		"the defaults":                     {0, 0, nil},
-		"just long enough":                 {time.Minute, 90 * time.Second, nil},
-		"a second too short":               {time.Minute, 89 * time.Second, []string{"lease of 1m29s", "take 1m0s", "at least 1m30s"}},
-		"a server slower than the default": {14*time.Minute + 59*time.Second, 0, nil},
-		"a server slower than any run":     {15 * time.Minute, time.Hour, []string{"take 15m0s", "15m0s that a run of mail:confirmation has"}},
+		"just long enough":                 {time.Minute, 150 * time.Second, nil},
+		"a second too short":               {time.Minute, 149 * time.Second, []string{"lease of 2m29s", "take 2m0s", "at least 2m30s"}},
+		"a server slower than the default": {12*time.Minute + 59*time.Second, 0, nil},
+		"a server slower than any run":     {13 * time.Minute, time.Hour, []string{"take 15m0s", "15m0s that a run of mail:confirmation has"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -107,7 +107,7 @@ func TestAWorkerThatDiesBetweenThe250AndItsRecordMakesTheOneSecondCopyWithTheSam
 	t.Parallel()
 	d := &dying{dead: make(chan struct{}), awake: make(chan struct{})}
 	d.dies.Store(true)
-	s := newSystem(t, nil, func(b backend) backend { d.backend = b; return d }, func(c *authworker.Config) { c.Lease = 13 * time.Minute })
+	s := newSystem(t, nil, func(b backend) backend { d.backend = b; return d }, func(c *authworker.Config) { c.Lease = 15 * time.Minute })
 	s.register(t, ada)
 	<-d.dead
 	mail := s.mailsOf(t)[0]
@@ -118,7 +118,7 @@ func TestAWorkerThatDiesBetweenThe250AndItsRecordMakesTheOneSecondCopyWithTheSam
 	if _, err := s.db.ClaimConfirmation(t.Context(), claim); err == nil || !strings.Contains(err.Error(), "another run is sending the mail") {
 		t.Fatalf("a second worker may send it: %v", err)
 	}
-	if until := mail.LeaseUntil; until.Before(time.Now().Add(12*time.Minute + 29*time.Second)) {
+	if until := mail.LeaseUntil; until.Before(time.Now().Add(14*time.Minute + 29*time.Second)) {
 		t.Errorf("the lease ends at %v", until)
 	}
 	// It ends by itself, and asynq gives the task to another worker.

@@ -78,4 +78,3 @@ func TestALinkIsWhereItsMailLeads(t *testing.T) {
 		}
 	}
 }
-

@@ -133,7 +133,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 		return nil, err
 	}
 	handlers := worker.NewHandlers(worker.HandlersConfig{
-		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Limits: mailLimits(c.Sender), Logger: c.Logger,
+		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Shared: []worker.SharedLimit{mailLimit(c.Sender)}, Logger: c.Logger,
 	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), users, authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, ConfirmPath: c.ConfirmPath, ResetPath: c.ResetPath, EmailPath: c.EmailPath,
@@ -187,14 +187,9 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	}, nil
 }
 
-// mailLimits lets no more mails of a kind run than there may be connections to the mail server: the others would wait in a slot that another
-// task could have.
-func mailLimits(s *mail.Sender) map[jobs.Kind]worker.Limit {
-	limits := make(map[jobs.Kind]worker.Limit)
-	for _, kind := range authworker.MailKinds() {
-		limits[kind] = worker.Limit{Concurrency: s.MaxConns()}
-	}
-	return limits
+// mailLimit lets no more mails run than there may be connections to the mail server: the others would wait in a slot that another task could have.
+func mailLimit(s *mail.Sender) worker.SharedLimit {
+	return worker.SharedLimit{Kinds: authworker.MailKinds(), Limit: worker.Limit{Concurrency: s.MaxConns()}}
 }
 
 func orDefaultQueues(queues map[string]int) map[string]int {

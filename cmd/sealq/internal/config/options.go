@@ -61,7 +61,7 @@ func Options() []Option {
 		{Name: "mail-lang", Default: "en", Usage: "the language of mails to whom there are none in his own, such as de"},
 		{Name: "listen", Default: "127.0.0.1:8080", Usage: "address of /healthz and /readyz"},
 		{Name: "queues", Default: "critical=6,mail=3,default=2,maintenance=1", Usage: "queues to serve and their weights"},
-		{Name: "concurrency", Default: "100", Usage: "how many tasks run at once, of each kind of mail no more than --smtp-url has connections"},
+		{Name: "concurrency", Default: "100", Usage: "how many tasks run at once, of mails no more than --smtp-url has connections"},
 		{Name: "fetchers", Default: "1", Usage: "how many fetch loops share the concurrency; more help above some hundred tasks at once"},
 		{Name: "overdue", Default: "2m", Usage: "how long an enqueued job may be overdue before it is looked for in Redis, and restored"},
 		{Name: "quarantine-budget", Default: "64MiB,100000", Usage: "bytes and number of forged tasks that are kept; what is over that is counted"},
