@@ -30,6 +30,12 @@ type Suppression struct {
 	Since     time.Time
 }
 
+// SuppressionFilter chooses suppressions: those for which every field that is given holds. Zero: all.
+type SuppressionFilter struct {
+	SMTPCode int       // what the mail server answered. Zero: whatever it did
+	Since    time.Time // entered then or later. Zero: ever
+}
+
 // ErrNotSuppressed means that the address is not on the list.
 var ErrNotSuppressed = errors.New("the address is not suppressed")
 

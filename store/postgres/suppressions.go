@@ -103,3 +103,35 @@ func (db *DB) RemoveSuppression(ctx context.Context, tx pgx.Tx, emailNorm string
 	}
 	return nil
 }
+
+// Either argument may be missing.
+const suppressionFilterSQL = ` (@code = 0 OR smtp_code = @code) AND (@since::timestamptz IS NULL OR suppressed_at >= @since) `
+
+func suppressionArgs(f authjobs.SuppressionFilter) pgx.NamedArgs {
+	args := pgx.NamedArgs{"code": f.SMTPCode, "since": nil}
+	if !f.Since.IsZero() {
+		args["since"] = f.Since
+	}
+	return args
+}
+
+// CountSuppressions says how many there are of those that the filter means.
+func (db *DB) CountSuppressions(ctx context.Context, f authjobs.SuppressionFilter) (n int64, err error) {
+	if err := db.pool.QueryRow(ctx, `SELECT count(*) FROM suppressions WHERE`+suppressionFilterSQL, suppressionArgs(f)).Scan(&n); err != nil {
+		return 0, wrap("count suppressions", err)
+	}
+	return n, nil
+}
+
+// RemoveSuppressions takes up to limit of those that the filter means off the list, the oldest first, and says how many it took.
+func (db *DB) RemoveSuppressions(ctx context.Context, tx pgx.Tx, f authjobs.SuppressionFilter, limit int) (int64, error) {
+	args := suppressionArgs(f)
+	args["limit"] = limit
+	tag, err := tx.Exec(ctx, `
+		DELETE FROM suppressions WHERE email_norm IN (
+			SELECT email_norm FROM suppressions WHERE`+suppressionFilterSQL+`ORDER BY suppressed_at, email_norm LIMIT @limit FOR UPDATE)`, args)
+	if err != nil {
+		return 0, wrap("remove suppressions", err)
+	}
+	return tag.RowsAffected(), nil
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/sealq/sealq/accounts"
@@ -97,4 +98,34 @@ func (db *DB) RemoveSuppression(ctx context.Context, tx *sql.Tx, emailNorm strin
 		return db.wrap("remove suppression", err)
 	}
 	return nil
+}
+
+const suppressionFilterSQL = ` (?1 = 0 OR smtp_code = ?1) AND suppressed_at >= ?2 `
+
+// sinceOf is the first instant that the filter means.
+func sinceOf(f authjobs.SuppressionFilter) int64 {
+	if f.Since.IsZero() {
+		return math.MinInt64
+	}
+	return f.Since.UnixMicro()
+}
+
+// CountSuppressions says how many there are of those that the filter means.
+func (db *DB) CountSuppressions(ctx context.Context, f authjobs.SuppressionFilter) (n int64, err error) {
+	row := db.read.QueryRowContext(ctx, `SELECT count(*) FROM suppressions WHERE`+suppressionFilterSQL, f.SMTPCode, sinceOf(f))
+	if err := row.Scan(&n); err != nil {
+		return 0, db.wrap("count suppressions", err)
+	}
+	return n, nil
+}
+
+// RemoveSuppressions takes up to limit of those that the filter means off the list, the oldest first, and says how many it took.
+func (db *DB) RemoveSuppressions(ctx context.Context, tx *sql.Tx, f authjobs.SuppressionFilter, limit int) (int64, error) {
+	n, err := execute(ctx, tx, `
+		DELETE FROM suppressions WHERE email_norm IN (
+			SELECT email_norm FROM suppressions WHERE`+suppressionFilterSQL+`ORDER BY suppressed_at, email_norm LIMIT ?3)`, f.SMTPCode, sinceOf(f), limit)
+	if err != nil {
+		return 0, db.wrap("remove suppressions", err)
+	}
+	return int64(n), nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/scheduler"
@@ -39,6 +40,10 @@ type Store[Tx any] interface {
 	authworker.Sweeps[Tx]
 	// RemoveSuppression takes a normalised address off the list, or returns authjobs.ErrNotSuppressed.
 	RemoveSuppression(ctx context.Context, tx Tx, emailNorm string) error
+	// CountSuppressions says how many there are of those that the filter means.
+	CountSuppressions(ctx context.Context, f authjobs.SuppressionFilter) (int64, error)
+	// RemoveSuppressions takes up to limit of those that the filter means off the list, the oldest first, and says how many it took.
+	RemoveSuppressions(ctx context.Context, tx Tx, f authjobs.SuppressionFilter, limit int) (int64, error)
 	scheduler.Ticks
 	Rings
 	Leases

@@ -155,5 +155,49 @@ func suppressionTests[Tx any]() []test[Tx] {
 				want(s, err, authjobs.ErrNotSuppressed)
 			}
 		}},
+		{"suppressions are counted, and taken off the list, by code and by age, up to a number", func(s suite[Tx]) {
+			refused := func(address string, code int) {
+				must(s, s.DB.MailFailed(s.Context(), authjobs.MailDraft{MailID: "mail-1", To: address, Try: 1}, authjobs.MailAnswer{Code: code, Bounced: true}, "no"))
+			}
+			s.claimMail(mailClaim(s.save(newPending("da@example.org"))))
+			refused("old@example.org", 550)
+			s.backdate(time.Hour)
+			refused("other@example.org", 551)
+			refused("new@example.org", 550)
+			recent := s.now().Add(-30 * time.Minute)
+			for _, c := range []struct {
+				filter authjobs.SuppressionFilter
+				n      int64
+			}{
+				{authjobs.SuppressionFilter{}, 3},
+				{authjobs.SuppressionFilter{SMTPCode: 550}, 2},
+				{authjobs.SuppressionFilter{SMTPCode: 553}, 0},
+				{authjobs.SuppressionFilter{Since: recent}, 2},
+				{authjobs.SuppressionFilter{SMTPCode: 550, Since: recent}, 1},
+				{authjobs.SuppressionFilter{Since: recent.Add(24 * time.Hour)}, 0},
+			} {
+				n, err := s.DB.CountSuppressions(s.Context(), c.filter)
+				must(s, err)
+				equal(s, "counted", c.n, n)
+			}
+			remove := func(f authjobs.SuppressionFilter, limit int) (n int64) {
+				s.tx(func(tx Tx) (err error) {
+					n, err = s.DB.RemoveSuppressions(s.Context(), tx, f, limit)
+					return err
+				})
+				return n
+			}
+			equal(s, "of one code, lately", 1, remove(authjobs.SuppressionFilter{SMTPCode: 550, Since: recent}, 10))
+			equal(s, "the rest", 2, len(s.suppressions(10)))
+			want(s, s.DB.InTx(s.Context(), func(tx Tx) error {
+				_, err := s.DB.RemoveSuppressions(s.Context(), tx, authjobs.SuppressionFilter{}, 10)
+				must(s, err)
+				return errRollback
+			}), errRollback)
+			equal(s, "up to a number", 1, remove(authjobs.SuppressionFilter{}, 1))
+			equal(s, "the oldest first", "other@example.org", s.suppressions(10)[0].Address)
+			equal(s, "all", 1, remove(authjobs.SuppressionFilter{}, 10))
+			equal(s, "none", 0, remove(authjobs.SuppressionFilter{}, 10))
+		}},
 	}
 }

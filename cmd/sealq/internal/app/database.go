@@ -49,6 +49,8 @@ type backend[Tx any] interface {
 	SuppressionReader
 	// RemoveSuppression takes a normalised address off the list, or returns authjobs.ErrNotSuppressed.
 	RemoveSuppression(ctx context.Context, tx Tx, emailNorm string) error
+	// RemoveSuppressions takes up to limit of those that the filter means off the list, the oldest first, and says how many it took.
+	RemoveSuppressions(ctx context.Context, tx Tx, f authjobs.SuppressionFilter, limit int) (int64, error)
 }
 
 // Ailments are what only a look at all of the outbox and the schedules tells.
