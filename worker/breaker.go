@@ -74,6 +74,21 @@ type outageError struct {
 func (e *outageError) Error() string { return e.system + ": " + e.err.Error() }
 func (e *outageError) Unwrap() error { return e.err }
 
+// Answered marks the error of a job that the outside system has answered: whatever became of the job, the system is up.
+func Answered(system string, err error) error { return &answeredError{system: system, err: err} }
+
+type answeredError struct {
+	system string
+	err    error
+}
+
+func (e *answeredError) Error() string { return e.err.Error() }
+func (e *answeredError) Unwrap() error { return e.err }
+
+// ErrNotNeeded is what a handler returns whose job ended well without its outside system, such as one that had nothing left to do. For the
+// job it is a success, in a transaction too; a breaker learns nothing from it.
+var ErrNotNeeded = errors.New("the job needed no outside system")
+
 // System is what the breaker's outside system is called.
 func (b *Breaker) System() string { return b.cfg.System }
 
@@ -119,12 +134,13 @@ func (b *Breaker) enter() (retry time.Time, ok bool) {
 	return time.Time{}, true
 }
 
-// leave notes how a job's run ended. An error that is no outage says nothing of the system.
+// leave notes how a job's run ended. A success says that the system is up, and so does what it answered; any other error that is no
+// outage says nothing of it, and no more does ErrNotNeeded.
 func (b *Breaker) leave(err error) (retry time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.probing = false
-	if err == nil {
+	if b.up(err) {
 		if !b.until.IsZero() {
 			b.cfg.Logger.Info("outside system is back", slog.String("system", b.cfg.System))
 		}
@@ -149,4 +165,12 @@ func (b *Breaker) leave(err error) (retry time.Time) {
 		}
 	}
 	return b.until
+}
+
+func (b *Breaker) up(err error) bool {
+	if err == nil {
+		return true
+	}
+	a, ok := errors.AsType[*answeredError](err)
+	return ok && a.system == b.cfg.System
 }

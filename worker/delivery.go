@@ -20,8 +20,18 @@ type delivery struct {
 	say  func(Outcome)
 	told Outcome // "": not yet
 
-	ran      bool          // its handler has returned
-	duration time.Duration // of its handler
+	ran       bool          // its handler has returned
+	duration  time.Duration // of its handler
+	notNeeded bool          // its handler says so: ErrNotNeeded
+}
+
+// ended takes ErrNotNeeded for the success that it is.
+func (d *delivery) ended(err error) error {
+	if errors.Is(err, ErrNotNeeded) {
+		d.notNeeded = true
+		return nil
+	}
+	return err
 }
 
 // tell says what became of the task, once.

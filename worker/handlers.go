@@ -113,7 +113,7 @@ func Handle[A any](h *Handlers, d jobs.Def[A], fn func(ctx context.Context, j Jo
 		if err != nil {
 			return err
 		}
-		return fn(ctx, j)
+		return t.ended(fn(ctx, j))
 	}})
 }
 
@@ -127,7 +127,7 @@ func HandleEntering[A any](h *Handlers, d jobs.Def[A], fn func(ctx context.Conte
 			return err
 		}
 		t.tell(Passed)
-		return fn(ctx, j)
+		return t.ended(fn(ctx, j))
 	}})
 }
 
@@ -143,12 +143,13 @@ func HandleTx[Tx, A any](h *Handlers, l Ledger[Tx], d jobs.Def[A], fn func(ctx c
 		done, err := l.Once(ctx, j.effect, func(ctx context.Context, tx Tx) error {
 			ran = true
 			t.tell(Passed)
-			return fn(ctx, tx, j)
+			return t.ended(fn(ctx, tx, j))
 		})
 		switch {
 		case err != nil && !ran: // the ledger could not be asked: no try of the job's
 			return &unasked{err}
 		case err == nil && done:
+			t.notNeeded = !ran
 			t.tell(Duplicate)
 		}
 		return err
@@ -255,7 +256,11 @@ func (h *Handlers) ProcessTask(ctx context.Context, _ *asynq.Task) error {
 		return wait
 	}
 	err := h.runFor(ctx, r, t)
-	if retry := left(err); err != nil {
+	learnt := err
+	if err == nil && t.notNeeded {
+		learnt = ErrNotNeeded
+	}
+	if retry := left(learnt); err != nil {
 		return h.settle(ctx, r, claims, err, retry)
 	}
 	return h.complete(ctx, r, claims)
