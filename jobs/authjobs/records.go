@@ -14,6 +14,10 @@ var ErrNotWanted = errors.New("the mail is no longer wanted")
 // ErrSent means that the mail server has accepted the mail already.
 var ErrSent = errors.New("the mail has been sent")
 
+// ErrLeaseLost means that the mail is wanted, and not this run's to send: another run has taken it over or has bound another key, or this
+// run's lease ends before the delivery may. It says nothing of the mail, which is to be claimed again.
+var ErrLeaseLost = errors.New("another run may be sending the mail")
+
 // LeasedError means that another run is sending the mail.
 type LeasedError struct {
 	Until time.Time // the other run's lease ends by itself then

@@ -29,7 +29,7 @@ func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authj
 		err := tx.QueryRow(ctx, accountMailSQL, userID, bigint(c.Generation), name(c.Mail)).
 			Scan(&d.To, &d.Language, &d.Nonce, &d.KID, &d.Stage, &d.Detail, &d.At, &d.ExpiresAt)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return authjobs.ErrNotWanted
+			return mailUnwanted(ctx, tx, c.MailID)
 		}
 		if err != nil {
 			return wrap("read what is to be mailed", err)
@@ -53,21 +53,13 @@ func (db *DB) BindTokenKey(ctx context.Context, d authjobs.MailDraft, kid string
 		return wrap("bind key of mail "+d.MailID, err)
 	}
 	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("bind key of mail %s: %w", d.MailID, authjobs.ErrNotWanted)
+		return db.notBound(ctx, d, `SELECT EXISTS (SELECT FROM user_tokens WHERE user_id = $1::uuid AND generation = $2 AND purpose = $3)`, name(d.Mail))
 	}
 	return nil
 }
 
 // AccountMailWanted looks whether the mail is still due, and this run is still the one that sends it.
 func (db *DB) AccountMailWanted(ctx context.Context, d authjobs.MailDraft) error {
-	var wanted bool
-	err := db.pool.QueryRow(ctx, `SELECT EXISTS (`+accountMailSQL+`) AND EXISTS (SELECT FROM mails WHERE id = $4 AND lease_token = $5 AND sent_at IS NULL)`,
-		uuidOf(d.UserID), bigint(d.Generation), name(d.Mail), name(d.MailID), d.LeaseToken).Scan(&wanted)
-	if err != nil {
-		return wrap("look again at mail "+d.MailID, err)
-	}
-	if !wanted {
-		return fmt.Errorf("mail %s: %w", d.MailID, authjobs.ErrNotWanted)
-	}
-	return nil
+	return db.mailWanted(ctx, d, `SELECT EXISTS (`+accountMailSQL+`)`+ours("$4", "$5", "$6"),
+		uuidOf(d.UserID), bigint(d.Generation), name(d.Mail), name(d.MailID), d.LeaseToken, leaseNeeded(ctx))
 }

@@ -63,7 +63,7 @@ func (db *DB) claimConfirmation(ctx context.Context, c authjobs.MailClaim, d aut
 		pendingID := uuidOf(c.PendingID)
 		err := tx.QueryRow(ctx, wantedSQL, pendingID, bigint(c.Generation)).Scan(&d.To, &d.Language, &d.Nonce, &d.KID, &d.ExpiresAt)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return authjobs.ErrNotWanted
+			return mailUnwanted(ctx, tx, c.MailID)
 		}
 		if err != nil {
 			return wrap("read registration", err)
@@ -99,15 +99,9 @@ func leaseMail(ctx context.Context, tx pgx.Tx, c authjobs.MailClaim, id *string,
 
 // mailTaken says why there is no lease to be had. The lease's statement has locked the mail's row, if there is one, so it stands still.
 func mailTaken(ctx context.Context, tx pgx.Tx, mailID, emailNorm string) error {
-	var sentAt, leaseUntil *time.Time
-	var leased bool
-	err := tx.QueryRow(ctx, `SELECT sent_at, lease_until, coalesce(lease_until > statement_timestamp(), false) FROM mails WHERE id = $1`, name(mailID)).
-		Scan(&sentAt, &leaseUntil, &leased)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return wrap("read mail", err)
-	}
-	if sentAt != nil {
-		return authjobs.ErrSent
+	until, leased, err := leaseOf(ctx, tx, mailID)
+	if err != nil {
+		return err
 	}
 	if !leased {
 		why, err := suppressed(ctx, tx, emailNorm)
@@ -118,7 +112,34 @@ func mailTaken(ctx context.Context, tx pgx.Tx, mailID, emailNorm string) error {
 			return why
 		}
 	}
-	return &authjobs.LeasedError{Until: timeOrZero(leaseUntil)}
+	return &authjobs.LeasedError{Until: until}
+}
+
+// mailUnwanted says what becomes of a mail that has lost its reason. A run that is sending it all the same is left to end it: its acceptance is
+// to find the effect as it left it.
+func mailUnwanted(ctx context.Context, tx pgx.Tx, mailID string) error {
+	until, leased, err := leaseOf(ctx, tx, mailID)
+	switch {
+	case err != nil:
+		return err
+	case leased:
+		return &authjobs.LeasedError{Until: until}
+	}
+	return authjobs.ErrNotWanted
+}
+
+// leaseOf says whether a run has the mail, and until when it had at most. A mail that was sent is authjobs.ErrSent.
+func leaseOf(ctx context.Context, tx pgx.Tx, mailID string) (until time.Time, leased bool, err error) {
+	var sentAt, leaseUntil *time.Time
+	err = tx.QueryRow(ctx, `SELECT sent_at, lease_until, coalesce(lease_until > statement_timestamp(), false) FROM mails WHERE id = $1`, name(mailID)).
+		Scan(&sentAt, &leaseUntil, &leased)
+	switch {
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return time.Time{}, false, wrap("read mail", err)
+	case sentAt != nil:
+		return time.Time{}, false, authjobs.ErrSent
+	}
+	return timeOrZero(leaseUntil), leased, nil
 }
 
 // held notes it at the mail where a claim ended because of the address.
@@ -138,23 +159,65 @@ func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid s
 		return wrap("bind activation key of mail "+d.MailID, err)
 	}
 	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("bind activation key of mail %s: %w", d.MailID, authjobs.ErrNotWanted)
+		return db.notBound(ctx, d, `SELECT EXISTS (SELECT FROM pending_users WHERE id = $1::uuid AND generation = $2)`)
 	}
 	return nil
 }
 
+// notBound says why a mail's key is not the one of its registration or token, which there asks for: another key is, or there is none of them.
+func (db *DB) notBound(ctx context.Context, d authjobs.MailDraft, there string, more ...any) error {
+	var isThere bool
+	if err := db.pool.QueryRow(ctx, there, append([]any{uuidOf(d.AccountID()), bigint(d.Generation)}, more...)...).Scan(&isThere); err != nil {
+		return wrap("bind key of mail "+d.MailID, err)
+	}
+	why := authjobs.ErrNotWanted
+	if isThere {
+		why = authjobs.ErrLeaseLost
+	}
+	return fmt.Errorf("bind key of mail %s: %w", d.MailID, why)
+}
+
 // ConfirmationWanted looks whether the registration still waits for this mail, and this run is still the one that sends it.
 func (db *DB) ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error {
-	var wanted bool
-	err := db.pool.QueryRow(ctx, `SELECT EXISTS (`+wantedSQL+`) AND EXISTS (SELECT FROM mails WHERE id = $3 AND lease_token = $4 AND sent_at IS NULL)`,
-		uuidOf(d.PendingID), bigint(d.Generation), name(d.MailID), d.LeaseToken).Scan(&wanted)
-	if err != nil {
+	return db.mailWanted(ctx, d, `SELECT EXISTS (`+wantedSQL+`)`+ours("$3", "$4", "$5"),
+		uuidOf(d.PendingID), bigint(d.Generation), name(d.MailID), d.LeaseToken, leaseNeeded(ctx))
+}
+
+// ours asks, beside whether a mail is wanted, whether it was sent, whether the draft's lease lasts long enough, and whether another's holds.
+func ours(mail, token, needed string) string {
+	return `, coalesce(m.sent_at IS NOT NULL, false),
+	coalesce(m.lease_token = ` + token + ` AND m.lease_until > statement_timestamp() + ` + needed + `::interval, false),
+	coalesce(m.lease_token <> ` + token + ` AND m.lease_until > statement_timestamp(), false)
+FROM (SELECT) AS one LEFT JOIN mails AS m ON m.id = ` + mail
+}
+
+// leaseNeeded is for how long a lease must last yet under ctx: nobody else may claim the mail while its server may still take it.
+func leaseNeeded(ctx context.Context) time.Duration {
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		return 0
+	}
+	return max(time.Until(deadline), 0) //nolint:forbidigo // contexts go by the real clock
+}
+
+func (db *DB) mailWanted(ctx context.Context, d authjobs.MailDraft, query string, args ...any) error {
+	var wanted, sent, ours, theirs bool
+	err := db.pool.QueryRow(ctx, query, args...).Scan(&wanted, &sent, &ours, &theirs)
+	switch {
+	case err != nil:
 		return wrap("look again at mail "+d.MailID, err)
+	case sent:
+		err = authjobs.ErrSent
+	case theirs:
+		err = authjobs.ErrLeaseLost
+	case !wanted:
+		err = authjobs.ErrNotWanted
+	case !ours:
+		err = authjobs.ErrLeaseLost
+	default:
+		return nil
 	}
-	if !wanted {
-		return fmt.Errorf("mail %s: %w", d.MailID, authjobs.ErrNotWanted)
-	}
-	return nil
+	return fmt.Errorf("mail %s: %w", d.MailID, err)
 }
 
 // The first acceptance stays recorded, should there be two.

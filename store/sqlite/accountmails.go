@@ -32,7 +32,7 @@ func (db *DB) ClaimAccountMail(ctx context.Context, c authjobs.MailClaim) (authj
 			Scan(&d.To, &d.Language, &d.Nonce, &d.KID, &d.Stage, &d.Detail, &at, &expires)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			return authjobs.ErrNotWanted
+			return unwanted(ctx, tx, c.MailID, instant)
 		case err != nil:
 			return err //nolint:wrapcheck // wrapped below
 		}
@@ -54,7 +54,8 @@ func (db *DB) BindTokenKey(ctx context.Context, d authjobs.MailDraft, kid string
 			WHERE user_id = ?3 AND generation = ?4 AND purpose = ?5 AND (key_hash IS NULL OR key_hash = ?2)`,
 			kid, keyHash[:], d.UserID, integer(d.Generation), d.Mail)
 		if err == nil && n == 0 {
-			return authjobs.ErrNotWanted
+			return notBound(ctx, tx, `SELECT EXISTS (SELECT 1 FROM user_tokens WHERE user_id = ? AND generation = ? AND purpose = ?)`,
+				d.UserID, integer(d.Generation), d.Mail)
 		}
 		return err
 	})
@@ -66,18 +67,5 @@ func (db *DB) BindTokenKey(ctx context.Context, d authjobs.MailDraft, kid string
 
 // AccountMailWanted looks again before the mail leaves: see authworker.AccountMails.
 func (db *DB) AccountMailWanted(ctx context.Context, d authjobs.MailDraft) error {
-	instant, err := now(ctx, db.read)
-	if err != nil {
-		return db.wrap("look whether the mail is wanted", err)
-	}
-	var wanted bool
-	err = db.read.QueryRowContext(ctx, `SELECT EXISTS (`+accountMailSQL+`) AND EXISTS (SELECT 1 FROM mails WHERE id = ?5 AND lease_token = ?6 AND sent_at IS NULL)`,
-		d.UserID, integer(d.Generation), d.Mail, instant, d.MailID, d.LeaseToken).Scan(&wanted)
-	switch {
-	case err != nil:
-		return db.wrap("look whether the mail is wanted", err)
-	case !wanted:
-		return authjobs.ErrNotWanted
-	}
-	return nil
+	return db.mailWanted(ctx, d, accountMailSQL, d.UserID, integer(d.Generation), d.Mail)
 }

@@ -11,8 +11,7 @@ import (
 	"github.com/sealq/sealq/jobs/authjobs"
 )
 
-// ClaimConfirmation takes a lease on a confirmation mail: see authworker.ConfirmationMails. A mail that was sent is
-// [authjobs.ErrSent] only while its user is still pending.
+// ClaimConfirmation takes a lease on a confirmation mail: see authworker.ConfirmationMails.
 func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (authjobs.MailDraft, error) {
 	d := authjobs.MailDraft{MailID: c.MailID, LeaseToken: rand.Text(), PendingID: c.PendingID, Generation: c.Generation}
 	var kept error
@@ -27,7 +26,7 @@ func (db *DB) ClaimConfirmation(ctx context.Context, c authjobs.MailClaim) (auth
 			c.PendingID, integer(c.Generation), instant).Scan(&d.To, &d.Language, &d.Nonce, &kid, &expires)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			return authjobs.ErrNotWanted
+			return unwanted(ctx, tx, c.MailID, instant)
 		case err != nil:
 			return err //nolint:wrapcheck // wrapped below
 		}
@@ -92,6 +91,15 @@ func notClaimable(ctx context.Context, tx *sql.Tx, mailID string, instant int64)
 	return nil
 }
 
+// unwanted says what becomes of a mail that has lost its reason. A run that is sending it all the same is left to end it: its acceptance is
+// to find the effect as it left it.
+func unwanted(ctx context.Context, tx *sql.Tx, mailID string, instant int64) error {
+	if err := notClaimable(ctx, tx, mailID, instant); err != nil {
+		return err
+	}
+	return authjobs.ErrNotWanted
+}
+
 // BindActivationKey writes the hash of a link's key to its user: see authworker.ConfirmationMails.
 func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid string, keyHash [32]byte) error {
 	err := db.InTx(ctx, func(tx *sql.Tx) error {
@@ -100,7 +108,7 @@ func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid s
 			WHERE id = ? AND generation = ? AND (key_hash IS NULL OR key_hash = ?)`,
 			kid, keyHash[:], d.PendingID, integer(d.Generation), keyHash[:])
 		if err == nil && n == 0 {
-			return authjobs.ErrNotWanted
+			return notBound(ctx, tx, `SELECT EXISTS (SELECT 1 FROM pending_users WHERE id = ? AND generation = ?)`, d.PendingID, integer(d.Generation))
 		}
 		return err
 	})
@@ -110,19 +118,60 @@ func (db *DB) BindActivationKey(ctx context.Context, d authjobs.MailDraft, kid s
 	return nil
 }
 
+// notBound says why a key is not the one of its registration or token, which there asks for: another key is, or there is none of them.
+func notBound(ctx context.Context, tx *sql.Tx, there string, args ...any) error {
+	var isThere bool
+	switch err := tx.QueryRowContext(ctx, there, args...).Scan(&isThere); {
+	case err != nil:
+		return err //nolint:wrapcheck // whoever binds wraps it
+	case isThere:
+		return authjobs.ErrLeaseLost
+	}
+	return authjobs.ErrNotWanted
+}
+
 // ConfirmationWanted looks again before the mail leaves: see authworker.ConfirmationMails.
 func (db *DB) ConfirmationWanted(ctx context.Context, d authjobs.MailDraft) error {
-	var wanted bool
-	err := db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pending_users WHERE id = ? AND generation = ? AND expires_at > `+nowSQL+`)
-		AND EXISTS (SELECT 1 FROM mails WHERE id = ? AND lease_token = ? AND sent_at IS NULL)`,
-		d.PendingID, integer(d.Generation), d.MailID, d.LeaseToken).Scan(&wanted)
-	switch {
-	case err != nil:
+	return db.mailWanted(ctx, d, `SELECT 1 FROM pending_users WHERE id = ? AND generation = ? AND expires_at > ?`, d.PendingID, integer(d.Generation))
+}
+
+// mailWanted looks whether a mail is wanted, by a query whose last argument is the time, and is still this draft's to send: its lease must last
+// for as long as ctx does, because nobody else may claim the mail while its server may still take it.
+func (db *DB) mailWanted(ctx context.Context, d authjobs.MailDraft, query string, args ...any) error {
+	instant, err := now(ctx, db.read)
+	if err != nil {
 		return db.wrap("look whether the mail is wanted", err)
+	}
+	var wanted bool
+	if err := db.read.QueryRowContext(ctx, `SELECT EXISTS (`+query+`)`, append(args, instant)...).Scan(&wanted); err != nil {
+		return db.wrap("look whether the mail is wanted", err)
+	}
+	var sent, until sql.NullInt64
+	var token sql.NullString
+	err = db.read.QueryRowContext(ctx, `SELECT sent_at, lease_until, lease_token FROM mails WHERE id = ?`, d.MailID).Scan(&sent, &until, &token)
+	ours := token.String == d.LeaseToken
+	switch {
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
+		return db.wrap("look whether the mail is wanted", err)
+	case sent.Valid:
+		return authjobs.ErrSent
+	case !ours && until.Int64 > instant:
+		return authjobs.ErrLeaseLost
 	case !wanted:
 		return authjobs.ErrNotWanted
+	case !ours || until.Int64 <= instant+leaseNeeded(ctx).Microseconds():
+		return authjobs.ErrLeaseLost
 	}
 	return nil
+}
+
+// leaseNeeded is for how long a lease must last yet under ctx.
+func leaseNeeded(ctx context.Context) time.Duration {
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		return 0
+	}
+	return max(time.Until(deadline), 0) //nolint:forbidigo // contexts go by the real clock
 }
 
 // MailSent records the acceptance, the first one should there be two: see authworker.MailOutcomes.

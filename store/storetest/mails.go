@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sealq/sealq/accounts"
@@ -37,7 +38,11 @@ func (s suite[Tx]) mailSent(d authjobs.MailDraft) {
 // wantLeased holds a claim to be in another's hands.
 func (s suite[Tx]) wantLeased(c authjobs.MailClaim) (until time.Time) {
 	s.Helper()
-	_, err := s.DB.ClaimConfirmation(s.Context(), c)
+	return s.wantLeasedErr(s.claims(c))
+}
+
+func (s suite[Tx]) wantLeasedErr(err error) (until time.Time) {
+	s.Helper()
 	leased, ok := errors.AsType[*authjobs.LeasedError](err)
 	if !ok {
 		s.Fatalf("want a *LeasedError, got %v", err)
@@ -46,7 +51,7 @@ func (s suite[Tx]) wantLeased(c authjobs.MailClaim) (until time.Time) {
 }
 
 func mailTests[Tx any]() []test[Tx] {
-	return append(mailClaimTests[Tx](), mailOutcomeTests[Tx]()...)
+	return slices.Concat(mailClaimTests[Tx](), mailLeaseTests[Tx](), mailOutcomeTests[Tx]())
 }
 
 func mailClaimTests[Tx any]() []test[Tx] {
@@ -114,6 +119,7 @@ func mailClaimTests[Tx any]() []test[Tx] {
 			equal(s, "mails", "0", s.scalar("SELECT count(*) FROM mails"))
 			d := s.claimMail(mailClaim(saved))
 			must(s, s.DB.ConfirmationWanted(s.Context(), d))
+			s.exec("DELETE FROM mails")
 
 			again := newPending("da@example.org")
 			again.ReplaceLive = true
@@ -128,13 +134,13 @@ func mailClaimTests[Tx any]() []test[Tx] {
 			s.backdate(time.Hour)
 			refuse(over.ID, 1)
 		}},
-		{"a key is bound once: the same again is no error, another is not wanted", func(s suite[Tx]) {
+		{"a key is bound once: the same again is no error, another is another run's", func(s suite[Tx]) {
 			claim := mailClaim(s.save(newPending("da@example.org")))
 			d := s.claimMail(claim)
 			key, other := accounts.KeyHash("key"), accounts.KeyHash("another key")
 			must(s, s.DB.BindActivationKey(s.Context(), d, "f7e2c87f", key))
 			must(s, s.DB.BindActivationKey(s.Context(), d, "f7e2c87f", key))
-			want(s, s.DB.BindActivationKey(s.Context(), d, "f7e2c87f", other), authjobs.ErrNotWanted)
+			want(s, s.DB.BindActivationKey(s.Context(), d, "f7e2c87f", other), authjobs.ErrLeaseLost)
 			stale, unknown := d, d
 			stale.Generation = 2
 			unknown.PendingID = "no UUID"
@@ -150,7 +156,7 @@ func mailClaimTests[Tx any]() []test[Tx] {
 			outcomes := race(20, func(i int) error {
 				return s.DB.BindActivationKey(s.Context(), d, "f7e2c87f", accounts.KeyHash(fmt.Sprint("key ", i)))
 			})
-			won, lost := tally(s, outcomes, authjobs.ErrNotWanted)
+			won, lost := tally(s, outcomes, authjobs.ErrLeaseLost)
 			equal(s, "won", 1, won)
 			equal(s, "lost", 19, lost)
 		}},
