@@ -46,9 +46,9 @@ func TestEveryStageAndEveryKindOfAnswer(t *testing.T) {
 			"530 log in first": {Code: 530, Outcome: configuration},
 			"553 not yours":    {Code: 553, Outcome: configuration},
 			"451 later":        {Code: 451, Outcome: temporary},
-			"hello":            {Outcome: temporary},
-			cut:                {Outcome: temporary},
-			silence:            {Outcome: temporary},
+			"hello":            {Outcome: configuration},
+			cut:                {Outcome: configuration},
+			silence:            {Outcome: configuration},
 		}},
 		"RCPT": {mail.StageRcpt, map[string]failure{
 			"251 will forward": {},

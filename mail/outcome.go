@@ -85,11 +85,31 @@ func (e *SendError) advice() string {
 		return "; check the tls parameter of the SMTP URL and the server's certificate"
 	case e.Stage == StageAuth, loginCode(e.Code):
 		return "; check user and password of the SMTP URL"
-	case e.Stage == StageMail:
+	case e.Code/100 == 5 && (e.Stage == StageMail || e.Stage == StageRcpt):
 		return "; check that the server lets this user send from this sender address"
 	default:
 		return "; check host, port and tls of the SMTP URL, and that the server is up"
 	}
+}
+
+// Outage says that the server cannot be used, whoever the recipient is: the mail is not to blame, and any other would fare as it did. Such is
+// whatever comes before a recipient is named, a 4yz too; from then on a 421 may be of the recipient, and is temporary.
+func (e *SendError) Outage() bool {
+	return e.Outcome == OutcomeConfiguration || e.Outcome == OutcomeTemporary && e.Code/100 == 4 && e.beforeRcpt()
+}
+
+// Answered says that the server answered as one that is up: about the recipient or the message.
+func (e *SendError) Answered() bool {
+	return e.Code != 0 && e.Code != codeClosing && !e.beforeRcpt() && !e.Outage()
+}
+
+func (e *SendError) beforeRcpt() bool {
+	switch e.Stage {
+	case StageDial, StageGreeting, StageHello, StageTLS, StageAuth, StageMail:
+		return true
+	case StageMessage, StageRcpt, StageData, StageContent, StageAnswer, stageQuit, stageReset, stageNoop:
+	}
+	return false
 }
 
 // newSendError sorts what went wrong at a stage. hidden replaces what must not be repeated in a server's text.
@@ -121,13 +141,8 @@ func classify(stage Stage, code int) Outcome {
 		return OutcomeConfiguration
 	}
 	switch stage {
-	case StageDial, StageGreeting, StageHello, StageTLS, StageAuth:
-		return OutcomeConfiguration // no recipient has been named yet
-	case StageMail:
-		if code/100 == 5 {
-			return OutcomeConfiguration // our own sender address or session is refused, not the recipient
-		}
-		return OutcomeTemporary
+	case StageDial, StageGreeting, StageHello, StageTLS, StageAuth, StageMail:
+		return OutcomeConfiguration // no recipient has been named yet: our session or our sender is refused
 	case StageAnswer:
 		if code/100 == 5 {
 			return OutcomePermanent

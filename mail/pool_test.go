@@ -214,7 +214,7 @@ func TestWhatIsTriedAgainAndWhatIsNot(t *testing.T) {
 	}{
 		"a fresh connection that fails, too, is the end of it": {
 			func(t turn) misdeed { return misdeed{cut: t.Verb == "MAIL"} },
-			failure{mail.StageMail, 0, mail.OutcomeTemporary},
+			failure{mail.StageMail, 0, mail.OutcomeConfiguration},
 			"MAIL EHLO MAIL",
 		},
 		"a refused recipient is refused": {

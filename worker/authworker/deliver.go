@@ -17,13 +17,10 @@ import (
 )
 
 const (
-	// busy is what a mail server answers that serves nobody now (RFC 5321, section 3.8).
-	busy = 421
-	// leaseSlack is how much longer than any delivery a lease lasts: for what comes before it and for clocks that differ.
+	// leaseSlack is how much longer than any delivery a lease lasts: for what comes before it.
 	leaseSlack = 30 * time.Second
-	// recordFor is how long an accepted mail is tried to be recorded while the database is away: as good as for ever.
-	// Not recording it is the one way to send it twice.
-	recordFor = 24 * time.Hour
+	// lostPause is the pause before a mail is claimed again whose lease was lost. The claim then says until when another run has it.
+	lostPause = 5 * time.Second
 )
 
 // mailer sends mails: each is claimed, written, sent and recorded.
@@ -41,6 +38,8 @@ type mailer[Tx any] struct {
 	limits    authjobs.MailLimits
 	onMail    func(context.Context, authjobs.MailOutcome)
 	logger    *slog.Logger
+	now       func() time.Time
+	taken     taken
 }
 
 func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
@@ -50,7 +49,7 @@ func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
 	}
 	m := &mailer[Tx]{
 		store: s, keys: c.Keys, sender: c.Sender, templates: c.Templates, app: app, paths: c.paths(),
-		product: c.Product, domain: c.MailDomain, server: c.Server, lease: c.Lease, limits: c.Limits, onMail: c.OnMail, logger: c.Logger,
+		product: c.Product, domain: c.MailDomain, server: c.Server, lease: c.Lease, limits: c.Limits, onMail: c.OnMail, logger: c.Logger, now: c.Now,
 	}
 	if m.product == "" {
 		m.product = host
@@ -69,6 +68,9 @@ func newMailer[Tx any](s Store[Tx], c Config) (*mailer[Tx], error) {
 	if m.lease < longest+leaseSlack {
 		return nil, fmt.Errorf("a lease of %v is too short for a mail server that may take %v for one delivery: another worker would send the mail too; "+
 			"give Config.Lease at least %v, or shorten the SMTP URL's timeout", m.lease, longest, longest+leaseSlack)
+	}
+	if m.now == nil {
+		m.now = time.Now
 	}
 	if m.onMail == nil {
 		m.onMail = func(context.Context, authjobs.MailOutcome) {}
@@ -101,7 +103,7 @@ type steps struct {
 }
 
 // deliver sends one mail: claim it, derive the link, send, record. The order is such that a crash between the server's 250 and its record is the
-// only way to a second copy, which carries the same Message-ID.
+// only way to a second copy, which carries the same Message-ID. What ends before the server was asked says nothing of it.
 func (m *mailer[Tx]) deliver(ctx context.Context, effect jobs.Effect, s steps) error {
 	draft, err := s.claim(ctx)
 	if leased, ok := errors.AsType[*authjobs.LeasedError](err); ok {
@@ -113,26 +115,51 @@ func (m *mailer[Tx]) deliver(ctx context.Context, effect jobs.Effect, s steps) e
 	}
 	if _, suppressed := errors.AsType[*authjobs.SuppressedError](err); suppressed {
 		m.onMail(ctx, authjobs.MailSuppressed)
-		return m.close(ctx, effect, err)
+		return notNeeded(m.close(ctx, effect, err))
 	}
-	if errors.Is(err, authjobs.ErrNotWanted) || errors.Is(err, authjobs.ErrSent) {
-		return m.close(ctx, effect, err)
+	if over(err) {
+		return notNeeded(m.close(ctx, effect, err))
 	}
 	if err != nil {
 		return fmt.Errorf("claim mail: %w", err)
 	}
 	content, err := s.write(ctx, draft)
 	if err != nil {
-		return m.failed(ctx, effect, draft, err)
+		return notNeeded(m.failed(ctx, effect, draft, err))
 	}
 	message := mail.Message{
 		ID: draft.MessageID, To: draft.To, Subject: content.Subject, Text: content.Text, HTML: content.HTML, Date: draft.Date,
 	}
-	answer, err := m.send(ctx, message, func(ctx context.Context) error { return s.wanted(ctx, draft) })
-	if err != nil {
-		return m.failed(ctx, effect, draft, err)
+	asked := false
+	answer, err := m.send(ctx, message, func(ctx context.Context) error { // the server has taken the recipient
+		asked = true
+		m.taken.note(draft.StartedAt)
+		return s.wanted(ctx, draft)
+	})
+	if err == nil {
+		return m.sent(ctx, effect, draft, answer)
 	}
-	return m.sent(ctx, effect, draft, answer)
+	failure, bySMTP := errors.AsType[*mail.SendError](err)
+	if bySMTP {
+		m.judge(ctx, draft, failure)
+	}
+	if err = m.failed(ctx, effect, draft, err); err != nil && (bySMTP && failure.Answered() || !bySMTP && asked) {
+		return worker.Answered(MailSystem, err)
+	}
+	return err
+}
+
+// over says that there is nothing left to do for a mail.
+func over(err error) bool {
+	return errors.Is(err, authjobs.ErrNotWanted) || errors.Is(err, authjobs.ErrSent)
+}
+
+// notNeeded ends a job for which the mail server was not asked.
+func notNeeded(err error) error {
+	if err == nil {
+		return worker.ErrNotNeeded
+	}
+	return err
 }
 
 // claim asks for the right to send the effect's mail.
@@ -158,71 +185,4 @@ func (m *mailer[Tx]) key(d authjobs.MailDraft, purpose string) (key, kid string,
 // link leads to the kind's page of the app, which takes the key.
 func (m *mailer[Tx]) link(kind mail.Kind, key string) string {
 	return linkTo(m.app, m.paths.of(kind), key)
-}
-
-// sent records the acceptance together with the ledger's entry and the outbox row, and does not give up while
-// the database is away: the mail is out.
-func (m *mailer[Tx]) sent(ctx context.Context, e jobs.Effect, d authjobs.MailDraft, a mail.Answer) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
-	defer cancel()
-	m.onMail(ctx, authjobs.MailDelivered)
-	for try := 1; ; try++ {
-		done, err := m.store.Once(ctx, e, func(ctx context.Context, tx Tx) error {
-			return m.store.MailSent(ctx, tx, d, authjobs.MailAnswer{
-				Code: a.Code, Reply: a.Reply, Server: m.server, Outcome: authjobs.MailDelivered,
-			})
-		})
-		if err == nil && done {
-			m.logger.ErrorContext(ctx, "mail was sent, and had been recorded by another run before: its reader has two copies",
-				slog.String("mail", d.MailID), slog.Int("smtp_code", a.Code))
-			return nil
-		}
-		if err == nil {
-			m.logger.InfoContext(ctx, "mail sent", slog.String("mail", d.MailID), slog.Int("smtp_code", a.Code))
-			return nil
-		}
-		m.logger.ErrorContext(ctx, "mail was accepted but cannot be recorded, trying again",
-			slog.String("mail", d.MailID), slog.Int("try", try), slog.Any("error", err))
-		if waitErr := rest(ctx, jobs.WithJitter(min(100*time.Millisecond<<min(try, 6), 5*time.Second))); waitErr != nil {
-			return fmt.Errorf("record accepted mail: %w", err)
-		}
-	}
-}
-
-// failed records a try that did not succeed and says what comes of the job.
-func (m *mailer[Tx]) failed(ctx context.Context, e jobs.Effect, d authjobs.MailDraft, err error) error {
-	answer := authjobs.MailAnswer{Outcome: authjobs.MailError}
-	failure, bySMTP := errors.AsType[*mail.SendError](err)
-	switch {
-	case bySMTP:
-		answer = authjobs.MailAnswer{
-			Code: failure.Code, Reply: failure.Reply, Server: m.server, Stage: string(failure.Stage), Outcome: authjobs.MailOutcome(failure.Outcome),
-			Bounced: failure.HardBounce(),
-		}
-	case errors.Is(err, authjobs.ErrNotWanted):
-		answer.Outcome = authjobs.MailWithdrawn
-	}
-	m.onMail(ctx, answer.Outcome)
-	if recordErr := m.store.MailFailed(context.WithoutCancel(ctx), d, answer, err.Error()); recordErr != nil {
-		err = errors.Join(err, fmt.Errorf("record failed mail: %w", recordErr))
-	}
-	switch {
-	case errors.Is(err, authjobs.ErrNotWanted):
-		return m.close(ctx, e, err)
-	case bySMTP && failure.Outcome == mail.OutcomePermanent:
-		return worker.Permanent(err)
-	case bySMTP && (failure.Outcome == mail.OutcomeConfiguration || failure.Code == busy):
-		// No recipient is to blame, and no try is used up.
-		m.logger.ErrorContext(ctx, "the mail server cannot be used, mails wait", slog.Any("error", err))
-		return worker.Outage(MailSystem, err)
-	default: // temporary, ambiguous or the database: again, with the same Message-ID
-		return err
-	}
-}
-
-// close ends a job that has nothing left to do.
-func (m *mailer[Tx]) close(ctx context.Context, e jobs.Effect, why error) error {
-	m.logger.InfoContext(ctx, "no mail to send", slog.String("mail", e.ID), slog.String("why", why.Error()))
-	_, err := m.store.Once(ctx, e, func(context.Context, Tx) error { return nil })
-	return err
 }

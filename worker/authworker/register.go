@@ -52,6 +52,8 @@ type Config struct {
 	Limits authjobs.MailLimits
 	// Lease is how long one run may hold a mail: at least 30 s longer than Sender.Timeout. Zero: mail:confirmation's timeout and a minute.
 	Lease time.Duration
+	// Now is the clock. Zero: time.Now.
+	Now func() time.Time
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 }
