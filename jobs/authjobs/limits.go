@@ -108,6 +108,8 @@ func (l MailLimits) Take(now time.Time, emailNorm string, lines map[string]*Limi
 		share.Line, share.Each = domainLine(emailNorm), each
 		line := lines[share.Line]
 		atOnce := max(l.PerDomain.N/10, 1)
+		// No bucket takes longer to fill: whatever says so is of a clock that was set back since, or of a lower rate.
+		line.Next = earlier(line.Next, now.Add(time.Duration(atOnce)*each))
 		refused.consider(now, HeldByDomain, line, later(line.Next, now).Add(-time.Duration(atOnce-1)*each), each)
 	}
 	if l.Hourly > 0 {
@@ -181,4 +183,11 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }

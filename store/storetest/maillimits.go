@@ -48,6 +48,16 @@ func mailLimitTests[Tx any]() []test[Tx] {
 			s.backdate(time.Minute)
 			s.claimMail(third)
 		}},
+		{"a domain's mails do not wait for as long as the database's clock was set back", func(s suite[Tx]) {
+			claim := s.limitedClaim(1, "example.org", perDomain)
+			must(s, s.DB.MailFailed(s.Context(), s.claimMail(claim), authjobs.MailAnswer{Outcome: authjobs.MailAmbiguous}, "perhaps"))
+			s.backdate(-24 * time.Hour)
+			before := s.now()
+			until := s.wantLimited(claim, authjobs.HeldByDomain)
+			near(s, "due", before, before.Add(time.Hour+2*time.Minute), until) // those that wait are lined up for an hour at most
+			s.backdate(2 * time.Minute)
+			s.claimMail(claim)
+		}},
 		{"the caps hold for all domains together", func(s suite[Tx]) {
 			s.claimMail(s.limitedClaim(1, "example.org", caps))
 			s.claimMail(s.limitedClaim(2, "example.com", caps))

@@ -62,7 +62,9 @@ type Config struct {
 // sender, or serves nobody.
 const MailSystem = "smtp"
 
-// MailKinds are the kinds that need the mail server: those of its worker.Breaker.
+// MailKinds are the kinds that need the mail server: those of its worker.Breaker. users:answer is none of them, but is fetched from the same
+// queue, and so waits with them while the breaker is open: the mail that it asks for could not be sent anyway. To fetch it past the breaker
+// would fetch the mails too, each to be put off, and they would not all go at once when the server is back.
 func MailKinds() []jobs.Kind {
 	kinds := []jobs.Kind{authjobs.KindMailConfirmation}
 	for _, def := range authjobs.AccountMails() {
