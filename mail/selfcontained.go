@@ -54,6 +54,26 @@ func foreign(source string) (problem string, line int) {
 	}
 }
 
+// refusedValue is what html/template writes instead of a value that would be dangerous where it stands.
+const refusedValue = "ZgotmplZ"
+
+// relativeLink says whether there is a link that is relative to a page: a mail is none. One to an anchor stays within the mail.
+func relativeLink(source string) bool {
+	for tokens := html.NewTokenizer(strings.NewReader(source)); tokens.Next() != html.ErrorToken; {
+		token := tokens.Token()
+		if token.Data != "a" && token.Data != "area" {
+			continue
+		}
+		for _, a := range token.Attr {
+			value := strings.TrimSpace(a.Val)
+			if scheme, _, ok := strings.Cut(value, ":"); a.Key == "href" && !strings.HasPrefix(value, "#") && (!ok || strings.ContainsAny(scheme, "/?#")) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // inTag allows what is known to load nothing and looks closely at the rest.
 func inTag(t html.Token) string {
 	if slices.Contains([]string{

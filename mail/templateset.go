@@ -295,6 +295,10 @@ func (s *templateSet) try() error {
 			return s.failed(partHTML, errors.New("does not show the link ({{.Link}})"))
 		case problem != "":
 			return s.failed(partHTML, errors.New("makes "+problem))
+		case strings.Contains(content.HTML, refusedValue):
+			return s.failed(partHTML, errors.New("puts a variable where html/template lets none stand, such as into a style or the scheme of a link: readers would see "+refusedValue))
+		case relativeLink(content.HTML):
+			return s.failed(partHTML, errors.New("makes a link that leads nowhere from within a mail: write it with https:// and the host, or {{.Link}}"))
 		}
 	}
 	return nil
