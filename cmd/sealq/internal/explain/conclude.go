@@ -131,6 +131,10 @@ func (t *teller) concludeMail(ctx context.Context, h *authjobs.MailHistory) erro
 			t.lacks(StepSent, "the mail server refused it for good%s: mend the address, or what the server has against the sender, then %s; %s", answer(h), reissue(r), stuckTask)
 			break
 		}
+		if r.Failures <= r.Retries { // its handler said that another try would be for nothing
+			t.lacks(StepSent, "it was given up, since another try could not help: mend what went wrong (%s), then %s; %s", r.Cause, reissue(r), stuckTask)
+			break
+		}
 		t.lacks(StepSent, "it is out of tries: mend what went wrong last (%s), then %s; %s", r.Cause, reissue(r), stuckTask)
 	case jobs.RowExpired:
 		t.lacks(StepSent, "it was not done before %s: it must be asked for anew", stamp(r.ExpiresAt))

@@ -170,8 +170,18 @@ func atTheMailServer() map[string]history {
 			"pending", "not needed", "registered recorded signed tried answered ended", "sent",
 			"the mail server refused it for good: 550 \"no such user\": mend the address, or what the server has against the sender, then " + reissue + "; " + stuckTask,
 		}},
+		"its first try said that no other could help": {func(p *person) {
+			p.failed(0, "", "smtp message: the subject is empty (permanent)")
+			p.tick()
+			p.check(p.db.RowDead(p.Context(), p.ref(), "smtp message: the subject is empty (permanent)"))
+			p.archive()
+		}, told{
+			"pending", "not needed", "registered recorded signed tried answered ended", "sent",
+			"it was given up, since another try could not help: mend what went wrong (smtp message: the subject is empty (permanent)), then " + reissue + "; " + stuckTask,
+		}},
 		"the job is out of tries": {func(p *person) {
 			p.failed(0, "", "smtp dial: connection refused")
+			p.sql("UPDATE outbox SET failures = retries + 1")
 			p.tick()
 			p.check(p.db.RowDead(p.Context(), p.ref(), "smtp dial: connection refused"))
 			p.archive()
