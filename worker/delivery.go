@@ -34,6 +34,14 @@ func (d *delivery) ended(err error) error {
 	return err
 }
 
+// learnt is what its run's end says to breakers.
+func (d *delivery) learnt(err error) error {
+	if err == nil && d.notNeeded {
+		return ErrNotNeeded
+	}
+	return err
+}
+
 // tell says what became of the task, once.
 func (d *delivery) tell(o Outcome) {
 	if d.told == "" {

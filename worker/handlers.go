@@ -256,11 +256,7 @@ func (h *Handlers) ProcessTask(ctx context.Context, _ *asynq.Task) error {
 		return wait
 	}
 	err := h.runFor(ctx, r, t)
-	learnt := err
-	if err == nil && t.notNeeded {
-		learnt = ErrNotNeeded
-	}
-	if retry := left(learnt); err != nil {
+	if retry := left(t.learnt(err)); err != nil {
 		return h.settle(ctx, r, claims, err, retry)
 	}
 	return h.complete(ctx, r, claims)
