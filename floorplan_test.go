@@ -52,6 +52,7 @@ var floorPlan = map[string]place{
 	"signing":        {floor: 0, withoutAll: light},
 	"signing/attack": {floor: 1, withoutAll: light},
 	"accounts":       {floor: 0},
+	"operators":      {floor: 1, withoutAll: queue}, // whoever comes in; the dashboard shows them the door
 	"audit":          {floor: 0, withoutAll: light},
 	"mail":           {floor: 0},
 	"mail/catcher":   {floor: 0},

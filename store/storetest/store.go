@@ -16,6 +16,7 @@ import (
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
+	"github.com/sealq/sealq/operators"
 	"github.com/sealq/sealq/scheduler"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"            //nolint:depguard // the suite holds drivers to their consumers, so it knows them
@@ -51,6 +52,7 @@ type Store[Tx any] interface {
 	Rows
 	Operations
 	Histories
+	operators.Store
 	// InTx runs fn in a transaction and commits it. An error of fn rolls back and is returned as it is; a panic rolls back.
 	InTx(ctx context.Context, fn func(tx Tx) error) error
 }
@@ -171,6 +173,8 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"passwords", passwordTests[Tx]()},
 		{"changes of address", emailTests[Tx]()},
 		{"operators", operatorTests[Tx]()},
+		{"logins of operators", operatorLoginTests[Tx]()},
+		{"second factors and keys of operators", operatorFactorTests[Tx]()},
 		{"devices", deviceTests[Tx]()},
 		{"resends", resendTests[Tx]()},
 		{"notices", noticeTests[Tx]()},
