@@ -125,6 +125,17 @@ func (o *Operators) SetDisabled(ctx context.Context, actor, name string, disable
 	return o.change(ctx, actor, name, action, Change{Disabled: &disabled}, nil)
 }
 
+// SetPassword gives an operator another password, ends his sessions and lifts the lock of his name. Errors: ErrNoActor, ErrNoSuchOperator, an
+// *accounts.PasswordError.
+func (o *Operators) SetPassword(ctx context.Context, actor, name, password string) error {
+	hash, err := o.hasher.New(ctx, name, password)
+	if err != nil {
+		return err
+	}
+	_, err = o.change(ctx, actor, name, "operator.password_changed", Change{PasswordHash: hash, Clears: []string{passwordCounter(name)}}, nil)
+	return err
+}
+
 // ResetFactor takes an operator's second factor, his recovery codes, locks and sessions away, so that he enrols a new one after his password.
 func (o *Operators) ResetFactor(ctx context.Context, actor, name string) (changed bool, err error) {
 	return o.change(ctx, actor, name, "operator.mfa_reset", Change{DropFactor: true, Clears: []string{passwordCounter(name), codeCounter(name)}}, nil)

@@ -26,7 +26,9 @@ func (r Role) rank() int {
 }
 
 // May says whether r is least or more. What is no role may nothing, and nothing may do what wants no role that there is.
-func (r Role) May(least Role) bool { return r.rank() > 0 && least.rank() > 0 && r.rank() >= least.rank() }
+func (r Role) May(least Role) bool {
+	return r.rank() > 0 && least.rank() > 0 && r.rank() >= least.rank()
+}
 
 // Lesser is the one of both that may less.
 func Lesser(a, b Role) Role {

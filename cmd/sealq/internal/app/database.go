@@ -15,6 +15,7 @@ import (
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
+	"github.com/sealq/sealq/operators"
 	"github.com/sealq/sealq/scheduler"
 	"github.com/sealq/sealq/store"
 	"github.com/sealq/sealq/store/postgres"
@@ -47,6 +48,7 @@ type backend[Tx any] interface {
 	Ailments
 	Histories
 	SuppressionReader
+	operators.Store
 	// RemoveSuppression takes a normalised address off the list, or returns authjobs.ErrNotSuppressed.
 	RemoveSuppression(ctx context.Context, tx Tx, emailNorm string) error
 	// RemoveSuppressions takes up to limit of those that the filter means off the list, the oldest first, and says how many it took.
@@ -95,6 +97,7 @@ type Database interface {
 	Histories
 	Suppressions
 	Quarantine
+	operators.Store
 	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.
 	RenewKeys(ctx context.Context, kid string) (int, error)
 	// Enqueue records a job in the outbox.
