@@ -21,6 +21,9 @@ type Message struct {
 	Retried  int
 	Timeout  time.Duration
 	Deadline time.Time // zero: none
+	// LastError is what asynq wrote of the last failure, and LastFailed when; "" and zero before one.
+	LastError  string
+	LastFailed time.Time
 }
 
 // ErrUndecodable means that what stands under a task's key is no task.
@@ -38,6 +41,7 @@ const (
 	fieldTimeout   = 8
 	fieldDeadline  = 9
 	fieldUniqueKey = 10
+	fieldFailedAt  = 11
 	fieldGroup     = 14
 	fieldHeaders   = 15
 )
@@ -58,7 +62,9 @@ func (m *Message) setText(num protowire.Number, text []byte) error {
 		return setString(&m.ID, text)
 	case fieldQueue:
 		return setString(&m.Queue, text)
-	case fieldError, fieldUniqueKey, fieldGroup:
+	case fieldError:
+		return setString(&m.LastError, text)
+	case fieldUniqueKey, fieldGroup:
 		var unused string
 		return setString(&unused, text)
 	case fieldPayload:
@@ -82,6 +88,11 @@ func (m *Message) setNumber(num protowire.Number, n uint64) {
 		m.Deadline = time.Time{}
 		if n != 0 {
 			m.Deadline = time.Unix(int64(n), 0) //nolint:gosec // the field is an int64
+		}
+	case fieldFailedAt:
+		m.LastFailed = time.Time{}
+		if n != 0 {
+			m.LastFailed = time.Unix(int64(n), 0) //nolint:gosec // the field is an int64
 		}
 	default: // nobody here needs the others
 	}

@@ -197,6 +197,16 @@ func TestLookupTellsWhereATaskIs(t *testing.T) {
 				if test.state == "retry" && test.placed {
 					want.Retried = 1
 				}
+				// asynq's own words for what the test's handler ended with, where one ran.
+				if failed := got.Message.LastError != ""; failed || test.placed && (test.state == "retry" || test.state == "archived") {
+					want.LastError, want.LastFailed = "no", got.Message.LastFailed
+					if test.state == "archived" {
+						want.LastError = "skip retry for the task"
+					}
+					if past := time.Since(got.Message.LastFailed); past < 0 || past > time.Minute {
+						t.Errorf("it failed %v ago", past)
+					}
+				}
 				if diff := cmp.Diff(want, got.Message); diff != "" {
 					t.Error(diff)
 				}
@@ -301,6 +311,7 @@ func TestDecodeAgreesWithTheInspector(t *testing.T) {
 			want := rawtask.Message{
 				Kind: seen.Type, ID: seen.ID, Queue: seen.Queue, Payload: seen.Payload, Headers: seen.Headers,
 				MaxRetry: seen.MaxRetry, Retried: seen.Retried, Timeout: seen.Timeout, Deadline: seen.Deadline,
+				LastError: seen.LastErr, LastFailed: seen.LastFailedAt,
 			}
 			got, err := rawtask.Decode([]byte(fixture.Stored(t, c, info.Queue, name)["msg"]))
 			if err != nil {

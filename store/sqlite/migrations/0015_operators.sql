@@ -55,3 +55,6 @@ CREATE TABLE api_keys (
 ) STRICT;
 
 CREATE INDEX api_keys_operator ON api_keys (operator_id);
+
+-- What stands in quarantine, by queue and reason, without reading any payload.
+CREATE INDEX quarantine_groups ON quarantine (queue, reason, authentic, received_at) WHERE released_at IS NULL;

@@ -1,0 +1,40 @@
+// Two things that pages are better with, and work without: times in the reader's zone, and what has changed.
+"use strict";
+
+const zone = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+const utc = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "UTC", timeZoneName: "short" });
+
+function localise(root) {
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(element.dateTime);
+    element.textContent = at.getTimezoneOffset() === 0 ? zone.format(at) : `${zone.format(at)} / ${utc.format(at)}`;
+  }
+}
+
+// What a person is busy with is not taken out of his hands.
+function busy(main) {
+  const active = document.activeElement;
+  return main.querySelector("input:checked") || (main.contains(active) && active !== main) || String(document.getSelection()) !== "";
+}
+
+async function refresh(main, state) {
+  if (busy(main)) return;
+  const answer = await fetch(location.href, { headers: { "Sealq-Live": "1" }, cache: "no-store" });
+  if (answer.status === 401) { location.reload(); return; }
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main[data-live]");
+  if (!answer.ok || !fresh || busy(main)) return;
+  main.replaceChildren(...fresh.childNodes);
+  localise(main);
+  state.textContent = "";
+}
+
+localise(document);
+const main = document.querySelector("main[data-live]");
+if (main) {
+  const state = document.getElementById("state");
+  const stream = new EventSource("/live");
+  stream.addEventListener("changed", () => refresh(main, state).catch(() => { state.textContent = "Not up to date: no answer."; }));
+  stream.addEventListener("over", () => { stream.close(); location.reload(); });
+  stream.addEventListener("error", () => { state.textContent = "Not up to date: the connection is lost."; });
+  stream.addEventListener("open", () => { state.textContent = ""; });
+}

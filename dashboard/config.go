@@ -1,0 +1,119 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sealq/sealq/audit"
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/judge"
+	"github.com/sealq/sealq/jobs/rawtask"
+	"github.com/sealq/sealq/operators"
+)
+
+// Judge says what a worker would say of a task: see [judge.Judge], which holds the keys that the dashboard must not have.
+type Judge interface {
+	Judge(ctx context.Context, f rawtask.Found) (judge.Verdict, error)
+}
+
+// Records are what the pages ask of the database beyond the operators. Drivers implement it, and the binary for one transaction each.
+type Records interface {
+	// RefusedGroups counts what stands in quarantine and was not released, by queue and reason, the most numerous first.
+	RefusedGroups(ctx context.Context, limit int) ([]jobs.RefusedGroup, error)
+	// RowInfo says where an outbox row stands, or jobs.ErrNoSuchRow.
+	RowInfo(ctx context.Context, id string) (jobs.RowInfo, error)
+	// Record enters what an operator is about to do in the audit log.
+	Record(ctx context.Context, e audit.Entry) error
+}
+
+// Inspector does to tasks and queues what can be done to them: [asynq.Inspector].
+type Inspector interface {
+	RunTask(queue, id string) error
+	ArchiveTask(queue, id string) error
+	DeleteTask(queue, id string) error
+	CancelProcessing(id string) error
+	PauseQueue(queue string) error
+	UnpauseQueue(queue string) error
+}
+
+// Finding is what one look at the deployment came to, such as one of `sealq doctor`.
+type Finding struct {
+	Group, Check string // which check it was
+	Subject      string // of several that it looks at: a queue, a schedule; else ""
+	Status       Status
+	Message      string // a sentence
+	Advice       string // what to do, "" where there is nothing
+}
+
+// Status is how grave a finding is.
+type Status string
+
+// The statuses.
+const (
+	Fine      Status = "fine"
+	Warning   Status = "warning"    // it works, and something is not as it should be
+	Problem   Status = "problem"    // something does not work, or will not for long
+	NotLooked Status = "not looked" // it was not looked at; the message says why
+)
+
+// Config of a Dashboard.
+type Config struct {
+	// Operators let people in. Required.
+	Operators *operators.Operators
+	// Redis of the queues, which stays the caller's to close. Required.
+	Redis redis.UniversalClient
+	// Inspector acts on tasks. Required.
+	Inspector Inspector
+	// Records are the database's. Required.
+	Records Records
+	// Queues are shown even if Redis does not know them.
+	Queues []string
+	// Judge judges tasks. Zero: the pages say that they are not judged here.
+	Judge Judge
+	// Examine looks at what the deployment depends on, within the context's time. Zero: nobody does, and the page says so.
+	Examine func(ctx context.Context) []Finding
+	// ExamineEvery is how often, while somebody looks. Zero: 30 s.
+	ExamineEvery time.Duration
+	// PlainKind says of which kinds the arguments hold nothing that not everybody should read. Of the others the values are shown to
+	// operators who ask for them, which is audited. Zero: of none.
+	PlainKind func(kind string) bool
+	// Runbooks are Markdown files. Zero: there are none to link to.
+	Runbooks fs.FS
+	// Deployment is what the pages call it, such as its audience. Zero: nothing.
+	Deployment string
+	// ReadOnly refuses every change, whoever asks, but logging in, and the end of sessions and of keys for scripts.
+	ReadOnly bool
+	// LoginsPerMinute is how many logins and codes one address may try. Behind a proxy all have one address. Zero: 30.
+	LoginsPerMinute int
+	// Now is the host's clock. Zero: time.Now.
+	Now func() time.Time
+	// Logger hears of what went wrong. Zero: nothing is logged.
+	Logger *slog.Logger
+}
+
+func (c Config) complete() (Config, error) {
+	if c.Operators == nil || c.Redis == nil || c.Inspector == nil || c.Records == nil {
+		return c, errors.New("new dashboard: Operators, Redis, Inspector and Records are required")
+	}
+	if c.ExamineEvery <= 0 {
+		c.ExamineEvery = 30 * time.Second
+	}
+	if c.PlainKind == nil {
+		c.PlainKind = func(string) bool { return false }
+	}
+	if c.LoginsPerMinute <= 0 {
+		c.LoginsPerMinute = 30
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}

@@ -1,0 +1,67 @@
+package dashboard
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// mostStreams is how many pages are kept up to date at once.
+	mostStreams = 200
+	// streamBeat is how often a stream says that it is there, and looks whether its session is.
+	streamBeat = 15 * time.Second
+)
+
+// streams counts them.
+type streams struct{ n atomic.Int64 }
+
+// live tells a page's script, as server-sent events, that there is something new to be fetched. It keeps no session alive, and ends with it.
+func (d *Dashboard) live(v *visit) error {
+	if d.watch.streams.n.Add(1) > mostStreams {
+		d.watch.streams.n.Add(-1)
+		return refuse(http.StatusServiceUnavailable, "Too many pages", "Too many pages are kept up to date already.")
+	}
+	defer d.watch.streams.n.Add(-1)
+	v.Header().Set("Content-Type", "text/event-stream")
+	v.Header().Set("X-Accel-Buffering", "no") // of nginx in front
+	answer := http.NewResponseController(v.ResponseWriter)
+	say := func(text string) error {
+		// The server's own deadline is for pages.
+		if err := answer.SetWriteDeadline(d.cfg.Now().Add(2 * streamBeat)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return fmt.Errorf("stream: %w", err)
+		}
+		if _, err := fmt.Fprint(v, text); err != nil {
+			return fmt.Errorf("stream: %w", err)
+		}
+		return answer.Flush()
+	}
+	beat := time.NewTicker(streamBeat)
+	defer beat.Stop()
+	changed := d.watch.next() // before the reader believes that it listens
+	if say("retry: 5000\n\n") != nil {
+		return nil //nolint:nilerr // the reader is gone
+	}
+	for {
+		text := ": still here\n\n"
+		select {
+		case <-v.r.Context().Done():
+			return nil
+		case <-d.watch.ended():
+			return nil
+		case <-changed:
+			changed = d.watch.next()
+			text = "event: changed\ndata: 1\n\n"
+		case <-beat.C:
+		}
+		if err := d.identify(v); err != nil || !v.who.complete {
+			_ = say("event: over\ndata: 1\n\n") // the reader is gone if it fails
+			return nil
+		}
+		if say(text) != nil {
+			return nil //nolint:nilerr // likewise
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package dashboard
+
+import (
+	"net/http"
+
+	"github.com/sealq/sealq/operators"
+)
+
+// needs is what a route wants to know of its visitor.
+type needs int
+
+const (
+	anyRole needs = iota // that he is in, and may what least says
+	anyone               // nothing
+	halfway              // that his password was right
+)
+
+// route is one row of the table by which everything is served.
+type route struct {
+	pattern  string
+	needs    needs
+	least    operators.Role // where needs is anyRole
+	personal bool           // for people: not for keys of scripts
+	changes  bool           // refused by Config.ReadOnly
+	serve    func(*visit) error
+}
+
+// routes is the table. Nothing is served that does not stand here.
+func (d *Dashboard) routes() []route {
+	const viewer, operator = operators.RoleViewer, operators.RoleOperator
+	return []route{
+		{pattern: "GET /assets/{file}", needs: anyone, serve: asset},
+		{pattern: "GET /login", needs: anyone, serve: d.loginPage},
+		{pattern: "POST /login", needs: anyone, serve: d.login},
+		{pattern: "POST /theme", needs: anyone, serve: d.theme},
+		{pattern: "GET /login/code", needs: halfway, personal: true, serve: d.codePage},
+		{pattern: "POST /login/code", needs: halfway, personal: true, serve: d.code},
+		{pattern: "POST /login/enrol", needs: halfway, personal: true, serve: d.enrol},
+		{pattern: "POST /logout", needs: halfway, personal: true, serve: d.logout},
+
+		{pattern: "GET /{$}", least: viewer, serve: d.now},
+		{pattern: "GET /live", least: viewer, serve: d.live},
+		{pattern: "GET /runbooks/{name}", least: viewer, serve: d.runbook},
+		{pattern: "GET /queue", least: viewer, serve: d.queue},
+		{pattern: "GET /task", least: viewer, serve: d.task},
+		{pattern: "GET /find", least: viewer, serve: d.find},
+		{pattern: "POST /task/reveal", least: operator, changes: true, serve: d.reveal},
+		{pattern: "POST /tasks", least: operator, changes: true, serve: d.actOnTasks},
+		{pattern: "POST /queue", least: operator, changes: true, serve: d.actOnQueue},
+
+		{pattern: "GET /account", least: viewer, personal: true, serve: d.account},
+		{pattern: "POST /account/sessions/end", least: viewer, personal: true, serve: d.endSession},
+		{pattern: "POST /account/enrol", least: viewer, personal: true, changes: true, serve: d.enrol},
+		{pattern: "GET /account/enrol", least: viewer, personal: true, serve: d.enrolPage},
+		{pattern: "POST /account/keys", least: viewer, personal: true, changes: true, serve: d.makeKey},
+		{pattern: "POST /account/keys/revoke", least: viewer, personal: true, serve: d.revokeKey},
+		{pattern: "GET /operators", least: operators.RoleAdmin, serve: d.operators},
+
+		{pattern: "/", least: viewer, serve: notFound},
+	}
+}
+
+func asset(v *visit) error {
+	v.Header().Set("Cache-Control", "public, max-age=300")
+	http.FileServerFS(assets).ServeHTTP(v, v.r)
+	return nil
+}
+
+func notFound(v *visit) error {
+	return refuse(http.StatusNotFound, "Not found", "There is no such page.")
+}

@@ -1,0 +1,99 @@
+package dashboard
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of what a page shows of one text, in bytes.
+const (
+	maxName  = 200
+	maxError = 2 << 10
+	maxBlock = 64 << 10
+)
+
+// clean is the one way by which a text that anybody may have chosen comes to a page: cut to at most that many bytes between two
+// characters, and with everything visible that could deceive – control characters, those that turn the direction of text or show
+// nothing, bytes that are no UTF-8. lines keeps line ends and tabs. Joiners stay, which scripts and emojis need. Markup stays too: templates
+// escape it.
+func clean(s string, most int, lines bool) string {
+	more := 0
+	if len(s) > most {
+		end := most
+		for end > 0 && end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s, more = s[:end], len(s)-end
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\t' && lines, r == '\n' && lines:
+			b.WriteRune(r)
+		case r < ' ':
+			b.WriteRune('␀' + r)
+		case r == 0x7f:
+			b.WriteRune('␡')
+		case r == 0x200c, r == 0x200d:
+			b.WriteRune(r)
+		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co):
+			fmt.Fprintf(&b, "⟨U+%04X⟩", r)
+		default:
+			b.WriteRune(r) // U+FFFD for a byte that is no UTF-8
+		}
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "… (%d more bytes)", more)
+	}
+	return b.String()
+}
+
+// label is a name on one line.
+func label(s string) string { return clean(s, maxName, false) }
+
+// moment is a time as pages show it: to programs, to people without a script, and how long ago or ahead it is.
+type moment struct {
+	Machine string // "": there is none
+	Person  string
+	Ago     string
+}
+
+func (d *Dashboard) at(t time.Time) moment {
+	if t.IsZero() {
+		return moment{}
+	}
+	return moment{Machine: t.UTC().Format(time.RFC3339), Person: t.UTC().Format("2 Jan 2006, 15:04:05 UTC"), Ago: ago(d.cfg.Now().Sub(t))}
+}
+
+func ago(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "in " + long(-d)
+	case d < time.Second:
+		return "now"
+	}
+	return long(d) + " ago"
+}
+
+// long rounds a duration for people.
+func long(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", int(d.Hours()/24))
+	case d >= time.Hour:
+		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+	case d >= time.Minute:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	}
+	return fmt.Sprintf("%d s", int(d.Seconds()))
+}
+
+func plural(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,196 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/sealq/sealq/audit"
+	"github.com/sealq/sealq/operators"
+)
+
+// visit is one request and who makes it.
+type visit struct {
+	http.ResponseWriter
+
+	r   *http.Request
+	d   *Dashboard
+	who who
+}
+
+// who is whoever is logged in; the zero who is nobody.
+type who struct {
+	session  operators.Session // zero with a key
+	token    string            // likewise
+	key      bool
+	complete bool
+	name     string // for the audit log
+	role     operators.Role
+}
+
+// The names of the cookies. With __Host- a browser takes them only where it holds the connection for safe, without a Domain, and for the
+// whole host, so that no neighbour can plant one.
+const (
+	sessionCookie = "__Host-sealq"
+	themeCookie   = "__Host-sealq-theme"
+)
+
+// liveHeader marks what the page's script asks by itself, which keeps no session alive.
+const liveHeader = "Sealq-Live"
+
+// identify finds out who asks. A key that is shown counts alone, so that a script cannot borrow a browser's session.
+func (d *Dashboard) identify(v *visit) error {
+	if header := v.r.Header.Get("Authorization"); header != "" {
+		secret, _ := strings.CutPrefix(header, "Bearer ")
+		k, err := d.cfg.Operators.Key(v.r.Context(), secret)
+		if errors.Is(err, operators.ErrNoKey) {
+			v.who.key = true
+			return errNobody
+		}
+		v.who = who{key: true, complete: true, name: "key:" + k.Operator + "/" + k.Name, role: k.Role}
+		return err
+	}
+	cookie, err := v.r.Cookie(sessionCookie)
+	if err != nil {
+		return errNobody
+	}
+	asked := v.r.Header.Get(liveHeader) == "" && v.r.URL.Path != "/live"
+	s, err := d.cfg.Operators.Session(v.r.Context(), cookie.Value, asked)
+	if errors.Is(err, operators.ErrNoSession) {
+		return errNobody
+	}
+	v.who = who{session: s, token: cookie.Value, complete: s.Complete, name: operators.Actor(s.Name), role: s.Role}
+	return err
+}
+
+// keep gives the browser a session's token. Without an end it goes with the browser; the server ends it anyway.
+func (v *visit) keep(token string) {
+	http.SetCookie(v, &http.Cookie{Name: sessionCookie, Value: token, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+}
+
+func (v *visit) forget() {
+	http.SetCookie(v, &http.Cookie{Name: sessionCookie, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: -1})
+	v.Header().Set("Clear-Site-Data", `"cache"`)
+}
+
+// remote is the address of whoever connected. What a proxy says of it anybody could say.
+func (v *visit) remote() string {
+	host, _, err := net.SplitHostPort(v.r.RemoteAddr)
+	if err != nil {
+		return v.r.RemoteAddr
+	}
+	return host
+}
+
+func (v *visit) from() operators.From {
+	return operators.From{Agent: v.r.UserAgent(), Remote: v.remote()}
+}
+
+// record enters what is about to be done, without which it is not done.
+func (v *visit) record(ctx context.Context, action, subject string, detail map[string]string) error {
+	return v.d.cfg.Records.Record(ctx, audit.Entry{Actor: v.who.name, Action: action, Subject: subject, Detail: detail})
+}
+
+// frame is what every page has around its own.
+type frame struct {
+	Title      string
+	Deployment string
+	Name       string // "": nobody is in
+	Role       operators.Role
+	May        map[string]bool
+	Theme      string // "", "light" or "dark"
+	ReadOnly   bool
+	Here       string // where the switch of the theme comes back to
+	Live       bool   // the page shows what changes
+	Page       any
+}
+
+// page writes a page, by way of memory, so that it comes whole or not at all.
+func (v *visit) page(status int, name, title string, content any) error {
+	f := frame{
+		Title: title, Deployment: label(v.d.cfg.Deployment), ReadOnly: v.d.cfg.ReadOnly, Theme: v.themeNow(), Here: v.here(), Page: content,
+		May: make(map[string]bool),
+	}
+	if v.who.complete {
+		f.Name, f.Role = strings.TrimPrefix(v.who.name, "operator:"), v.who.role
+		f.Live = name == "now" || name == "queue"
+		for _, role := range operators.Roles() {
+			f.May[string(role)] = v.who.role.May(role)
+		}
+	}
+	var text bytes.Buffer
+	if err := v.d.templates[name].ExecuteTemplate(&text, "layout", f); err != nil {
+		return fmt.Errorf("make the page %s: %w", name, err)
+	}
+	v.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.WriteHeader(status)
+	_, _ = text.WriteTo(v) // the reader is gone if it fails
+	return nil
+}
+
+// here is the page that is shown, "/" where it cannot be asked for again.
+func (v *visit) here() string {
+	if v.r.Method != http.MethodGet || v.r.URL.Path == "/login" {
+		return "/"
+	}
+	return local(v.r.URL.RequestURI())
+}
+
+// local is a target on this host, "/" for any other.
+func local(target string) string {
+	if !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") || strings.ContainsAny(target, "\\\r\n") {
+		return "/"
+	}
+	return target
+}
+
+func (v *visit) themeNow() string {
+	if c, err := v.r.Cookie(themeCookie); err == nil && (c.Value == "dark" || c.Value == "light") {
+		return c.Value
+	}
+	return ""
+}
+
+// theme switches between the system's colours, dark and light, without a script.
+func (d *Dashboard) theme(v *visit) error {
+	c := &http.Cookie{Name: themeCookie, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: 365 * 24 * 3600}
+	switch c.Value = v.r.PostFormValue("theme"); c.Value {
+	case "dark", "light":
+	default:
+		c.Value, c.MaxAge = "", -1
+	}
+	http.SetCookie(v, c)
+	http.Redirect(v, v.r, local(v.r.PostFormValue("to")), http.StatusSeeOther)
+	return nil
+}
+
+func attrs(r *http.Request, err error) []any {
+	return []any{slog.String("method", r.Method), slog.String("path", clean(r.URL.Path, maxName, false)), slog.Any("error", err)}
+}
+
+// readPages reads the templates, each with the layout around it.
+func readPages() (map[string]*template.Template, error) {
+	names, err := pages.ReadDir("pages")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // New wraps it
+	}
+	all := make(map[string]*template.Template)
+	for _, entry := range names {
+		name, ok := strings.CutSuffix(entry.Name(), ".html")
+		if !ok || name == "layout" {
+			continue
+		}
+		parsed, err := template.ParseFS(pages, "pages/layout.html", "pages/"+entry.Name())
+		if err != nil {
+			return nil, err //nolint:wrapcheck // New wraps it
+		}
+		all[name] = parsed
+	}
+	return all, nil
+}
