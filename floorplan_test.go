@@ -75,6 +75,7 @@ var floorPlan = map[string]place{
 	"worker/calm":    {floor: 2, withoutAll: append(slices.Clone(light), queue...)}, // asynq's own tests run over it
 	"worker/janitor": {floor: 2, withoutAll: light},                                 // it does not know the worker
 
+	"docs/runbooks":     {floor: 0, withoutAll: light},
 	"dashboard":         {floor: 3, knowsNot: []string{module + "/signing"}}, // it holds no secret
 	"metrics":           {floor: 3, withoutAll: lighter},                     // what the others tell, for Prometheus, which they do not know
 	"scheduler":         {floor: 3, knowsNot: []string{module + "/worker"}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -84,6 +85,8 @@ type Config struct {
 	PlainKind func(kind string) bool
 	// Runbooks are Markdown files. Zero: there are none to link to.
 	Runbooks fs.FS
+	// Metrics are shown at /metrics to whoever is let in. Zero: nothing is.
+	Metrics http.Handler
 	// Deployment is what the pages call it, such as its audience. Zero: nothing.
 	Deployment string
 	// ReadOnly refuses every change, whoever asks, but logging in, and the end of sessions and of keys for scripts.

@@ -29,7 +29,10 @@ func (d *Dashboard) live(v *visit) error {
 	v.Header().Set("X-Accel-Buffering", "no") // of nginx in front
 	answer := http.NewResponseController(v.ResponseWriter)
 	say := func(text string) error {
-		// The server's own deadline is for pages.
+		// The server's own deadlines are for pages; at that for reading it would take the reader for gone.
+		if err := answer.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return fmt.Errorf("stream: %w", err)
+		}
 		if err := answer.SetWriteDeadline(d.cfg.Now().Add(2 * streamBeat)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return fmt.Errorf("stream: %w", err)
 		}

@@ -27,6 +27,7 @@ var allowed = map[string]string{
 	"POST /logout":                  ". x x x x . .",
 	"GET /{$}":                      ". . x x x x x",
 	"GET /live":                     ". . x x x x x",
+	"GET /metrics":                  ". . x x x x x",
 	"GET /runbooks/{name}":          ". . x x x x x",
 	"GET /queue":                    ". . x x x x x",
 	"GET /task":                     ". . x x x x x",

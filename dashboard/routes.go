@@ -40,6 +40,7 @@ func (d *Dashboard) routes() []route {
 
 		{pattern: "GET /{$}", least: viewer, serve: d.now},
 		{pattern: "GET /live", least: viewer, serve: d.live},
+		{pattern: "GET /metrics", least: viewer, serve: d.metrics},
 		{pattern: "GET /runbooks/{name}", least: viewer, serve: d.runbook},
 		{pattern: "GET /queue", least: viewer, serve: d.queue},
 		{pattern: "GET /task", least: viewer, serve: d.task},
@@ -63,6 +64,14 @@ func (d *Dashboard) routes() []route {
 func asset(v *visit) error {
 	v.Header().Set("Cache-Control", "public, max-age=300")
 	http.FileServerFS(assets).ServeHTTP(v, v.r)
+	return nil
+}
+
+func (d *Dashboard) metrics(v *visit) error {
+	if d.cfg.Metrics == nil {
+		return notFound(v)
+	}
+	d.cfg.Metrics.ServeHTTP(v.ResponseWriter, v.r)
 	return nil
 }
 

@@ -121,6 +121,9 @@ func (s *session) dev(ctx context.Context, f devFlags, cmd *cobra.Command) (err 
 	if err := s.devPages(&sv, stack, at, f); err != nil {
 		return err
 	}
+	if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, nil); err != nil {
+		return err
+	}
 	listener, err := sv.listens(ctx, p.listen, "listen")
 	if err != nil {
 		return err

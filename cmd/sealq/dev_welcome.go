@@ -22,7 +22,7 @@ func (s *session) welcome(w devWelcome) error {
 			env[name] = value
 		}
 		return s.printJSON(map[string]any{
-			"app": w.App, "inbox": w.Inbox, "healthz": w.Health + "/healthz", "readyz": w.Health + "/readyz", "metrics": w.Health + "/metrics",
+			"app": w.App, "inbox": w.Inbox, "dashboard": w.Health, "healthz": w.Health + "/healthz", "readyz": w.Health + "/readyz", "metrics": w.Health + "/metrics",
 			"dir": w.Dir, "dir_stays": w.Stays, "env": env,
 		})
 	}
@@ -35,7 +35,7 @@ func (s *session) welcome(w devWelcome) error {
 		name, value, _ := strings.Cut(variable, "=")
 		fmt.Fprintf(&exports, "  export %s=%s\n", name, quoted(value))
 	}
-	fmt.Fprintf(s.stdout, welcomeText, w.App, w.Inbox, w.Health, data, exports.String())
+	fmt.Fprintf(s.stdout, welcomeText, w.App, w.Inbox, w.Health, w.Health, data, exports.String())
 	return nil
 }
 
@@ -46,6 +46,7 @@ const welcomeText = `sealq dev: SQLite, miniredis and a mail catcher inside this
 
   demo app     %s/signup
   mail inbox   %s/
+  dashboard    %s/, where nobody may come in before sealq operators add
   health       %s/readyz, /healthz and /metrics
   data         %s
 
@@ -53,6 +54,7 @@ In another terminal:
 
 %s
   echo 'correct horse battery staple' | sealq accounts register --email ada@example.org
+  echo 'correct horse battery staple' | sealq operators add ann --role operator
   sealq explain ada@example.org     what became of it, from registration to activation
   sealq tasks list mail             what is in the queue, with each task's verdict
   sealq quarantine list             what was refused

@@ -29,12 +29,12 @@ func schedulerOptions() []string {
 
 func (p *program) serve() *cobra.Command {
 	return uses(&cobra.Command{
-		Use: "serve", Short: "Run worker and scheduler in one process", Args: exactly(),
-		Long: "Run worker, relay and scheduler in one process, with /healthz, /readyz and /metrics on --listen. Any number may run\n" +
-			"side by side. SIGINT or SIGTERM ends it in order, a second one at once; SIGHUP reads the key ring again.",
+		Use: "serve", Short: "Run worker, scheduler and dashboard in one process", Args: exactly(),
+		Long: "Run worker, relay, scheduler and the operators' dashboard in one process, on --listen, with /healthz, /readyz and /metrics. Any\n" +
+			"number may run side by side. SIGINT or SIGTERM ends it in order, a second one at once; SIGHUP reads the key ring again.",
 		Example: "  sealq serve --database-url sqlite:sealq.db --audience dev --smtp-url 'smtp://127.0.0.1:1025?tls=none' \\\n    --mail-from no-reply@example.com",
 		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, true, true) }),
-	}, slices.Compact(slices.Sorted(slices.Values(append(workerOptions(), schedulerOptions()...))))...)
+	}, slices.Compact(slices.Sorted(slices.Values(slices.Concat(workerOptions(), schedulerOptions(), []string{"read-only"}))))...)
 }
 
 func (p *program) worker() *cobra.Command {

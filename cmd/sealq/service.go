@@ -42,6 +42,10 @@ type service struct {
 	facts  []slog.Attr    // for the line that says it has started
 	close  []func() error // in reverse
 
+	db    app.Database
+	keys  *signing.Keys // nil: none
+	pages http.Handler  // beside health and metrics; nil: none
+
 	tally     *metrics.Tally
 	sources   metrics.Sources
 	agreement func() error // with the rings of other processes; nil: not compared
@@ -68,6 +72,11 @@ func (s *session) start(ctx context.Context, withWorker, withScheduler bool) (er
 	shown, err := s.metrics(&sv)
 	if err != nil {
 		return err
+	}
+	if withWorker && withScheduler {
+		if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, nil); err != nil {
+			return err
+		}
 	}
 	app.LogRedis(s.logger)
 	return s.serveUntil(ctx, &sv, listener, shown, p.shutdown)
@@ -97,6 +106,7 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 		return err
 	}
 	sv.closes(db.Close)
+	sv.db = db
 	sv.checks = append(sv.checks, health.Check{Name: "database", Probe: func(ctx context.Context) error {
 		if err := db.Ping(ctx); err != nil {
 			return brief.Error(err)
@@ -115,6 +125,7 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 		}
 		sv.sources.Ring = keys
 	}
+	sv.keys = keys
 	s.reloads(keys, sv)
 	if p.worker != nil {
 		if err := s.openWorker(ctx, p.worker, db, keys, sv); err != nil {
@@ -180,8 +191,15 @@ func (sv *service) closeAll() error {
 func (s *session) serveUntil(ctx context.Context, sv *service, listener net.Listener, shown http.Handler, shutdown time.Duration) error {
 	state := health.New(health.Config{Checks: sv.checks, Now: s.now})
 	pages := http.NewServeMux()
-	pages.Handle("/", state.Handler())
-	pages.Handle("GET /metrics", shown)
+	for _, pattern := range []string{"GET /healthz", "GET /readyz"} {
+		pages.Handle(pattern, state.Handler())
+	}
+	if shown != nil {
+		pages.Handle("GET /metrics", shown)
+	}
+	if sv.pages != nil {
+		pages.Handle("/", sv.pages)
+	}
 	server := &http.Server{
 		Handler: pages, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
 		IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),

@@ -105,6 +105,9 @@ type Operations interface {
 	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
 	// QuarantineUsage says how much there is of each class, and what was counted by CountOverflow.
 	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
+	// RefusedGroups counts what stands in quarantine and was not released, by queue and reason: up to limit groups, the most numerous first,
+	// and else by the bytes of queue and reason.
+	RefusedGroups(ctx context.Context, limit int) ([]jobs.RefusedGroup, error)
 	// MatchRefused counts what PurgeRefused would delete, and deletes nothing.
 	MatchRefused(ctx context.Context, f quarantine.Filter) (quarantine.Purged, error)
 	// OutboxDepth counts the unfinished rows by state; every unfinished state has an entry. oldest is how long the
@@ -162,6 +165,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"ledger", ledgerTests[Tx]()},
 		{"quarantine", quarantineTests[Tx]()},
 		{"budgets", budgetTests[Tx]()},
+		{"refused in numbers", refusedGroupTests[Tx]()},
 		{"releases", releaseTests[Tx]()},
 		{"purges", purgeTests[Tx]()},
 		{"mails", mailTests[Tx]()},

@@ -49,6 +49,7 @@ type backend[Tx any] interface {
 	Histories
 	SuppressionReader
 	operators.Store
+	RefusedGroups
 	// RemoveSuppression takes a normalised address off the list, or returns authjobs.ErrNotSuppressed.
 	RemoveSuppression(ctx context.Context, tx Tx, emailNorm string) error
 	// RemoveSuppressions takes up to limit of those that the filter means off the list, the oldest first, and says how many it took.
@@ -75,6 +76,12 @@ type QuarantineReader interface {
 	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
 }
 
+// RefusedGroups are the quarantine in numbers.
+type RefusedGroups interface {
+	// RefusedGroups counts what was not released by queue and reason, the most numerous first.
+	RefusedGroups(ctx context.Context, limit int) ([]jobs.RefusedGroup, error)
+}
+
 // Rows shows single rows of the outbox to people, and queues one anew.
 type Rows interface {
 	// EffectCommitted says whether the effect is done, and changes nothing.
@@ -98,6 +105,9 @@ type Database interface {
 	Suppressions
 	Quarantine
 	operators.Store
+	RefusedGroups
+	// Record enters what somebody is about to do in the audit log.
+	Record(ctx context.Context, e audit.Entry) error
 	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.
 	RenewKeys(ctx context.Context, kid string) (int, error)
 	// Enqueue records a job in the outbox.
