@@ -29,7 +29,7 @@ type nowView struct {
 // queueRow is one queue in the list.
 type queueRow struct {
 	Name      string // to be shown
-	Target    string // as it is: templates escape it where it leads
+	Target    target
 	Waiting   string
 	Active    string
 	Later     string // scheduled and retry
@@ -130,7 +130,7 @@ func (d *Dashboard) addFindings(view *nowView) {
 
 func (d *Dashboard) row(r reading, groups []jobs.RefusedGroup) queueRow {
 	row := queueRow{
-		Name: label(r.name), Target: r.name, Waiting: count(r.pending), Active: count(r.active), Later: count(sum(r.sched, r.retry)),
+		Name: label(r.name), Target: target{Queue: r.name}, Waiting: count(r.pending), Active: count(r.active), Later: count(sum(r.sched, r.retry)),
 		Archived: count(r.dead), Oldest: "–", PerMinute: "–", State: "running",
 	}
 	if r.pending > 0 && r.oldest > 0 {

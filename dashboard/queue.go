@@ -35,16 +35,17 @@ type stateView struct {
 
 // taskRow is one task in a list.
 type taskRow struct {
-	ID, Queue, Target string // Queue and Target as they are
-	Whole             bool   // Target is the whole ID, so that the task can be named
-	Kind              string
-	Verdict           string
-	Good              bool
-	Reason            string
-	Problems          []rawtask.Problem
-	At                moment
-	Tries             string
-	Error             string
+	ID       string
+	Target   target
+	Whole    bool // Target has the whole ID, so that the task can be named
+	Kind     string
+	Verdict  string
+	Good     bool
+	Reason   string
+	Problems []rawtask.Problem
+	At       moment
+	Tries    string
+	Error    string
 }
 
 // listed are the states that have pages, in the order of their links.
@@ -126,7 +127,7 @@ func (d *Dashboard) taskRow(ctx context.Context, f rawtask.Found) (taskRow, erro
 		return taskRow{}, err
 	}
 	return taskRow{
-		ID: label(f.ID), Queue: f.Queue, Target: f.ID, Whole: f.IDSize == len(f.ID), Kind: label(f.Message.Kind),
+		ID: label(f.ID), Target: target{f.Queue, f.ID}, Whole: f.IDSize == len(f.ID), Kind: label(f.Message.Kind),
 		Verdict: shownVerdict(verdict), Good: good(verdict.Outcome), Reason: string(verdict.Reason), Problems: f.Problems(d.cfg.Now()),
 		At: d.at(f.When), Tries: fmt.Sprintf("%d/%d", f.Message.Retried, f.Message.MaxRetry), Error: label(f.Message.LastError),
 	}, nil
@@ -177,6 +178,18 @@ func said(query url.Values) string {
 	return text
 }
 
+// Form is a name as a form carries it: escaped as in an address, because HTML drops NUL, and takes one line end for another.
+func (t target) Form() target { return target{url.QueryEscape(t.Queue), url.QueryEscape(t.ID)} }
+
+// named is the name that a form of ours carries.
+func named(text string) string {
+	name, err := url.QueryUnescape(text)
+	if err != nil {
+		return text // it is not one of ours
+	}
+	return name
+}
+
 // mostChosen is how many tasks one request may name.
 const mostChosen = 100
 
@@ -186,7 +199,10 @@ func (d *Dashboard) actOnTasks(v *visit) error {
 		return refuse(http.StatusBadRequest, "Too much, or not readable", "At most %d tasks can be chosen at once.", mostChosen)
 	}
 	form := v.r.PostForm
-	queue, ids, do := form.Get("queue"), form["id"], form.Get("do")
+	queue, ids, do := named(form.Get("queue")), form["id"], form.Get("do")
+	for i := range ids {
+		ids[i] = named(ids[i])
+	}
 	act, ok := map[string]func(queue, id string) error{
 		"run": d.cfg.Inspector.RunTask, "archive": d.cfg.Inspector.ArchiveTask, "delete": d.cfg.Inspector.DeleteTask,
 		"cancel": func(_, id string) error { return d.cfg.Inspector.CancelProcessing(id) },
@@ -228,7 +244,7 @@ func (d *Dashboard) actOnTasks(v *visit) error {
 
 // actOnQueue pauses a queue, or lets it go on.
 func (d *Dashboard) actOnQueue(v *visit) error {
-	queue, do := v.r.PostFormValue("queue"), v.r.PostFormValue("do")
+	queue, do := named(v.r.PostFormValue("queue")), v.r.PostFormValue("do")
 	act, ok := map[string]func(string) error{"pause": d.cfg.Inspector.PauseQueue, "resume": d.cfg.Inspector.UnpauseQueue}[do]
 	if !ok {
 		return refuse(http.StatusBadRequest, "No such thing", "A queue can be paused, and go on.")

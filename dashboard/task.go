@@ -63,7 +63,7 @@ func (d *Dashboard) task(v *visit) error {
 
 // reveal shows the arguments of a kind that hides them, once it is entered who asked.
 func (d *Dashboard) reveal(v *visit) error {
-	queue, id := v.r.PostFormValue("queue"), v.r.PostFormValue("id")
+	queue, id := named(v.r.PostFormValue("queue")), named(v.r.PostFormValue("id"))
 	view, err := d.lookAt(v.r.Context(), queue, id, true)
 	if err != nil {
 		return err

@@ -1,0 +1,182 @@
+package dashboard_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hibiken/asynq"
+
+	"github.com/sealq/sealq/dashboard"
+	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/operators"
+	"github.com/sealq/sealq/signing"
+)
+
+// watched is a dashboard whose watch runs, with these findings.
+func watched(t *testing.T, found []dashboard.Finding, change ...func(*dashboard.Config)) *world {
+	t.Helper()
+	var d *dashboard.Dashboard
+	w := open(t, append(change, func(c *dashboard.Config) {
+		c.Examine = func(context.Context) []dashboard.Finding { return found }
+		var err error
+		d, err = dashboard.New(*c)
+		check(t, err)
+	})...)
+	w.Config.Handler = d
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	t.Cleanup(func() { stop(); check(t, <-ended) })
+	return w
+}
+
+// until asks for a page until it is as it should be.
+func (b *browser) until(target, want string) answer {
+	b.t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		a := b.page(target)
+		if strings.Contains(textOf(a.doc), want) {
+			return a
+		}
+		select {
+		case <-deadline.C:
+			b.t.Fatalf("%s never says %q: %s", target, want, textOf(a.doc))
+		case <-again.C:
+		}
+	}
+}
+
+func TestWhatNeedsSomebodyComesFirstAndTheGravestOfIt(t *testing.T) {
+	t.Parallel()
+	w := watched(t, []dashboard.Finding{
+		{Group: "redis", Check: "version", Status: dashboard.Fine, Message: "Redis is 7.4"},
+		{Group: "database", Check: "schedules", Subject: "lockouts:reset", Status: dashboard.Problem, Message: "nothing has come of it since it was due 2h ago", Advice: "start `sealq scheduler`"},
+		{Group: "keys", Check: "active key", Status: dashboard.Warning, Message: "the active key is 40 days old"},
+		{Group: "keys", Check: "agreement", Status: dashboard.Problem, Message: "app2/99 has another ring"},
+		{Group: "mail", Check: "mail server", Status: dashboard.NotLooked, Message: "no mail server is named"},
+		{Group: "new", Check: "thing", Status: dashboard.Warning, Message: "a check without a guide"},
+	})
+	for range 3 {
+		w.refused(jobs.Refused{TaskID: "f", Queue: "mail", Kind: "k", Reason: signing.ReasonBadSignature, ReceivedAt: time.Now().Add(-time.Hour)})
+	}
+	w.refused(jobs.Refused{TaskID: "g", Queue: "mail", Kind: "k", Reason: signing.ReasonBadPayload, Authentic: true, ReceivedAt: time.Now().Add(-time.Minute)})
+	a := w.as(operators.RoleViewer).until("/", "Checked")
+	want := []string{
+		"problem 1 task refused: bad_payload",
+		"problem A schedule was missed: lockouts:reset",
+		"problem Hosts disagree on the key ring",
+		"warning 3 tasks refused: bad_signature",
+		"warning The active key is old, or there is none",
+		"warning new: thing",
+		"Not looked at",
+	}
+	if diff := cmp.Diff(want, texts(a.doc, "h3")); diff != "" {
+		t.Errorf("concerns (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"Needs somebody: 6", "Queues", "Fine"}, texts(a.doc, "h2")); diff != "" {
+		t.Error(diff)
+	}
+	all := texts(a.doc, "article")
+	for i, parts := range [][]string{
+		{"Whom it hits 1 job that one of our keys signed: not done", "In the queue mail. None reached a handler", "Since"},
+		{"nothing has come of it since it was due 2h ago", "Whom it hits What it cleans up grows", "Do start `sealq scheduler`", "Runbook stuck-task"},
+		{"Runbook rotation"},
+		{"No genuine job.", "They were altered, copied", "(1 h 0 min ago)", "sealq quarantine list"},
+	} {
+		for _, part := range parts {
+			if !strings.Contains(all[i], part) {
+				t.Errorf("%q does not say %q", all[i], part)
+			}
+		}
+	}
+	if fine := texts(a.doc, "li"); !slices.Contains(fine, "redis – Redis is 7.4") || !slices.Contains(fine, "mail mail server: no mail server is named") {
+		t.Errorf("what is fine: %q", fine)
+	}
+}
+
+func TestNothingNeedsAnybody(t *testing.T) {
+	t.Parallel()
+	w := watched(t, []dashboard.Finding{{Group: "redis", Check: "version", Status: dashboard.Fine, Message: "Redis is 7.4"}})
+	a := w.as(operators.RoleViewer).until("/", "Checked")
+	if diff := cmp.Diff([]string{"Nothing needs anybody", "Queues", "Fine"}, texts(a.doc, "h2")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestQueuesSayHowTheyStand(t *testing.T) {
+	t.Parallel()
+	w := open(t, func(c *dashboard.Config) { c.Queues = []string{"behind", "damaged", "idle", "mail", "paused"} })
+	for queue, n := range map[string]int{"mail": 2, "behind": 1, "paused": 1} {
+		for i := range n {
+			w.put(queue, string(rune('a'+i)))
+		}
+	}
+	do := func(args ...any) {
+		t.Helper()
+		check(t, w.redis.Do(t.Context(), args...).Err())
+	}
+	do("set", "asynq:{paused}:paused", "1")
+	do("hset", "asynq:{behind}:t:a", "pending_since", time.Now().Add(-10*time.Minute).UnixNano())
+	do("set", "asynq:{damaged}:pending", "x")
+	w.refused(jobs.Refused{TaskID: "f", Queue: "mail", Kind: "k", Reason: signing.ReasonBadSignature})
+	rows := texts(w.as(operators.RoleViewer).page("/").doc, "tr")[1:]
+	want := []string{
+		"behind 1 10 min – 0 0 0 0 behind",
+		"damaged ? – – 0 0 0 0 damaged",
+		"idle 0 – – 0 0 0 0 idle",
+		"mail 2 0 s – 0 0 0 1 running",
+		"paused 1 0 s – 0 0 0 0 paused",
+	}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Errorf("queues (-want +got):\n%s", diff)
+	}
+}
+
+// put enqueues an unsigned task.
+func (w *world) put(queue, id string, opts ...asynq.Option) {
+	w.t.Helper()
+	_, err := asynq.NewClientFromRedisClient(w.redis).Enqueue(asynq.NewTask("test:note", []byte(`{"note":"x"}`)), append(opts, asynq.Queue(queue), asynq.TaskID(id))...)
+	check(w.t, err)
+}
+
+// mute answers nothing.
+type mute struct{ dashboard.Records }
+
+var errMute = errors.New("no answer")
+
+func (mute) RefusedGroups(context.Context, int) ([]jobs.RefusedGroup, error) { return nil, errMute }
+
+func TestAServerThatIsAwayIsTheFirstConcernAndHidesNothingOfTheOthers(t *testing.T) {
+	t.Parallel()
+	w := open(t, func(c *dashboard.Config) { c.Records = mute{c.Records} })
+	b := w.as(operators.RoleViewer)
+	a := b.page("/")
+	if got := texts(a.doc, "h3"); len(got) == 0 || got[0] != "problem The database does not answer" {
+		t.Errorf("concerns: %q", got)
+	}
+	if strings.Contains(a.text, errMute.Error()) || !slices.Contains(texts(a.doc, "h2"), "Queues") || !strings.Contains(textOf(a.doc), "mail 0") {
+		t.Errorf("the page says %s", textOf(a.doc))
+	}
+}
+
+func TestRunbooksAreShownAndNothingElse(t *testing.T) {
+	t.Parallel()
+	b := open(t).as(operators.RoleViewer)
+	if got := texts(b.page("/runbooks/rotation").doc, "pre"); len(got) != 1 || got[0] != "# Rotating <keys>" {
+		t.Errorf("the runbook: %q", got)
+	}
+	for _, path := range []string{"/runbooks/none", "/runbooks/..%2fconfig", "/runbooks/rotation.md"} {
+		if a := b.get(path); a.StatusCode != 404 {
+			t.Errorf("%s answered %d", path, a.StatusCode)
+		}
+	}
+}
