@@ -16,10 +16,29 @@ type concern struct {
 	Last    moment
 	Detail  string
 	Radius  string
-	Action  string
-	Link    string // where Action leads on these pages, "" for none
-	Command string // what to type instead, "" for nothing
+	Action  []span
+	Command string // what to type, "" for nothing
 	Runbook string // the name of one of Config.Runbooks
+}
+
+// span is a part of a sentence: words, or what is to be typed.
+type span struct {
+	Text string
+	Code bool
+}
+
+// spans takes a sentence apart at its backquotes.
+func spans(text string) []span {
+	if text == "" {
+		return nil
+	}
+	var all []span
+	for i, part := range strings.Split(text, "`") {
+		if part != "" {
+			all = append(all, span{part, i%2 == 1})
+		}
+	}
+	return all
 }
 
 // guide is what a page says of a check beyond what the check found.
@@ -46,7 +65,7 @@ func guides() map[string]guide {
 		"database/outbox waiting": {"Jobs wait in the outbox", "The mails and sweeps of these jobs are late. None is lost before its end.", "sealq doctor", "stuck-task"},
 		"database/outbox ended":   {"Jobs ended without being done", "The people behind these jobs alone: their mail was not sent, or their job not done.", "sealq explain ADDRESS", "stuck-task"},
 		"database/quarantine":     {"The quarantine is nearly full", "Evidence: what finds no room is counted and not kept.", "sealq quarantine purge --dry-run", "quarantine"},
-		"database/schedules":      {"A schedule was missed", "What it cleans up grows. Logins and activations look at the times themselves, and stay right.", "sealq schedules list", "stuck-task"},
+		"database/schedules":      {"A schedule was missed", "What it cleans up grows. Logins and activations look at the times themselves, and stay right.", "", "stuck-task"},
 		"database/audit log":      {"The audit log is not what was written", "What the log says of who did what, from that entry on.", doctor, "leak"},
 		"keys/ring":               {"The key ring cannot be read", "Processes that start now do not start. Those that run go on for minutes.", "sealq keys list", "lost-ring"},
 		"keys/active key":         {"The active key is old, or there is none", "Nobody yet. The longer a key signs, the more it could be worth to a thief.", "sealq keys rotate", "rotation"},
@@ -64,7 +83,10 @@ func ofFinding(f Finding) concern {
 	}
 	c := concern{
 		Status: f.Status, Title: label(g.title), Detail: clean(f.Message, maxError, false), Radius: g.radius,
-		Action: clean(f.Advice, maxError, false), Command: g.command, Runbook: g.runbook,
+		Action: spans(clean(f.Advice, maxError, false)), Command: g.command, Runbook: g.runbook,
+	}
+	if len(c.Action) > 0 {
+		c.Command = "" // one thing to do
 	}
 	if f.Subject != "" {
 		c.Title += ": " + label(f.Subject)
@@ -120,13 +142,12 @@ func (d *Dashboard) refusals(groups []jobs.RefusedGroup) []concern {
 		c := concern{
 			Status: Warning, Title: plural(sum.Entries, "task") + " refused: " + label(k.reason), Since: d.at(sum.First), Last: d.at(sum.Last),
 			Radius: "No genuine job. Whose names they bear goes on: jobs of the outbox are restored by themselves.",
-			Action: "Find out who writes to this Redis. Nothing has to be done to the tasks.", Runbook: "quarantine",
-			Command: "sealq quarantine list",
+			Action: spans("Find out who writes to this Redis; `sealq quarantine list` tells more. Nothing has to be done to the tasks."), Runbook: "quarantine",
 		}
 		if k.authentic {
 			c.Status = Problem
 			c.Radius = fmt.Sprintf("%s that one of our keys signed: not done, and nothing restores them.", plural(sum.Entries, "job"))
-			c.Action = "Mend the cause that the reason names, then release them: the runbook says how."
+			c.Action = spans("Mend the cause that the reason names, then release them: the runbook says how.")
 		}
 		names := queues[k]
 		slices.Sort(names)

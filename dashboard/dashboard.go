@@ -54,7 +54,7 @@ func New(c Config) (*Dashboard, error) {
 	}
 	foreign := http.NewCrossOriginProtection()
 	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d.answer(&visit{ResponseWriter: w, r: r, d: d}, &refusal{http.StatusForbidden, "Not from here", "This was sent by another site. Nothing was changed."})
+		d.answer(&visit{ResponseWriter: w, r: r, d: d}, &refusal{http.StatusForbidden, "Not from here", "This was sent by another site. Nothing was changed."}) //nolint:contextcheck // the visit holds the request, which has it
 	}))
 	d.handler = foreign.Handler(mux)
 	return d, nil
@@ -76,7 +76,7 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 	h.Set("Cache-Control", "no-store")
 	if len(r.RequestURI) > maxTarget {
-		d.answer(&visit{ResponseWriter: w, r: r, d: d}, &refusal{http.StatusRequestURITooLong, "Too long", "That address is longer than any of ours."})
+		d.answer(&visit{ResponseWriter: w, r: r, d: d}, &refusal{http.StatusRequestURITooLong, "Too long", "That address is longer than any of ours."}) //nolint:contextcheck // likewise
 		return
 	}
 	if r.Body != nil {
@@ -101,12 +101,12 @@ func refuse(status int, title, format string, args ...any) error {
 func (d *Dashboard) admit(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{ResponseWriter: w, r: r, d: d}
-		err := d.let(v, rt)
+		err := d.let(v, rt) //nolint:contextcheck // likewise
 		if err == nil {
 			err = rt.serve(v)
 		}
 		if err != nil {
-			d.answer(v, err)
+			d.answer(v, err) //nolint:contextcheck // likewise
 		}
 	})
 }

@@ -45,7 +45,7 @@ func (d *Dashboard) live(v *visit) error {
 	defer beat.Stop()
 	changed := d.watch.next() // before the reader believes that it listens
 	if say("retry: 5000\n\n") != nil {
-		return nil //nolint:nilerr // the reader is gone
+		return nil // the reader is gone
 	}
 	for {
 		text := ": still here\n\n"
@@ -64,7 +64,7 @@ func (d *Dashboard) live(v *visit) error {
 			return nil
 		}
 		if say(text) != nil {
-			return nil //nolint:nilerr // likewise
+			return nil // likewise
 		}
 	}
 }

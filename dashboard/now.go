@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -73,7 +74,7 @@ func (d *Dashboard) look(ctx context.Context) (nowView, error) {
 	case err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return view, err
 	case err != nil:
-		view.Concerns = append(view.Concerns, d.mute("database", err))
+		view.Concerns = append(view.Concerns, d.mute(ctx, "database", err))
 	case len(groups) == 0:
 		view.Fine = append(view.Fine, "Nothing that was refused waits in quarantine.")
 	default:
@@ -85,7 +86,7 @@ func (d *Dashboard) look(ctx context.Context) (nowView, error) {
 		readings, err = d.readQueues(ctx, names)
 	}
 	if err != nil {
-		view.Concerns = append(view.Concerns, d.mute("redis", err))
+		view.Concerns = append(view.Concerns, d.mute(ctx, "redis", err))
 	}
 	for _, r := range readings {
 		view.Queues = append(view.Queues, d.row(r, groups))
@@ -96,8 +97,8 @@ func (d *Dashboard) look(ctx context.Context) (nowView, error) {
 }
 
 // mute is a server that does not answer.
-func (d *Dashboard) mute(group string, err error) concern {
-	d.cfg.Logger.Warn("a server does not answer the dashboard", "server", group, "error", err) //nolint:sloglint,noctx // one line, and the request's context may be over
+func (d *Dashboard) mute(ctx context.Context, group string, err error) concern {
+	d.cfg.Logger.WarnContext(ctx, "a server does not answer the dashboard", slog.String("server", group), slog.Any("error", err))
 	return ofFinding(Finding{Group: group, Check: "connection", Status: Problem, Message: "It did not answer this page.", Advice: "Start it, or look into its log."})
 }
 
@@ -153,6 +154,8 @@ func (d *Dashboard) row(r reading, groups []jobs.RefusedGroup) queueRow {
 		row.State, row.Bad = "behind", true
 	case r.pending+r.active == 0:
 		row.State = "idle"
+	case r.active == 0:
+		row.State = "waiting"
 	}
 	return row
 }

@@ -59,7 +59,7 @@ func TestWhatNeedsSomebodyComesFirstAndTheGravestOfIt(t *testing.T) {
 	t.Parallel()
 	w := watched(t, []dashboard.Finding{
 		{Group: "redis", Check: "version", Status: dashboard.Fine, Message: "Redis is 7.4"},
-		{Group: "database", Check: "schedules", Subject: "lockouts:reset", Status: dashboard.Problem, Message: "nothing has come of it since it was due 2h ago", Advice: "start `sealq scheduler`"},
+		{Group: "database", Check: "schedules", Subject: "lockouts:reset", Status: dashboard.Problem, Message: "nothing has come of it since it was due 2h ago", Advice: "start `sealq scheduler`, and look into its log"},
 		{Group: "keys", Check: "active key", Status: dashboard.Warning, Message: "the active key is 40 days old"},
 		{Group: "keys", Check: "agreement", Status: dashboard.Problem, Message: "app2/99 has another ring"},
 		{Group: "mail", Check: "mail server", Status: dashboard.NotLooked, Message: "no mail server is named"},
@@ -88,7 +88,7 @@ func TestWhatNeedsSomebodyComesFirstAndTheGravestOfIt(t *testing.T) {
 	all := texts(a.doc, "article")
 	for i, parts := range [][]string{
 		{"Whom it hits 1 job that one of our keys signed: not done", "In the queue mail. None reached a handler", "Since"},
-		{"nothing has come of it since it was due 2h ago", "Whom it hits What it cleans up grows", "Do start `sealq scheduler`", "Runbook stuck-task"},
+		{"nothing has come of it since it was due 2h ago", "Whom it hits What it cleans up grows", "Do start sealq scheduler , and look into its log Runbook", "Runbook stuck-task"},
 		{"Runbook rotation"},
 		{"No genuine job.", "They were altered, copied", "(1 h 0 min ago)", "sealq quarantine list"},
 	} {
@@ -133,7 +133,7 @@ func TestQueuesSayHowTheyStand(t *testing.T) {
 		"behind 1 10 min – 0 0 0 0 behind",
 		"damaged ? – – 0 0 0 0 damaged",
 		"idle 0 – – 0 0 0 0 idle",
-		"mail 2 0 s – 0 0 0 1 running",
+		"mail 2 0 s – 0 0 0 1 waiting",
 		"paused 1 0 s – 0 0 0 0 paused",
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {

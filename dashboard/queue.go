@@ -147,8 +147,9 @@ func shownVerdict(v judge.Verdict) string {
 		return "not judged here"
 	case judge.MalformedMessage:
 		return "malformed"
+	default:
+		return string(v.Outcome)
 	}
-	return string(v.Outcome)
 }
 
 func good(o judge.Outcome) bool { return o != judge.Refused && o != judge.MalformedMessage }

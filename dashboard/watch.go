@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -85,12 +86,12 @@ func (w *watch) look(ctx context.Context) {
 		return
 	}
 	w.add(readings, w.d.cfg.Now())
-	var seen string
+	var seen strings.Builder
 	for _, r := range readings {
 		r.oldest = 0
-		seen += fmt.Sprintf("%+v", r)
+		fmt.Fprintf(&seen, "%+v", r)
 	}
-	w.seen(seen)
+	w.seen(seen.String())
 }
 
 func (w *watch) add(readings []reading, now time.Time) {

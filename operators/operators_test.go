@@ -79,18 +79,18 @@ func (d *desk) in(name string) (token string, complete bool) {
 }
 
 // enrolled logs in an operator who has no factor yet, and gives him one.
-func (d *desk) enrolled(name string) (token, secret string, recovery []string) {
+func (d *desk) enrolled(name string) (secret string, recovery []string) {
 	d.t.Helper()
-	token, _ = d.in(name)
+	token, _ := d.in(name)
 	p, err := d.Propose(d.t.Context(), token)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	token, recovery, err = d.Enrol(d.t.Context(), token, d.code(p.Secret), operators.From{})
+	_, recovery, err = d.Enrol(d.t.Context(), token, d.code(p.Secret), operators.From{})
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return token, p.Secret, recovery
+	return p.Secret, recovery
 }
 
 // code is what the authenticator app shows now.
@@ -183,7 +183,7 @@ func TestACodeIsTakenOnceAndInItsTime(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	d.add("ann", operators.RoleViewer)
-	_, secret, _ := d.enrolled("ann")
+	secret, _ := d.enrolled("ann")
 	d.pass(time.Minute)
 	used := d.code(secret)
 	token, complete := d.in("ann")
@@ -220,7 +220,7 @@ func TestRecoveryCodesAreTakenOnceHoweverTheyAreTyped(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	d.add("ann", operators.RoleViewer)
-	_, _, recovery := d.enrolled("ann")
+	_, recovery := d.enrolled("ann")
 	token, _ := d.in("ann")
 	if _, err := d.show(token, " "+strings.ToUpper(strings.ReplaceAll(recovery[3], "-", " "))); err != nil {
 		t.Fatal(err)
@@ -255,7 +255,7 @@ func TestGuessesOfACodeLockItAcrossSessions(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	d.add("ann", operators.RoleViewer)
-	_, secret, _ := d.enrolled("ann")
+	secret, _ := d.enrolled("ann")
 	d.pass(time.Minute)
 	for range 3 {
 		token, _ := d.in("ann") // a right password does not clear it
