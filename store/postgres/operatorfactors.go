@@ -100,14 +100,14 @@ func (db *DB) UseRecoveryCode(ctx context.Context, operatorID string, code [32]b
 	return taken, left, err
 }
 
-const saveAPIKeySQL = `
+const saveScriptKeySQL = `
 INSERT INTO api_keys (hash, id, operator_id, name, role, expires_at)
 SELECT $1, $2::uuid, id, $4, $5, statement_timestamp() + $6::interval FROM operators WHERE id = $3::uuid AND disabled_at IS NULL`
 
 // SaveAPIKey writes a key of scripts, as operators.KeyStore says.
 func (db *DB) SaveAPIKey(ctx context.Context, k operators.NewKey, e audit.Entry) error {
 	return db.InTx(ctx, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, saveAPIKeySQL, k.Hash[:], k.ID, uuidOf(k.OperatorID), name(k.Name), string(k.Role), k.Life)
+		tag, err := tx.Exec(ctx, saveScriptKeySQL, k.Hash[:], k.ID, uuidOf(k.OperatorID), name(k.Name), string(k.Role), k.Life)
 		switch {
 		case err != nil:
 			return wrap("save API key", err)
@@ -119,14 +119,14 @@ func (db *DB) SaveAPIKey(ctx context.Context, k operators.NewKey, e audit.Entry)
 }
 
 const (
-	apiKeyColumns = `k.id::text, k.operator_id::text, o.name, k.name, k.role, o.role, k.created_at, k.expires_at, k.used_at`
-	useAPIKeySQL  = `
+	scriptKeyColumns = `k.id::text, k.operator_id::text, o.name, k.name, k.role, o.role, k.created_at, k.expires_at, k.used_at`
+	useScriptKeySQL  = `
 WITH used AS (
 	UPDATE api_keys SET used_at = statement_timestamp()
 	WHERE hash = $1 AND revoked_at IS NULL AND expires_at > statement_timestamp()
 	AND coalesce(used_at <= statement_timestamp() - interval '1 minute', true)
 )
-SELECT ` + apiKeyColumns + ` FROM api_keys k JOIN operators o ON o.id = k.operator_id
+SELECT ` + scriptKeyColumns + ` FROM api_keys k JOIN operators o ON o.id = k.operator_id
 WHERE k.hash = $1 AND k.revoked_at IS NULL AND k.expires_at > statement_timestamp() AND o.disabled_at IS NULL`
 )
 
@@ -139,7 +139,7 @@ func scanAPIKey(row pgx.Row) (k operators.Key, err error) {
 
 // UseAPIKey returns what a key may, as operators.KeyStore says.
 func (db *DB) UseAPIKey(ctx context.Context, hash [32]byte) (operators.Key, error) {
-	k, err := scanAPIKey(db.pool.QueryRow(ctx, useAPIKeySQL, hash[:]))
+	k, err := scanAPIKey(db.pool.QueryRow(ctx, useScriptKeySQL, hash[:]))
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return operators.Key{}, operators.ErrNoKey
@@ -152,7 +152,7 @@ func (db *DB) UseAPIKey(ctx context.Context, hash [32]byte) (operators.Key, erro
 // APIKeys lists the keys, as operators.KeyStore says.
 func (db *DB) APIKeys(ctx context.Context) ([]operators.Key, error) {
 	rows, err := db.pool.Query(ctx, `
-		SELECT `+apiKeyColumns+` FROM api_keys k JOIN operators o ON o.id = k.operator_id WHERE k.revoked_at IS NULL ORDER BY k.created_at DESC, k.id`)
+		SELECT `+scriptKeyColumns+` FROM api_keys k JOIN operators o ON o.id = k.operator_id WHERE k.revoked_at IS NULL ORDER BY k.created_at DESC, k.id`)
 	if err != nil {
 		return nil, wrap("list API keys", err)
 	}

@@ -60,7 +60,7 @@ func (db *DB) Operators(ctx context.Context) ([]operators.Operator, error) {
 		return nil, wrap("list operators", err)
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o operators.Operator, err error) {
-		return o, row.Scan(operatorInto(&o)...) //nolint:wrapcheck // wrapped below
+		return o, row.Scan(operatorInto(&o)...)
 	})
 	if err != nil {
 		return nil, wrap("list operators", err)
@@ -185,7 +185,7 @@ func (db *DB) OperatorSessions(ctx context.Context, operatorID string) ([]operat
 		return nil, wrap("list sessions", err)
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s operators.Session, err error) {
-		return s, row.Scan(sessionInto(&s)...) //nolint:wrapcheck // wrapped below
+		return s, row.Scan(sessionInto(&s)...)
 	})
 	if err != nil {
 		return nil, wrap("list sessions", err)

@@ -98,7 +98,7 @@ func (db *DB) SaveAPIKey(ctx context.Context, k operators.NewKey, e audit.Entry)
 	return err
 }
 
-const apiKeyColumns = `k.id, k.operator_id, o.name, k.name, k.role, o.role, k.created_at, k.expires_at, k.used_at`
+const scriptKeyColumns = `k.id, k.operator_id, o.name, k.name, k.role, o.role, k.created_at, k.expires_at, k.used_at`
 
 func scanAPIKey(scan func(...any) error) (k operators.Key, err error) {
 	var most operators.Role
@@ -117,7 +117,7 @@ func (db *DB) UseAPIKey(ctx context.Context, hash [32]byte) (operators.Key, erro
 		return operators.Key{}, db.wrap("use API key", err)
 	}
 	k, err := scanAPIKey(db.read.QueryRowContext(ctx, `
-		SELECT `+apiKeyColumns+` FROM api_keys k JOIN operators o ON o.id = k.operator_id
+		SELECT `+scriptKeyColumns+` FROM api_keys k JOIN operators o ON o.id = k.operator_id
 		WHERE k.hash = ? AND k.revoked_at IS NULL AND k.expires_at > ? AND o.disabled_at IS NULL`, hash[:], instant).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return operators.Key{}, operators.ErrNoKey
@@ -137,7 +137,7 @@ func (db *DB) UseAPIKey(ctx context.Context, hash [32]byte) (operators.Key, erro
 // APIKeys lists the keys: see [operators.KeyStore].
 func (db *DB) APIKeys(ctx context.Context) ([]operators.Key, error) {
 	rows, err := db.read.QueryContext(ctx, `
-		SELECT `+apiKeyColumns+` FROM api_keys k JOIN operators o ON o.id = k.operator_id WHERE k.revoked_at IS NULL ORDER BY k.created_at DESC, k.id`)
+		SELECT `+scriptKeyColumns+` FROM api_keys k JOIN operators o ON o.id = k.operator_id WHERE k.revoked_at IS NULL ORDER BY k.created_at DESC, k.id`)
 	if err != nil {
 		return nil, db.wrap("list API keys", err)
 	}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -100,11 +101,11 @@ func operatorLoginTests[Tx any]() []test[Tx] {
 			}
 			list, err := s.DB.Operators(s.Context())
 			must(s, err)
-			var names string
+			var names []string
 			for _, o := range list {
-				names += o.Name + " "
+				names = append(names, o.Name)
 			}
-			equal(s, "names", "a a-1 a.1 b ", names)
+			equal(s, "names", "a a-1 a.1 b", strings.Join(names, " "))
 		}},
 		{"a change is made once, entered once, and ends every session", func(s suite[Tx]) {
 			n, other := s.operator("ann", operators.RoleViewer), s.operator("bob", operators.RoleViewer)
