@@ -198,12 +198,12 @@ func TestLookupTellsWhereATaskIs(t *testing.T) {
 					want.Retried = 1
 				}
 				// asynq's own words for what the test's handler ended with, where one ran.
-				if failed := got.Message.LastError != ""; failed || test.placed && (test.state == "retry" || test.state == "archived") {
-					want.LastError, want.LastFailed = "no", got.Message.LastFailed
+				if failed := got.LastError != ""; failed || test.placed && (test.state == "retry" || test.state == "archived") {
+					want.LastError, want.LastFailed = "no", got.LastFailed
 					if test.state == "archived" {
 						want.LastError = "skip retry for the task"
 					}
-					if past := time.Since(got.Message.LastFailed); past < 0 || past > time.Minute {
+					if past := time.Since(got.LastFailed); past < 0 || past > time.Minute {
 						t.Errorf("it failed %v ago", past)
 					}
 				}
