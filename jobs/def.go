@@ -113,4 +113,6 @@ type Definition interface {
 	Parse(args []byte, opts ...Option) (Job, error)
 	// Check says whether a payload decodes.
 	Check(payload []byte) error
+	// Arguments says which arguments there are.
+	Arguments() []Argument
 }

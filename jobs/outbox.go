@@ -180,20 +180,3 @@ type Effect struct {
 	// with the effect.
 	Direct bool
 }
-
-// Due is one due time of a schedule, to be turned into a tick.
-type Due struct {
-	Schedule string
-	Revision int64 // of the schedule as it was read; a changed one makes no tick
-	At       time.Time
-}
-
-// ScheduleState is a schedule as the database has it.
-type ScheduleState struct {
-	Name      string
-	Cron      string
-	Revision  int64
-	Anchor    time.Time // @every counts from here
-	LastDueAt time.Time // the last due time that became a tick; the anchor before the first
-	Paused    bool
-}

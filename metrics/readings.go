@@ -44,6 +44,9 @@ type Sources struct {
 	// Fresh, and should return when its context ends.
 	Dependencies map[string]func(context.Context) error
 
+	// Schedules tells what a watchdog over schedules found last. It returns at once.
+	Schedules func() []Schedule
+
 	// Fresh is how long an answer is given again before the next question. Zero: 5 s.
 	Fresh time.Duration
 	// Patience is how long a scrape waits for answers, all together. Zero: 2 s.
@@ -125,7 +128,7 @@ func NewReadings(s Sources) (*Readings, error) {
 	if s.Quarantine != nil {
 		r.quarantine = &asked[quarantine.Usage]{asking: r.asking, ask: s.Quarantine.QuarantineUsage}
 	}
-	for _, f := range families() {
+	for _, f := range append(families(), scheduleFamilies()...) {
 		if f.asked(r) {
 			r.descs[f.name] = prometheus.NewDesc(namespace+"_"+f.name, f.help, f.labels, nil)
 		}
@@ -178,6 +181,7 @@ func (r *Readings) Collect(ch chan<- prometheus.Metric) {
 	s.readRelay()
 	s.readOverflow()
 	s.readConnections()
+	s.readSchedules()
 	for _, b := range r.from.Breakers {
 		s.gauge("breaker_open", boolean(b.Open() != nil), b.System())
 	}

@@ -10,70 +10,161 @@ import (
 	"github.com/sealq/sealq/jobs"
 )
 
-// Schedule says what is due when.
+// Schedule says what is due when. Either Job makes its jobs, or Kind and Args do; then any scheduler that knows the kind makes
+// its ticks.
 type Schedule struct {
 	// Name is the schedule's identity in the database.
 	Name string
-	// Cron is five fields in UTC, a descriptor such as @daily, or "@every 5m" counted from a stored anchor.
+	// Cron is an expression as Parse takes it.
 	Cron string
-	// Job makes the job of one due time. tick names the due time, as "name@2026-01-02T15:04:05Z".
+	// Zone is the IANA name of the time zone of Cron. Zero: UTC.
+	Zone string
+	// Job makes the job of one due time. tick names the due time, as "name@2026-01-02T15:04:05Z". Only a process that has the
+	// function makes the ticks. Zero: Kind and Args.
 	Job func(tick string) jobs.Job
+	// Kind of the jobs. Zero: that of Job's.
+	Kind jobs.Kind
+	// Args are the jobs' arguments in JSON. An argument "tick" that the kind has, and Args does not, is the tick's name. Zero,
+	// without Job: {}.
+	Args string
+	// CatchUp says what becomes of due times that were missed. Zero: jobs.CatchUpLatest.
+	CatchUp jobs.CatchUp
+	// Jitter is by how much at most ticks are made later than they are due, by a time that name and due time alone decide. It
+	// is less than the time between two due times. Zero: none.
+	Jitter time.Duration
+	// Paused places the schedule paused. Zero: it is not.
+	Paused bool
+	// Source is where it was defined. Zero: jobs.FromCode.
+	Source jobs.ScheduleSource
+}
+
+// Plan is the schedule as it stands in the book.
+func (s Schedule) Plan() jobs.SchedulePlan {
+	p := jobs.SchedulePlan{
+		Name: s.Name, Cron: s.Cron, Zone: s.Zone, Kind: s.Kind, Args: s.Args, CatchUp: s.CatchUp, Jitter: s.Jitter, Paused: s.Paused, Source: s.Source,
+	}
+	if p.Source == "" {
+		p.Source = jobs.FromCode
+	}
+	if p.CatchUp == "" {
+		p.CatchUp = jobs.CatchUpLatest
+	}
+	switch {
+	case s.Job != nil:
+		p.Args = ""
+		if p.Kind == "" {
+			p.Kind = s.Job(tickName(s.Name, time.Unix(0, 0))).Kind()
+		}
+	case p.Args == "":
+		p.Args = "{}"
+	}
+	return p
 }
 
 // Config of a Scheduler.
 type Config struct {
 	// Schedules are placed in the database when Run starts.
 	Schedules []Schedule
-	// Poll bounds how long a change in the database goes unseen. Zero: 1 s.
+	// Kinds are those whose schedules in the database this scheduler makes ticks of. Zero: it makes those alone that it has a
+	// function for.
+	Kinds *jobs.Catalog
+	// Whole is a source of which Schedules hold all there is: schedules that the database has from there, and that are neither
+	// among them nor in Keep, are removed. Zero: none is.
+	Whole jobs.ScheduleSource
+	// Keep are names of Whole's that are left as they are.
+	Keep []string
+	// Actor is in whose name what Run places is audited. Zero: "scheduler".
+	Actor string
+	// MinInterval is the shortest time between the due times of a schedule. Zero: the constant of that name.
+	MinInterval time.Duration
+	// Poll bounds how long a change in the database goes unseen. Zero: 500 ms.
 	Poll time.Duration
+	// OnTick is told of every tick that this scheduler made. It returns at once. Zero: nobody is.
+	OnTick func(Made)
+	// Now is the clock by which the time since the database last told its own is measured. Zero: time.Now.
+	Now func() time.Time
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 }
 
-// Scheduler makes ticks. After downtime it makes the latest one missed, not all of them.
-type Scheduler struct {
-	ticks     Ticks
-	schedules map[string]planned
-	cfg       Config
+// Made is a tick that a scheduler made.
+type Made struct {
+	Schedule string
+	Due      time.Time
+	Delay    time.Duration // after it was to be made, which is when it was due, and its jitter
+	Missed   int64         // due times before it that came to nothing
 }
 
-type planned struct {
-	Schedule
-	spec spec
+// Scheduler makes ticks.
+type Scheduler struct {
+	ticks Ticks
+	cfg   Config
+	plans []jobs.SchedulePlan
+	jobs  map[string]func(tick string) jobs.Job // of schedules that have a function
+	desk  desk
 }
 
 // ErrDuplicateSchedule means that two schedules have one name.
 var ErrDuplicateSchedule = errors.New("schedule named twice")
 
-// New refuses a schedule without name or job, one name twice, and a cron expression that does not parse.
+// New refuses schedules that are not sound, all at once, and two of one name.
 func New(t Ticks, c Config) (*Scheduler, error) {
 	if t == nil {
 		return nil, errors.New("new scheduler: it needs ticks")
 	}
 	if c.Poll <= 0 {
-		c.Poll = time.Second
+		c.Poll = 500 * time.Millisecond
+	}
+	if c.Actor == "" {
+		c.Actor = "scheduler"
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.OnTick == nil {
+		c.OnTick = func(Made) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Scheduler{ticks: t, schedules: make(map[string]planned, len(c.Schedules)), cfg: c}
+	s := &Scheduler{ticks: t, cfg: c, jobs: make(map[string]func(string) jobs.Job)}
+	var errs []error
+	names := make(map[string]bool)
 	for i, sch := range c.Schedules {
-		if sch.Name == "" || sch.Job == nil {
-			return nil, fmt.Errorf("schedule %d: it needs a name and a job", i+1)
+		if names[sch.Name] {
+			errs = append(errs, fmt.Errorf("schedule %d: %w: %s", i+1, ErrDuplicateSchedule, sch.Name))
+			continue
 		}
-		if _, twice := s.schedules[sch.Name]; twice {
-			return nil, fmt.Errorf("%w: %s", ErrDuplicateSchedule, sch.Name)
+		names[sch.Name] = true
+		if err := s.add(sch); err != nil {
+			errs = append(errs, fmt.Errorf("schedule %d (%s): %w", i+1, cut(sch.Name), err))
 		}
-		parsed, err := parseSpec(sch.Cron)
-		if err != nil {
-			return nil, fmt.Errorf("schedule %s: %w", sch.Name, err)
-		}
-		if err := sch.Job(tickName(sch.Name, time.Unix(0, 0))).Err(); err != nil {
-			return nil, fmt.Errorf("schedule %s: %w", sch.Name, err)
-		}
-		s.schedules[sch.Name] = planned{Schedule: sch, spec: parsed}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+func (s *Scheduler) add(sch Schedule) error {
+	if sch.Job == nil && sch.Kind == "" {
+		return fmt.Errorf("%w: it needs a job, or a kind", ErrInvalidPlan)
+	}
+	if sch.Job != nil {
+		if sch.Args != "" {
+			return fmt.Errorf("%w: it has both a function and arguments", ErrInvalidPlan)
+		}
+		if err := sch.Job(tickName(sch.Name, time.Unix(0, 0))).Err(); err != nil {
+			return err
+		}
+		s.jobs[sch.Name] = sch.Job
+	}
+	plan := sch.Plan()
+	if err := Check(plan, s.cfg.Kinds, s.cfg.MinInterval); err != nil {
+		return err
+	}
+	s.plans = append(s.plans, plan)
+	return nil
 }
 
 const longestOutage = 5 * time.Second
@@ -100,7 +191,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		default:
 			outages = 0
 		}
-		wait(ctx, pause)
+		if pause > 0 {
+			wait(ctx, pause)
+		}
 	}
 	return nil
 }
@@ -115,52 +208,9 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 func (s *Scheduler) place(ctx context.Context) error {
-	for _, sch := range s.cfg.Schedules {
-		if err := s.ticks.PlaceSchedule(ctx, sch.Name, sch.Cron); err != nil {
-			return fmt.Errorf("place schedule %s: %w", sch.Name, err)
-		}
+	p := jobs.Placement{Plans: s.plans, Whole: s.cfg.Whole, Keep: s.cfg.Keep, Actor: s.cfg.Actor}
+	if err := s.ticks.PlaceSchedules(ctx, p); err != nil {
+		return fmt.Errorf("place schedules: %w", err)
 	}
 	return nil
-}
-
-// round makes every tick that is due and returns the pause to the next one, at most Poll.
-func (s *Scheduler) round(ctx context.Context) (time.Duration, error) {
-	states, now, err := s.ticks.ScheduleStates(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("read schedules: %w", err)
-	}
-	pause := s.cfg.Poll
-	var errs []error
-	for _, state := range states {
-		plan, ours := s.schedules[state.Name]
-		if !ours || state.Paused || plan.Cron != state.Cron {
-			continue // another process's, or changed by it: whoever knows it makes its ticks
-		}
-		if due, ok := plan.spec.latest(state.Anchor, state.LastDueAt, now); ok {
-			errs = append(errs, s.tick(ctx, plan, state, due))
-		}
-		if next := plan.spec.next(state.Anchor, now); !next.IsZero() {
-			pause = min(pause, next.Sub(now))
-		}
-	}
-	return pause, errors.Join(errs...)
-}
-
-func (s *Scheduler) tick(ctx context.Context, plan planned, state jobs.ScheduleState, due time.Time) error {
-	job := plan.Job(tickName(plan.Name, due))
-	made, err := s.ticks.Tick(ctx, jobs.Due{Schedule: plan.Name, Revision: state.Revision, At: due}, job)
-	if errors.Is(err, jobs.ErrDuplicate) {
-		return nil // the tick before is not done yet: its job is unique, this one waits for it
-	}
-	if err != nil {
-		return fmt.Errorf("tick %s: %w", tickName(plan.Name, due), err)
-	}
-	if made {
-		s.cfg.Logger.InfoContext(ctx, "tick made", slog.String("schedule", plan.Name), slog.Time("due", due))
-	}
-	return nil
-}
-
-func tickName(schedule string, due time.Time) string {
-	return schedule + "@" + due.UTC().Format(time.RFC3339)
 }

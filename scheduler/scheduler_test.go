@@ -19,61 +19,104 @@ import (
 
 // ticks is a model of the database that schedulers meet in. Its clock is the test's.
 type ticks struct {
-	mu     sync.Mutex
-	states map[string]*jobs.ScheduleState
-	made   []string
-	broken bool
+	mu      sync.Mutex
+	version int64
+	states  map[string]*jobs.ScheduleState
+	busy    map[string]bool // schedules whose unique job is unfinished
+	made    []string
+	delays  []time.Duration
+	missed  int64
+	broken  bool
+
+	asked, read, batches int // questions, answers with schedules, transactions
 }
 
 var errAway = errors.New("the database is away")
 
-func newTicks() *ticks { return &ticks{states: make(map[string]*jobs.ScheduleState)} }
+func newTicks() *ticks {
+	return &ticks{version: 1, states: make(map[string]*jobs.ScheduleState), busy: make(map[string]bool)}
+}
 
-func (m *ticks) PlaceSchedule(_ context.Context, name, cron string) error {
+func (m *ticks) PlaceSchedules(_ context.Context, p jobs.Placement) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.broken {
 		return errAway
 	}
-	old := m.states[name]
-	if old == nil {
-		old = &jobs.ScheduleState{Name: name}
-		m.states[name] = old
-	}
-	if old.Cron != cron {
-		old.Cron, old.Anchor, old.LastDueAt = cron, time.Now(), time.Now()
-		old.Revision++
+	for _, plan := range p.Plans {
+		old := m.states[plan.Name]
+		if old == nil {
+			old = &jobs.ScheduleState{}
+			m.states[plan.Name] = old
+		}
+		if old.SchedulePlan != plan {
+			m.version++
+			*old = jobs.ScheduleState{SchedulePlan: plan, Anchor: time.Now(), LastDueAt: time.Now(), Revision: m.version}
+		}
 	}
 	return nil
 }
 
-func (m *ticks) ScheduleStates(context.Context) ([]jobs.ScheduleState, time.Time, error) {
+func (m *ticks) ScheduleBook(_ context.Context, known int64) (jobs.ScheduleBook, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked++
 	if m.broken {
-		return nil, time.Time{}, errAway
+		return jobs.ScheduleBook{}, errAway
 	}
-	var all []jobs.ScheduleState
-	for _, s := range m.states {
-		all = append(all, *s)
+	book := jobs.ScheduleBook{Version: m.version, Now: time.Now(), Known: known == m.version}
+	if !book.Known {
+		m.read++
+		for _, s := range m.states {
+			book.Schedules = append(book.Schedules, *s)
+		}
+		slices.SortFunc(book.Schedules, func(a, b jobs.ScheduleState) int { return strings.Compare(a.Name, b.Name) })
 	}
-	slices.SortFunc(all, func(a, b jobs.ScheduleState) int { return strings.Compare(a.Name, b.Name) })
-	return all, time.Now(), nil
+	return book, nil
 }
 
-func (m *ticks) Tick(_ context.Context, due jobs.Due, j jobs.Job) (bool, error) {
+func (m *ticks) MakeTicks(_ context.Context, ticks []jobs.Tick) ([]jobs.TickMade, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.states[due.Schedule]
 	if m.broken {
-		return false, errAway
+		return nil, errAway
 	}
-	if s == nil || s.Paused || s.Revision != due.Revision || !s.LastDueAt.Before(due.At) || due.At.After(time.Now()) {
-		return false, nil
+	m.batches++
+	var made []jobs.TickMade
+	for _, t := range ticks {
+		made = append(made, m.tick(t))
 	}
-	s.LastDueAt = due.At
-	m.made = append(m.made, fmt.Sprintf("%s %s", due.At.UTC().Format("15:04:05"), j.Payload()))
-	return true, nil
+	return made, nil
+}
+
+func (m *ticks) tick(t jobs.Tick) jobs.TickMade {
+	s := m.states[t.Schedule]
+	if s == nil || s.Paused || s.Revision != t.Revision {
+		return jobs.TickMade{Stale: true}
+	}
+	if !s.LastDueAt.Before(t.At) || t.At.After(time.Now()) {
+		return jobs.TickMade{LastDueAt: s.LastDueAt}
+	}
+	if m.busy[t.Schedule] {
+		return jobs.TickMade{LastDueAt: s.LastDueAt, Err: jobs.ErrDuplicate}
+	}
+	s.LastDueAt = t.At
+	m.missed += t.Missed
+	m.made = append(m.made, fmt.Sprintf("%s %s", t.At.UTC().Format("15:04:05"), t.Job.Payload()))
+	m.delays = append(m.delays, time.Since(t.At))
+	return jobs.TickMade{Made: true, LastDueAt: t.At}
+}
+
+// change lets an operator change a schedule.
+func (m *ticks) change(name string, change func(s *jobs.ScheduleState)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.version++
+	if m.states[name] == nil {
+		m.states[name] = &jobs.ScheduleState{SchedulePlan: jobs.SchedulePlan{Name: name, CatchUp: jobs.CatchUpLatest}, Anchor: time.Now(), LastDueAt: time.Now()}
+	}
+	change(m.states[name])
+	m.states[name].Revision = m.version
 }
 
 func (m *ticks) all() []string {
@@ -89,9 +132,11 @@ func (m *ticks) setBroken(broken bool) {
 }
 
 func (m *ticks) pause(name string, paused bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.states[name].Paused = paused
+	m.change(name, func(s *jobs.ScheduleState) {
+		if s.Paused = paused; !paused {
+			s.LastDueAt = time.Now()
+		}
+	})
 }
 
 func schedule(name, cron string) scheduler.Schedule {
@@ -198,7 +243,7 @@ func TestAnOutageOfTheDatabaseDelaysTicksAndLosesNone(t *testing.T) {
 	})
 }
 
-func TestAPausedScheduleMakesNoTickAndAnOldExpressionNeither(t *testing.T) {
+func TestAPausedScheduleMakesNoTickAndGoesOnFromWhenItIsResumed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newTicks()
@@ -210,13 +255,9 @@ func TestAPausedScheduleMakesNoTickAndAnOldExpressionNeither(t *testing.T) {
 			t.Errorf("ticks while paused: %q", got)
 		}
 		m.pause("sweep", false)
-		// Another process changes the expression: this one, which has the old one, keeps out.
-		if err := m.PlaceSchedule(t.Context(), "sweep", "*/5 * * * *"); err != nil {
-			t.Fatal(err)
-		}
-		elapse(2 * time.Minute)
-		if got := m.all(); len(got) != 0 {
-			t.Errorf("ticks under an expression that is no longer the schedule's: %q", got)
+		elapse(time.Minute)
+		if diff := cmp.Diff([]string{`00:03:00 "sweep@2000-01-01T00:03:00Z"`}, m.all()); diff != "" {
+			t.Errorf("ticks (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -228,15 +269,15 @@ func TestMistakesInSchedulesAreRefusedByName(t *testing.T) {
 		schedules []scheduler.Schedule
 		want      string
 	}{
-		"an expression that does not parse": {[]scheduler.Schedule{schedule("sweep", "61 * * * *")}, `schedule sweep: cron expression "61 * * * *"`},
-		"six fields":                        {[]scheduler.Schedule{schedule("sweep", "* * * * * *")}, "schedule sweep"},
-		"no expression":                     {[]scheduler.Schedule{schedule("sweep", "")}, "schedule sweep"},
+		"an expression that does not parse": {[]scheduler.Schedule{schedule("sweep", "61 * * * *")}, `schedule 1 (sweep): cron expression "61 * * * *": field 1 (minute) "61"`},
+		"seven fields":                      {[]scheduler.Schedule{schedule("sweep", "* * * * * * *")}, "it has 7 fields"},
+		"no expression":                     {[]scheduler.Schedule{schedule("sweep", "")}, "it is empty"},
 		"one name twice":                    {[]scheduler.Schedule{schedule("a", "@daily"), schedule("a", "@hourly")}, "named twice: a"},
-		"no name":                           {[]scheduler.Schedule{schedule("", "@daily")}, "schedule 1: it needs a name"},
-		"no job":                            {[]scheduler.Schedule{{Name: "a", Cron: "@daily"}}, "schedule 1: it needs a name and a job"},
+		"no name":                           {[]scheduler.Schedule{schedule("", "@daily")}, "schedule 1 (): invalid schedule: it has no name"},
+		"no job":                            {[]scheduler.Schedule{{Name: "a", Cron: "@daily"}}, "schedule 1 (a): invalid schedule: it needs a job, or a kind"},
 		"a faulty job": {[]scheduler.Schedule{{
 			Name: "a", Cron: "@daily", Job: func(tick string) jobs.Job { return faulty.With(tick) },
-		}}, "schedule a: job"},
+		}}, "schedule 1 (a): job"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

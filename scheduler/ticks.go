@@ -2,22 +2,23 @@ package scheduler
 
 import (
 	"context"
-	"time"
 
 	"github.com/sealq/sealq/jobs"
 )
 
 // Ticks keeps schedules and their ticks in a database, where any number of schedulers meet.
 type Ticks interface {
-	// PlaceSchedule inserts the schedule, anchored now, or changes the cron expression of the one there is, with
-	// a new revision and now as its anchor and last due time. The same expression again changes nothing.
-	PlaceSchedule(ctx context.Context, name, cron string) error
-	// ScheduleStates lists the schedules by name, and the database's clock.
-	ScheduleStates(ctx context.Context) (states []jobs.ScheduleState, now time.Time, err error)
-	// Tick makes the tick of one due time, in one transaction: it locks the schedule's row, checks that its
-	// revision is due.Revision, that it is not paused and that last_due_at < due.At ≤ the database's clock,
-	// inserts the tick and the job's outbox row, and advances last_due_at. It says false where a check failed:
-	// another scheduler made the tick, or the schedule has changed. Where the job is unique and one like it is
-	// unfinished it makes no tick and returns jobs.ErrDuplicate.
-	Tick(ctx context.Context, due jobs.Due, j jobs.Job) (made bool, err error)
+	// PlaceSchedules brings a program's schedules into the book, in one transaction, each change audited in p.Actor's name. A
+	// schedule that is not there is inserted, anchored now. One that is there is made as its plan says only where the plan is
+	// not the one that was placed last, so that what somebody changed at run time stays until its source says something new;
+	// it gets a new revision and, where cron expression or zone are others, now as its anchor and last due time. Whether it is
+	// paused changes only where the plan's Paused does.
+	PlaceSchedules(ctx context.Context, p jobs.Placement) error
+	// ScheduleBook reads all schedules by name, or nothing but the clock where the book's version is the one that is known.
+	ScheduleBook(ctx context.Context, known int64) (jobs.ScheduleBook, error)
+	// MakeTicks makes ticks, of any schedule one at most, in one transaction: it locks the schedules' rows, requires of each
+	// that its revision is the tick's, that it is not paused, and that last_due_at < due ≤ the database's clock, inserts tick
+	// and outbox row, and advances last_due_at. What is not made makes no other fail; it says of each what became of it, in
+	// their order. A job that is unique makes no tick while one like it is unfinished: jobs.ErrDuplicate.
+	MakeTicks(ctx context.Context, ticks []jobs.Tick) ([]jobs.TickMade, error)
 }

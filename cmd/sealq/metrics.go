@@ -72,6 +72,9 @@ func (s *session) collectors(sv *service) ([]prometheus.Collector, error) {
 	if sources.Relay != nil { // who signs and verifies nothing has nothing to count
 		all = append(all, sv.tally)
 	}
+	if sv.ticks != nil {
+		all = append(all, sv.ticks)
+	}
 	return all, nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/sealq/sealq/internal/testservers"
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/mail"
+	"github.com/sealq/sealq/metrics"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
 	"github.com/sealq/sealq/worker/janitor"
@@ -46,9 +47,10 @@ func described(t *testing.T) map[string]metricDoc {
 	check(t, err)
 
 	sv := service{
-		tally: newTally(), sources: w.Sources(), agreement: func() error { return errors.New("another ring") },
+		tally: newTally(), ticks: metrics.NewTicks(), sources: w.Sources(), agreement: func() error { return errors.New("another ring") },
 		checks: []health.Check{{Name: "database", Probe: db.Ping}},
 	}
+	sv.sources.Schedules = func() []metrics.Schedule { return nil }
 	s := &session{program: &program{now: time.Now}, logger: slog.New(slog.DiscardHandler)}
 	all, err := s.collectors(&sv)
 	check(t, err)
@@ -120,7 +122,7 @@ func TestTheDocsNameTheMetricsThatThereAre(t *testing.T) {
 		switch {
 		case strings.HasSuffix(row[1], "_total"):
 			want = "counter"
-		case row[1] == "sealq_handler_duration_seconds":
+		case row[1] == "sealq_handler_duration_seconds", row[1] == "sealq_tick_delay_seconds":
 			want = "histogram"
 		}
 		if row[2] != want {

@@ -47,6 +47,7 @@ type service struct {
 	pages http.Handler  // beside health and metrics; nil: none
 
 	tally     *metrics.Tally
+	ticks     *metrics.Ticks // nil: no scheduler
 	sources   metrics.Sources
 	agreement func() error // with the rings of other processes; nil: not compared
 }
@@ -133,11 +134,7 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 		}
 	}
 	if p.crons != nil {
-		scheduler, err := app.NewScheduler(db, *p.crons, s.logger)
-		if err != nil {
-			return err
-		}
-		sv.parts = append(sv.parts, part{"scheduler", scheduler.Run})
+		return s.openScheduler(ctx, *p.crons, db, sv)
 	}
 	return nil
 }

@@ -123,13 +123,13 @@ func TestWithoutMigrationMethodsSaySo(t *testing.T) {
 	db, _ := openUnmigrated(t)
 	_, claim := db.ClaimRows(t.Context(), jobs.Claim{Limit: 1})
 	_, list := db.QuarantineList(t.Context(), 1)
-	_, _, states := db.ScheduleStates(t.Context())
+	_, book := db.ScheduleBook(t.Context(), 0)
 	enqueue := db.InTx(t.Context(), func(tx pgx.Tx) error {
 		_, err := db.EnqueueTx(t.Context(), tx, note())
 		return err
 	})
 	for name, err := range map[string]error{
-		"ClaimRows": claim, "QuarantineList": list, "ScheduleStates": states, "EnqueueTx": enqueue, "Keep": db.Keep(t.Context(), jobs.Refused{}),
+		"ClaimRows": claim, "QuarantineList": list, "ScheduleBook": book, "EnqueueTx": enqueue, "Keep": db.Keep(t.Context(), jobs.Refused{}),
 	} {
 		if !errors.Is(err, postgres.ErrNotMigrated) {
 			t.Errorf("%s: want %v, got %v", name, postgres.ErrNotMigrated, err)

@@ -21,31 +21,3 @@ func (db *DB) OutboxTrouble(ctx context.Context, within time.Duration, attempts 
 	}
 	return t, nil
 }
-
-// LastSuccesses says of each schedule when the last of its jobs was done, of the hundred ticks that were due last. A schedule
-// without one is left out.
-func (db *DB) LastSuccesses(ctx context.Context) (map[string]time.Time, error) {
-	rows, err := db.pool.Query(ctx, `
-		SELECT s.name, max(o.ended_at)
-		FROM schedules AS s
-		CROSS JOIN LATERAL (SELECT row_id FROM ticks WHERE schedule = s.name ORDER BY due_at DESC LIMIT 100) AS t
-		JOIN outbox AS o ON o.id = t.row_id AND o.state = 'done'
-		GROUP BY s.name`)
-	if err != nil {
-		return nil, wrap("list successes", err)
-	}
-	defer rows.Close()
-	successes := make(map[string]time.Time)
-	for rows.Next() {
-		var schedule string
-		var at time.Time
-		if err := rows.Scan(&schedule, &at); err != nil {
-			return nil, wrap("list successes", err)
-		}
-		successes[schedule] = at.UTC()
-	}
-	if err := rows.Err(); err != nil {
-		return nil, wrap("list successes", err)
-	}
-	return successes, nil
-}

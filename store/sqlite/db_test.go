@@ -152,11 +152,12 @@ func TestAnotherProcessesWriterIsWaitedFor(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := db.PlaceSchedule(ctx, "mine", "@daily"); !errors.Is(err, context.DeadlineExceeded) {
+	mine := jobs.Placement{Plans: []jobs.SchedulePlan{{Name: "mine", Cron: "@daily", CatchUp: jobs.CatchUpLatest, Source: jobs.FromCode}}, Actor: "test"}
+	if err := db.PlaceSchedules(ctx, mine); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("while the other one writes: %v", err)
 	}
 	placed := make(chan error, 1)
-	go func() { placed <- db.PlaceSchedule(t.Context(), "mine", "@daily") }()
+	go func() { placed <- db.PlaceSchedules(t.Context(), mine) }()
 	if _, err := conn.ExecContext(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}

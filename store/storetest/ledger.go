@@ -214,9 +214,9 @@ func ledgerTests[Tx any]() []test[Tx] {
 			_, err := s.once(s.Context(), effect("one"))
 			must(s, err)
 			s.backdate(59 * time.Minute)
-			must(s, s.DB.PlaceSchedule(s.Context(), "a", "@hourly")) // anchored now
+			s.placed("a", "@hourly") // anchored now
 			s.backdate(2 * time.Minute)
-			must(s, s.DB.PlaceSchedule(s.Context(), "b", "@hourly"))
+			s.placed("b", "@hourly")
 			kept := "SELECT count(*) FROM ledger, schedules WHERE keep_until > anchor AND name = '%s'"
 			equal(s, "kept after 59 min", "1", s.scalar(fmt.Sprintf(kept, "a")))
 			equal(s, "kept after 61 min", "0", s.scalar(fmt.Sprintf(kept, "b")))

@@ -189,7 +189,7 @@ func releasedTests[Tx any]() []test[Tx] {
 			_, err := s.release(s.Context(), e.ID)
 			must(s, err)
 			s.backdate(720*time.Hour + 30*time.Minute)
-			must(s, s.DB.PlaceSchedule(s.Context(), "a", "@hourly")) // anchored now
+			s.placed("a", "@hourly") // anchored now
 			equal(s, "kept", "1", s.scalar("SELECT count(*) FROM ledger, schedules WHERE keep_until > anchor"))
 		}},
 		{"a row that has ended is released as another one, and keeps how it ended", func(plain suite[Tx]) {

@@ -49,7 +49,7 @@ func ringTests[Tx any]() []test[Tx] {
 			must(s, s.DB.SaveWrappedRing(s.Context(), 1, every))
 			s.wantRing(1, every)
 			s.backdate(time.Hour)
-			must(s, s.DB.PlaceSchedule(s.Context(), "now", "@daily")) // its anchor is between the two
+			s.placed("now", "@daily") // its anchor is between the two
 			equal(s, "rings that were saved before", "1", s.scalar("SELECT count(*) FROM signing_keys JOIN schedules ON written_at < anchor"))
 			must(s, s.DB.SaveWrappedRing(s.Context(), 2, every[128:]))
 			s.wantRing(2, every[128:])

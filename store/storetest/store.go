@@ -46,6 +46,7 @@ type Store[Tx any] interface {
 	// RemoveSuppressions takes up to limit of those that the filter means off the list, the oldest first, and says how many it took.
 	RemoveSuppressions(ctx context.Context, tx Tx, f authjobs.SuppressionFilter, limit int) (int64, error)
 	scheduler.Ticks
+	Schedules[Tx]
 	Rings
 	Leases
 	Audit[Tx]
@@ -70,6 +71,23 @@ type Rings interface {
 	// RowsNeedingKey counts the live registrations and tokens whose link was made with that key and whose mail was not accepted yet: the
 	// key must not be destroyed before.
 	RowsNeedingKey(ctx context.Context, kid string) (int, error)
+}
+
+// Schedules is what people ask of a driver about schedules, and what a watchdog does.
+type Schedules[Tx any] interface {
+	// AddSchedule enters a schedule that somebody defines at run time, anchored now. One of that name is jobs.ErrScheduleExists
+	// or, with replace, becomes as the plan says; it keeps its source, its ticks and whether it is paused.
+	AddSchedule(ctx context.Context, tx Tx, p jobs.SchedulePlan, replace bool) (replaced bool, err error)
+	// PauseSchedule pauses or resumes a schedule, and says whether it was not so before. What was due while it was paused is over.
+	PauseSchedule(ctx context.Context, tx Tx, schedule string, paused bool) (changed bool, err error)
+	// RemoveSchedule deletes a schedule and its ticks. Their jobs stay.
+	RemoveSchedule(ctx context.Context, tx Tx, schedule string) error
+	// RunSchedule makes a tick that somebody asks for, of the schedule as the tick's revision has it, whatever its times are and
+	// whether it is paused. It advances nothing. A tick of that time there is already is jobs.ErrScheduleMoved.
+	RunSchedule(ctx context.Context, tx Tx, t jobs.Tick) (rowID string, err error)
+	scheduler.Reports
+	// TickHistory lists the last ticks of a schedule, the newest first, or returns jobs.ErrNoSuchSchedule.
+	TickHistory(ctx context.Context, schedule string, limit int) ([]jobs.TickInfo, error)
 }
 
 // Leases are claims that end by themselves.
@@ -116,9 +134,6 @@ type Operations interface {
 	// OutboxTrouble counts the rows that ended within that time and were not done, by how they ended, and the unfinished ones that
 	// are at more than that many attempts.
 	OutboxTrouble(ctx context.Context, within time.Duration, attempts int) (jobs.Trouble, error)
-	// LastSuccesses says of each schedule when the last of its jobs was done, of the hundred ticks that were due last. A
-	// schedule without one is left out.
-	LastSuccesses(ctx context.Context) (map[string]time.Time, error)
 	// Close ends every connection.
 	Close() error
 }
@@ -127,7 +142,7 @@ type Operations interface {
 //
 // The SQL that the suite passes to Exec and Scalar is portable: names of DESIGN's tables and columns, text literals,
 // TRUE and FALSE. Columns that it relies on beyond the interfaces: users.created_at and users.disabled_at,
-// schedules.anchor and paused, outbox.state, cause, failures, unique_key and ended_at, mails.smtp_code, smtp_reply and cause,
+// schedules.anchor, paused and missed, ticks.outcome, outbox.state, cause, failures, unique_key and ended_at, mails.smtp_code, smtp_reply and cause,
 // ledger.keep_until, signing_keys.written_at, ring_reports.process and check_values, audit_log's but for at,
 // quarantine's, quarantine_totals.entries and authentic.
 type Harness[Tx any] struct {

@@ -66,9 +66,9 @@ func near(t testing.TB, what string, earliest, latest, got time.Time) {
 // now is the database's clock.
 func (s suite[Tx]) now() time.Time {
 	s.Helper()
-	_, now, err := s.DB.ScheduleStates(s.Context())
+	book, err := s.DB.ScheduleBook(s.Context(), 0)
 	must(s, err)
-	return now
+	return book.Now
 }
 
 // tx runs fn in a transaction that commits.

@@ -321,7 +321,7 @@ func TestTwoSchedulersMakeEveryTickOnce(t *testing.T) {
 		t.Cleanup(stop)
 		var made ticks
 		for range 2 {
-			sched, err := app.NewScheduler(s.db, app.Crons{ExpirePending: "@every 1s", ResetLockouts: "@daily"}, slog.New(&made))
+			sched, _, err := app.NewScheduler(s.db, app.SchedulerConfig{Crons: app.Crons{ExpirePending: "@every 1s", ResetLockouts: "@daily"}, Logger: slog.New(&made)})
 			check(t, err)
 			running.Go(func() { _ = sched.Run(ctx) }) // ends with ctx, without an error
 		}

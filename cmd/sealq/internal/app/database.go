@@ -37,6 +37,7 @@ type backend[Tx any] interface {
 	authworker.Store[Tx]
 	accounts.Store[Tx]
 	scheduler.Ticks
+	scheduleTables[Tx]
 	QuarantineReader
 	quarantine.Store
 	Rows
@@ -56,12 +57,10 @@ type backend[Tx any] interface {
 	RemoveSuppressions(ctx context.Context, tx Tx, f authjobs.SuppressionFilter, limit int) (int64, error)
 }
 
-// Ailments are what only a look at all of the outbox and the schedules tells.
+// Ailments are what only a look at all of the outbox tells.
 type Ailments interface {
 	// OutboxTrouble counts rows that ended within that time and were not done, and unfinished ones at more than that many attempts.
 	OutboxTrouble(ctx context.Context, within time.Duration, attempts int) (jobs.Trouble, error)
-	// LastSuccesses says of each schedule when the last of its jobs was done. One without is left out.
-	LastSuccesses(ctx context.Context) (map[string]time.Time, error)
 	// OutboxBacklog counts what is unfinished by kind, queue and state.
 	OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error)
 }
@@ -98,6 +97,7 @@ type Database interface {
 	QuarantineReader
 	Rows
 	scheduler.Ticks
+	Schedules
 	Rings
 	Audit
 	Ailments

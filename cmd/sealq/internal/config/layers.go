@@ -36,6 +36,8 @@ const delim = "."
 type layer struct {
 	source Source
 	values map[string]string // by Option.Key
+	// schedules are the entries of SchedulesKey, which stands in files alone.
+	schedules []any
 }
 
 // spelling is how people write o where the layer is.
@@ -107,6 +109,10 @@ func fileLayer(path string) (layer, error) {
 	if err := ko.Load(file.Provider(path), yaml.Parser()); err != nil {
 		return layer{}, fileError(path, err)
 	}
+	schedules, err := scheduleEntries(path, ko)
+	if err != nil {
+		return layer{}, err
+	}
 	known := map[string]Option{}
 	for _, o := range expanded() {
 		known[o.Key()] = o
@@ -127,7 +133,7 @@ func fileLayer(path string) (layer, error) {
 			return layer{}, refuse(fmt.Sprintf("%s (--%s): %s takes one value, as %s does on the command line", path, FileFlag, name, known[name].Flag()))
 		}
 	}
-	return layer{source: FromFile, values: texts(ko)}, nil
+	return layer{source: FromFile, values: texts(ko), schedules: schedules}, nil
 }
 
 // fileError explains why the file cannot be read. The parser's own text is not repeated, it may quote a secret.

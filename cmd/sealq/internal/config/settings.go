@@ -11,7 +11,8 @@ import (
 type Settings struct {
 	values map[string]value // by Option.Name
 	// Warnings are for a person: variables that look like settings and are none.
-	Warnings []string
+	Warnings  []string
+	schedules []any
 }
 
 // value is what won for one option: the value itself, or the path of a file that holds it.
@@ -40,7 +41,7 @@ func Load(flags *pflag.FlagSet, environ []string) (*Settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Settings{values: make(map[string]value)}
+	s := &Settings{values: make(map[string]value), schedules: filed.schedules}
 	for _, o := range Options() {
 		if s.values[o.Name], err = resolve(o, flagged, env, filed); err != nil {
 			return nil, err

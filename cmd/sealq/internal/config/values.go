@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/robfig/cron/v3"
+	"github.com/sealq/sealq/scheduler"
 )
 
 // Duration is the option's value, which must be above zero.
@@ -113,8 +113,8 @@ func (s *Settings) Cron(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := cron.ParseStandard(text); err != nil {
-		return "", refuse(fmt.Sprintf("%s %q is not a cron expression: write five fields like \"*/5 * * * *\", or one like \"@every 5m\"", lookup(name).Flag(), text))
+	if _, err := scheduler.Parse(text, ""); err != nil {
+		return "", refuse(fmt.Sprintf("%s: %v: write five fields like \"*/5 * * * *\", or one like \"@every 5m\"", lookup(name).Flag(), err))
 	}
 	return text, nil
 }

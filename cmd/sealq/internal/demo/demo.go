@@ -87,7 +87,7 @@ func (s *story) run(ctx context.Context) (err error) {
 		stop()
 		err = errors.Join(err, g.Wait())
 	}()
-	ticks, err := app.NewScheduler(s.stack.Database, app.Crons{ExpirePending: "@every 1s", ResetLockouts: "@every 1s"}, nil)
+	ticks, _, err := app.NewScheduler(s.stack.Database, app.SchedulerConfig{Crons: app.Crons{ExpirePending: "@every 1s", ResetLockouts: "@every 1s"}})
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,8 @@ func TestWhatIsWrongWithTheDatabaseIsTold(t *testing.T) {
 	scheduled := func(changes string) func(t *testing.T, p *patient) {
 		return func(t *testing.T, p *patient) {
 			t.Helper()
-			check(t, p.db.PlaceSchedule(t.Context(), "sweep", "*/5 * * * *"))
+			plan := jobs.SchedulePlan{Name: "sweep", Cron: "*/5 * * * *", CatchUp: jobs.CatchUpLatest, Source: jobs.FromCode}
+			check(t, p.db.PlaceSchedules(t.Context(), jobs.Placement{Plans: []jobs.SchedulePlan{plan}, Actor: "test"}))
 			p.sql(t, "UPDATE schedules SET "+changes)
 		}
 	}
@@ -79,7 +80,7 @@ func TestWhatIsWrongWithTheDatabaseIsTold(t *testing.T) {
 		message, advice string
 	}{
 		"it is not there":                {func(t *testing.T, p *patient) { t.Helper(); p.named("postgres://nobody@" + closedPort(t) + "/x") }, "connection", doctor.Problem, "cannot reach the database at the test's place (--database-url): connection refused", "start it"},
-		"it was never migrated":          {func(t *testing.T, p *patient) { t.Helper(); p.named(testservers.Postgres(t)) }, "migrations", doctor.Problem, "lacks 18 migrations", "sealq migrate up"},
+		"it was never migrated":          {func(t *testing.T, p *patient) { t.Helper(); p.named(testservers.Postgres(t)) }, "migrations", doctor.Problem, "lacks 19 migrations", "sealq migrate up"},
 		"what cannot be seen of it then": {func(t *testing.T, p *patient) { t.Helper(); p.named(testservers.Postgres(t)) }, "outbox waiting", doctor.Skipped, "not up to date", ""},
 		"the role is a superuser":        {func(*testing.T, *patient) {}, "role", doctor.Warning, "is a superuser", "CREATE ROLE"},
 		"its clock is off":               {func(_ *testing.T, p *patient) { p.Now = func() time.Time { return time.Now().Add(-8 * time.Second) } }, "clock", doctor.Warning, "ahead of this host's", "chrony"},
@@ -121,13 +122,13 @@ func TestWhatIsWrongWithTheDatabaseIsTold(t *testing.T) {
 			check(t, db.CountOverflow(t.Context(), map[signing.Reason]quarantine.Overflow{signing.ReasonBadSignature: {Entries: 7, Bytes: 7}}))
 		}, "quarantine", doctor.Warning, "7 refused tasks found no room", "purge --overflow"},
 		"a schedule makes no ticks": {scheduled("last_due_at = now() - interval '1 hour'"), "schedules", doctor.Problem, "nothing has come of it since it was due 5", "sealq scheduler"},
-		"a schedule never succeeds": {scheduled("anchor = now() - interval '1 day', last_due_at = now()"), "schedules", doctor.Problem, "none of its jobs has succeeded", "sealq worker"},
+		"a schedule never succeeds": {scheduled("anchor = now() - interval '1 day', last_due_at = now(), last_tick_at = now()"), "schedules", doctor.Problem, "none of its jobs has succeeded", "sealq worker"},
 		"a schedule is paused":      {scheduled("paused = true"), "schedules", doctor.Warning, "paused", ""},
-		"a schedule cannot be read": {scheduled("cron = 'never'"), "schedules", doctor.Problem, "does not parse", "*/5"},
+		"a schedule cannot be read": {scheduled("cron = 'never'"), "schedules", doctor.Problem, "not a cron expression", "*/5"},
 		"a schedule is new":         {scheduled("anchor = now()"), "schedules", doctor.OK, "none of its jobs had to succeed yet", ""},
 		"a schedule's success is old": {func(t *testing.T, p *patient) {
 			t.Helper()
-			scheduled("anchor = now() - interval '1 day', last_due_at = now()")(t, p)
+			scheduled("anchor = now() - interval '1 day', last_due_at = now(), last_tick_at = now()")(t, p)
 			p.record(t, 1)
 			p.sql(t, `UPDATE outbox SET state = 'done', ended_at = now() - interval '2 hours';
 				INSERT INTO ticks (schedule, due_at, row_id) SELECT 'sweep', now() - interval '2 hours', id FROM outbox`)

@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/quarantine"
+	"github.com/sealq/sealq/scheduler"
 )
 
 func outboxChecks() []check {
@@ -117,55 +116,39 @@ func percent(u quarantine.Used, b quarantine.Budget) int64 {
 	return max(100*u.Entries/b.Entries, 100*u.Bytes/b.Bytes)
 }
 
-// The times within which a scheduler makes a tick, and its job succeeds.
-const (
-	tickLate    = 2 * time.Minute
-	successLate = 10 * time.Minute
-)
-
 func schedules(ctx context.Context, e *env) []Finding {
-	states, now, err := e.db.ScheduleStates(ctx)
+	reports, now, err := e.db.ScheduleReports(ctx)
 	if err != nil {
 		return failed(err, "list the schedules", databaseLog)
 	}
-	if len(states) == 0 {
+	if len(reports) == 0 {
 		return say(Warning, "start `sealq scheduler` or `sealq serve`: it places them", "there are no schedules: nothing expires registrations nor lifts locks")
 	}
-	successes, err := e.db.LastSuccesses(ctx)
-	if err != nil {
-		return failed(err, "ask when schedules succeeded", databaseLog)
-	}
 	var all []Finding
-	for _, s := range states {
-		all = append(all, about(shown(s.Name), scheduleIs(s, successes[s.Name], now))...)
+	for _, r := range reports {
+		all = append(all, about(shown(r.Name), scheduleIs(scheduler.Judge(r, nil, now), now))...)
 	}
 	return all
 }
 
-func scheduleIs(s jobs.ScheduleState, success, now time.Time) []Finding {
-	plan, err := cron.ParseStandard(s.Cron)
-	if err != nil {
-		return say(Problem, "give the scheduler an expression that parses, such as */5 * * * *", "its cron expression does not parse")
-	}
-	next := plan.Next(s.LastDueAt)
-	period := plan.Next(next).Sub(next)
-	since := s.Anchor // what there was to succeed began then
-	if success.After(since) {
-		since = success
+func scheduleIs(s scheduler.Standing, now time.Time) []Finding {
+	switch s.Trouble {
+	case scheduler.Unusable:
+		return say(Problem, "give it an expression and a zone that parse, such as */5 * * * *: `sealq schedules add --replace`", "%s", s.Detail)
+	case scheduler.Overdue:
+		return say(Problem, "start `sealq scheduler` or `sealq serve`, and look into its log", "%s", s.Detail)
+	case scheduler.Failing:
+		return say(Problem, "see that a `sealq worker` runs, and look into its log and `sealq schedules history`", "%s", s.Detail)
+	case scheduler.Long:
+		return say(Warning, "see what holds it up: `sealq schedules history`, and the worker's log", "%s", s.Detail)
 	}
 	switch {
 	case s.Paused:
-		return say(Warning, "let it go on when the reason is gone", "it is paused")
-	case now.Sub(next) > tickLate:
-		return say(Problem, "start `sealq scheduler` or `sealq serve`, and look into its log", "nothing has come of it since it was due %s ago", age(now.Sub(next)))
-	case now.Sub(since) > 3*period+successLate && success.IsZero():
-		return say(Problem, "see that a `sealq worker` runs, and look into its log", "none of its jobs has succeeded")
-	case now.Sub(since) > 3*period+successLate:
-		return say(Problem, "see that a `sealq worker` runs, and look into its log", "its last success was %s ago", age(now.Sub(success)))
-	case success.IsZero():
-		return fine("next at %s; none of its jobs had to succeed yet", next.UTC().Format(time.RFC3339))
+		return say(Warning, "let it go on when the reason is gone: `sealq schedules resume`", "it is paused")
+	case s.LastSuccessAt.IsZero():
+		return fine("next at %s; none of its jobs had to succeed yet", s.NextAt.UTC().Format(time.RFC3339))
 	}
-	return fine("its last success was %s ago", age(now.Sub(success)))
+	return fine("its last success was %s ago", age(now.Sub(s.LastSuccessAt)))
 }
 
 func auditChain(ctx context.Context, e *env) []Finding {
