@@ -41,7 +41,7 @@ func (p *program) root() *cobra.Command {
 	}{
 		{"first", "To see what it does:", []*cobra.Command{p.demo(), p.dev()}},
 		{"run", "To run it:", []*cobra.Command{p.serve(), p.worker(), p.scheduler(), p.dashboard(), p.migrate()}},
-		{"operate", "To operate it:", []*cobra.Command{p.explain(), p.keys(), p.tasks(), p.quarantine(), p.drill(), p.doctor(), p.bench(), p.mail(), p.operators(), p.redisACL(), p.config(), p.version()}},
+		{"operate", "To operate it:", []*cobra.Command{p.explain(), p.keys(), p.tasks(), p.quarantine(), p.drill(), p.doctor(), p.bench(), p.schedules(), p.mail(), p.operators(), p.redisACL(), p.config(), p.version()}},
 		{"app", "To try what an app does:", []*cobra.Command{p.accounts(), p.enqueue()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
