@@ -24,11 +24,18 @@ type ticks struct {
 	states  map[string]*jobs.ScheduleState
 	busy    map[string]bool // schedules whose unique job is unfinished
 	made    []string
+	ticks   []modelTick
 	delays  []time.Duration
 	missed  int64
 	broken  bool
 
 	asked, read, batches int // questions, answers with schedules, transactions
+}
+
+// modelTick is a tick that was made.
+type modelTick struct {
+	schedule string
+	due, at  time.Time
 }
 
 var errAway = errors.New("the database is away")
@@ -81,7 +88,9 @@ func (m *ticks) MakeTicks(_ context.Context, ticks []jobs.Tick) ([]jobs.TickMade
 	if m.broken {
 		return nil, errAway
 	}
-	m.batches++
+	if m.batches++; m.batches > 1_000_000 {
+		panic("a scheduler does not rest")
+	}
 	var made []jobs.TickMade
 	for _, t := range ticks {
 		made = append(made, m.tick(t))
@@ -100,8 +109,11 @@ func (m *ticks) tick(t jobs.Tick) jobs.TickMade {
 	if m.busy[t.Schedule] {
 		return jobs.TickMade{LastDueAt: s.LastDueAt, Err: jobs.ErrDuplicate}
 	}
+	if s.LastDueAt.Equal(t.Since) {
+		m.missed += t.Missed
+	}
 	s.LastDueAt = t.At
-	m.missed += t.Missed
+	m.ticks = append(m.ticks, modelTick{t.Schedule, t.At, time.Now()})
 	m.made = append(m.made, fmt.Sprintf("%s %s", t.At.UTC().Format("15:04:05"), t.Job.Payload()))
 	m.delays = append(m.delays, time.Since(t.At))
 	return jobs.TickMade{Made: true, LastDueAt: t.At}
