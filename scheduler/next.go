@@ -102,17 +102,13 @@ func wallOf(t time.Time) time.Time {
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
-// latest is the last due time after `after` and not after now. It looks back in growing windows, so that a year of downtime is
-// not walked minute by minute.
-func (t *Timetable) latest(anchor, after, now time.Time) (due time.Time, found bool) {
-	newest := t.newest(anchor, after, now, 1)
-	if len(newest) == 0 {
-		return time.Time{}, false
-	}
-	return newest[0], true
+// latest is the last due time after `after` and not after now, of which there is one.
+func (t *Timetable) latest(anchor, after, now time.Time) time.Time {
+	return t.newest(anchor, after, now, 1)[0]
 }
 
-// newest are the last n due times after `after` and not after now.
+// newest are the last n due times after `after` and not after now. It looks back in growing windows, so that a year of downtime
+// is not walked minute by minute.
 func (t *Timetable) newest(anchor, after, now time.Time, n int) []time.Time {
 	if t.every > 0 { // no window is needed
 		if from := t.Next(anchor, now).Add(-time.Duration(n+1) * t.every); from.After(after) {

@@ -109,7 +109,7 @@ func jobsOf(p jobs.SchedulePlan, kinds *jobs.Catalog) (func(tick string) jobs.Jo
 		return nil, fmt.Errorf("args: %w", err)
 	}
 	return func(tick string) jobs.Job {
-		j, _ := make(tick) //nolint:errcheck // it was made before; where it could not, Err tells
+		j, _ := make(tick) // it was made before; where it could not, Err tells
 		return j
 	}, nil
 }
@@ -205,9 +205,9 @@ func (p *planned) pick(now time.Time) (due time.Time, missed int64, ok bool) {
 			return time.Time{}, 0, false
 		}
 	default:
-		due, _ = p.times.latest(p.Anchor, p.LastDueAt, now)
+		due = p.times.latest(p.Anchor, p.LastDueAt, now)
 		if p.madeAt(due).After(now) { // the one before is not, as jitter is less than what is between them
-			due, _ = p.times.latest(p.Anchor, p.LastDueAt, due.Add(-1))
+			due = p.times.latest(p.Anchor, p.LastDueAt, due.Add(-1))
 		}
 	}
 	return due, p.times.count(p.Anchor, p.LastDueAt, due, MostMissed), true

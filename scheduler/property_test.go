@@ -128,6 +128,7 @@ func (f *flaky) MakeTicks(ctx context.Context, all []jobs.Tick) ([]jobs.TickMade
 
 // play lets the world happen, and returns what the database has at its end.
 func (w world) play(t *testing.T) (m *ticks, began time.Time) {
+	t.Helper()
 	began, m = time.Now(), newTicks()
 	db := &flaky{ticks: m, losses: append([]int(nil), w.losses...)}
 	var all sync.WaitGroup
@@ -221,6 +222,7 @@ func TestTheTicksThatRanAreTheTicksThatWereDueUnderThePolicy(t *testing.T) {
 
 // judge holds a schedule's ticks to what was due.
 func (w world) judge(t *testing.T, m *ticks, began time.Time, plan scheduler.Schedule) (problems []string) {
+	t.Helper()
 	wrong := func(format string, args ...any) {
 		problems = append(problems, fmt.Sprintf("%s (%s, %s): ", plan.Name, plan.Cron, plan.CatchUp)+fmt.Sprintf(format, args...))
 	}

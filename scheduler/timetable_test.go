@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -195,10 +196,5 @@ func list(values []int) string {
 }
 
 func holds(values []int, v int) bool {
-	for _, each := range values {
-		if each == v {
-			return true
-		}
-	}
-	return values == nil
+	return values == nil || slices.Contains(values, v)
 }

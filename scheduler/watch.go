@@ -88,9 +88,9 @@ func (w *Watch) look(ctx context.Context) error {
 		troubles[s.Name] = s.Trouble
 	}
 	for _, s := range standings {
-		switch was := troubles[s.Name]; {
-		case s.Trouble == was:
-		case s.Trouble == "":
+		switch s.Trouble {
+		case troubles[s.Name]:
+		case "":
 			w.cfg.Logger.InfoContext(ctx, "schedule is well again", slog.String("schedule", s.Name))
 		default:
 			w.cfg.Logger.WarnContext(ctx, "schedule in trouble", slog.String("schedule", s.Name), slog.String("trouble", string(s.Trouble)), slog.String("detail", s.Detail))
