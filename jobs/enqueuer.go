@@ -91,7 +91,11 @@ func (e *Enqueuer) Enqueue(ctx context.Context, j Job) (Receipt, error) {
 		Kind: string(j.kind), ID: id, Queue: j.queue, MaxRetry: j.retries + Headroom,
 		Headers: traced(ctx, j.headers), Payload: j.payload,
 	}
-	return e.enqueue(ctx, task, signing.Validity{NotBefore: due, Expires: expires, Encrypt: j.policy.Encrypt}, now)
+	var more []asynq.Option
+	if j.retain > 0 {
+		more = append(more, asynq.Retention(j.retain))
+	}
+	return e.enqueue(ctx, task, signing.Validity{NotBefore: due, Expires: expires, Encrypt: j.policy.Encrypt}, now, more...)
 }
 
 // EnqueueMany enqueues concurrently (asynq has no batch call) and returns a receipt for each job, in order. A
@@ -138,12 +142,12 @@ func (e *Enqueuer) EnqueueRow(ctx context.Context, r ClaimedRow, d Definition) (
 	return e.enqueue(ctx, task, signing.Validity{NotBefore: r.NotBefore, Expires: expires, Encrypt: p.Encrypt}, now)
 }
 
-func (e *Enqueuer) enqueue(ctx context.Context, t signing.Task, v signing.Validity, now time.Time) (Receipt, error) {
+func (e *Enqueuer) enqueue(ctx context.Context, t signing.Task, v signing.Validity, now time.Time, more ...asynq.Option) (Receipt, error) {
 	sig, payload, err := e.keys.Sign(t, v)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("enqueue %s: %w", t.Kind, err)
 	}
-	if _, err := e.client.EnqueueContext(ctx, e.task(t, v, sig, payload, now)); err != nil {
+	if _, err := e.client.EnqueueContext(ctx, e.task(t, v, sig, payload, now), more...); err != nil {
 		if errors.Is(err, asynq.ErrTaskIDConflict) {
 			err = fmt.Errorf("%w: %s", ErrAlreadyEnqueued, t.ID)
 		}

@@ -26,6 +26,7 @@ type Job struct {
 	until     time.Time
 	uniqueKey string
 	headers   map[string]string
+	retain    time.Duration
 	err       error
 }
 
@@ -68,6 +69,10 @@ func Until(t time.Time) Option { return func(j *Job) { j.until = t } }
 // UniqueKey refuses a second unfinished outbox row with the same key, whatever its kind and arguments.
 func UniqueKey(key string) Option { return func(j *Job) { j.uniqueKey = key } }
 
+// Retain keeps the task in Redis for d once it is done, so that no second one of its ID is taken that long. It is for tasks that are
+// enqueued directly; an outbox knows what was done without it.
+func Retain(d time.Duration) Option { return func(j *Job) { j.retain = d } }
+
 // Header adds a task header. It is readable, and signed with the task. Names starting with "sealq-" are ours.
 func Header(name, value string) Option {
 	return func(j *Job) {
@@ -77,6 +82,17 @@ func Header(name, value string) Option {
 		}
 		j.headers[name] = value
 	}
+}
+
+// With is the job with more options.
+func (j Job) With(opts ...Option) Job {
+	j = j.with(opts)
+	if j.err == nil {
+		if err := j.check(); err != nil {
+			j.err = fmt.Errorf("job %s: %w", j.kind, err)
+		}
+	}
+	return j
 }
 
 // with is apart from Def.With, so that only a job with options moves to the heap.
@@ -101,8 +117,8 @@ func (j Job) check() error {
 			return err
 		}
 	}
-	if j.delay < 0 {
-		return fmt.Errorf("delay %v is negative", j.delay)
+	if j.delay < 0 || j.retain < 0 {
+		return fmt.Errorf("delay %v or retention %v is negative", j.delay, j.retain)
 	}
 	return errors.Join(checkRetries(j.retries), checkHeaders(j.headers))
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	_ "time/tzdata" // for hosts that have no time zone data, such as an image of the binary alone
 
 	"github.com/sealq/sealq/cmd/sealq/internal/config"
 )
