@@ -12,8 +12,8 @@ import (
 // Argument is one of the arguments of a kind, as it is called in JSON.
 type Argument struct {
 	Name string
-	// Required says that it must be given where a person writes the arguments: its field is no pointer, and its tag has neither
-	// omitzero nor omitempty. A decoder takes its absence for the zero value all the same.
+	// Required says that it must be given where a person writes the arguments: its field is no pointer, has neither omitzero nor
+	// omitempty in its tag json, and no tag sealq:"optional". A decoder takes its absence for the zero value all the same.
 	Required bool
 }
 
@@ -41,7 +41,7 @@ func argumentsOf(t reflect.Type) []Argument {
 		case name == "":
 			name = field.Name
 		}
-		may := strings.Contains(options, "omitzero") || strings.Contains(options, "omitempty") || field.Type.Kind() == reflect.Pointer
+		may := field.Tag.Get("sealq") == "optional" || strings.Contains(options, "omitzero") || strings.Contains(options, "omitempty") || field.Type.Kind() == reflect.Pointer
 		all = append(all, Argument{Name: name, Required: !may})
 	}
 	return all

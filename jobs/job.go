@@ -117,8 +117,11 @@ func (j Job) check() error {
 			return err
 		}
 	}
-	if j.delay < 0 || j.retain < 0 {
-		return fmt.Errorf("delay %v or retention %v is negative", j.delay, j.retain)
+	if j.delay < 0 {
+		return fmt.Errorf("delay %v is negative", j.delay)
+	}
+	if j.retain < 0 {
+		return fmt.Errorf("retention %v is negative", j.retain)
 	}
 	return errors.Join(checkRetries(j.retries), checkHeaders(j.headers))
 }

@@ -20,6 +20,7 @@ type manyArgs struct {
 	Optional string  `json:"optional,omitzero"`
 	Empty    string  `json:"empty,omitempty"`
 	Pointer  *string `json:"pointer"`
+	Tagged   int     `json:"tagged" sealq:"optional"`
 	Hidden   string  `json:"-"`
 }
 
@@ -27,7 +28,7 @@ func TestArgumentsAreRequiredUnlessTheyMayBeLeftOut(t *testing.T) {
 	t.Parallel()
 	def := jobs.Define[manyArgs]("many", jobs.Policy{})
 	want := []jobs.Argument{
-		{Name: "deep", Required: true}, {Name: "Plain", Required: true}, {Name: "named", Required: true}, {Name: "optional"}, {Name: "empty"}, {Name: "pointer"},
+		{Name: "deep", Required: true}, {Name: "Plain", Required: true}, {Name: "named", Required: true}, {Name: "optional"}, {Name: "empty"}, {Name: "pointer"}, {Name: "tagged"},
 	}
 	if diff := cmp.Diff(want, def.Arguments()); diff != "" {
 		t.Errorf("arguments (-want +got):\n%s", diff)

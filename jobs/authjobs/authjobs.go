@@ -49,7 +49,7 @@ type Sweep struct {
 	// Tick names the due time that the sweep was made for, "" for one on demand.
 	Tick string `json:"tick"`
 	// Limit is how many rows the sweep may change. 0: all that are due.
-	Limit int `json:"limit,omitzero"`
+	Limit int `json:"limit" sealq:"optional"`
 }
 
 // MailConfirmation mails a pending user the link that activates his account.
