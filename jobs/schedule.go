@@ -118,7 +118,7 @@ type TickInfo struct {
 }
 
 // RowGone is the outcome of a tick whose row was gone before anybody looked how it had ended.
-const RowGone RowState = "gone"
+const RowGone = "gone"
 
 // ScheduleReport is what a watchdog looks at.
 type ScheduleReport struct {

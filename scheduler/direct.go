@@ -27,11 +27,12 @@ type Enqueuer interface {
 // count from its start, by its host's clock, and are not caught up with. @every counts from the Unix epoch, so that all
 // processes agree. A job that is unique is refused: only an outbox has such.
 func Direct(e Enqueuer) Ticks {
-	return &direct{enqueuer: e, states: make(map[string]jobs.ScheduleState)}
+	return &direct{enqueuer: e, now: time.Now, states: make(map[string]jobs.ScheduleState)}
 }
 
 type direct struct {
 	enqueuer Enqueuer
+	now      func() time.Time
 	mu       sync.Mutex
 	states   map[string]jobs.ScheduleState
 }
@@ -40,13 +41,13 @@ func (d *direct) PlaceSchedules(_ context.Context, p jobs.Placement) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, plan := range p.Plans {
-		d.states[plan.Name] = jobs.ScheduleState{SchedulePlan: plan, Revision: 1, Anchor: time.Unix(0, 0), LastDueAt: time.Now()}
+		d.states[plan.Name] = jobs.ScheduleState{SchedulePlan: plan, Revision: 1, Anchor: time.Unix(0, 0), LastDueAt: d.now()}
 	}
 	return nil
 }
 
 func (d *direct) ScheduleBook(_ context.Context, known int64) (jobs.ScheduleBook, error) {
-	book := jobs.ScheduleBook{Version: 1, Now: time.Now(), Known: known == 1}
+	book := jobs.ScheduleBook{Version: 1, Now: d.now(), Known: known == 1}
 	if book.Known {
 		return book, nil
 	}

@@ -3,7 +3,6 @@ package scheduler_test
 import (
 	"context"
 	"fmt"
-	"log"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -98,17 +97,17 @@ func ExampleDirect() {
 	defer stop()
 	queue, err := miniredis.Run() // an app connects to its Redis
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer queue.Close()
 	keys, err := exampleKeys(ctx)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer keys.Close()
 	enqueuer, err := jobs.NewEnqueuer(asynq.NewClient(asynq.RedisClientOpt{Addr: queue.Addr()}), keys, jobs.Config{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	report := jobs.Define[string]("report", jobs.Policy{})
@@ -123,10 +122,10 @@ func ExampleDirect() {
 		},
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if err := ticks.Run(ctx); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	// Output: a tick of report
 }

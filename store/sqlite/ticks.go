@@ -108,7 +108,7 @@ func (db *DB) SettleTicks(ctx context.Context, limit int) (settled int, err erro
 	read := func(q querier) ([]end, error) {
 		rows, err := q.QueryContext(ctx, endedSQL, limit)
 		if err != nil {
-			return nil, err //nolint:wrapcheck // wrapped below
+			return nil, err
 		}
 		return collect(rows, func(rows *sql.Rows) (e end, err error) {
 			err = rows.Scan(&e.schedule, &e.due, &e.outcome, &e.finished, &e.started, &e.cause)
