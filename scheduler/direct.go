@@ -27,7 +27,9 @@ type Enqueuer interface {
 // count from its start, by its host's clock, and are not caught up with. @every counts from the Unix epoch, so that all
 // processes agree. A job that is unique is refused: only an outbox has such.
 func Direct(e Enqueuer) Ticks {
-	return &direct{enqueuer: e, now: time.Now, states: make(map[string]jobs.ScheduleState)}
+	d := &direct{enqueuer: e, states: make(map[string]jobs.ScheduleState)}
+	d.now = time.Now
+	return d
 }
 
 type direct struct {

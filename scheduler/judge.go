@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sealq/sealq/jobs"
@@ -76,9 +77,9 @@ func Judge(r jobs.ScheduleReport, kinds *jobs.Catalog, now time.Time) Standing {
 	return s
 }
 
-func age(d time.Duration) time.Duration {
+func age(d time.Duration) string {
 	if d > time.Hour {
-		return d.Round(time.Minute)
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 	}
-	return d.Round(time.Second)
+	return d.Round(time.Second).String()
 }
