@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -295,13 +296,13 @@ func TestThousandsThatAreDueAtOnceAreMadeInAFewTransactions(t *testing.T) {
 		for n := range 1200 {
 			all = append(all, schedule(fmt.Sprintf("s%04d", n), "* * * * *"))
 		}
-		told := 0
-		defer run(t, m, scheduler.Config{Schedules: all, OnTick: func(scheduler.Made) { told++ }})()
+		var told atomic.Int64
+		defer run(t, m, scheduler.Config{Schedules: all, OnTick: func(scheduler.Made) { told.Add(1) }})()
 		elapse(61 * time.Second)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if len(m.made) != 1200 || m.batches != 3 || told != 1200 {
-			t.Errorf("%d ticks in %d transactions, %d told", len(m.made), m.batches, told)
+		if len(m.made) != 1200 || m.batches != 3 || told.Load() != 1200 {
+			t.Errorf("%d ticks in %d transactions, %d told", len(m.made), m.batches, told.Load())
 		}
 	})
 }
