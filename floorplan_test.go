@@ -65,6 +65,7 @@ var floorPlan = map[string]place{
 	"jobs/authjobs":         {floor: 1, family: "jobs", withoutAll: light},
 	"jobs/relay":            {floor: 1, family: "jobs", withoutAll: light},
 	"jobs/quarantine":       {floor: 1, family: "jobs", withoutAll: light},
+	"jobs/sweep":            {floor: 1, family: "jobs", withoutAll: light},
 	"jobs/rawtask":          {floor: 1, family: "jobs", withoutAll: light},
 	"jobs/judge":            {floor: 1, family: "jobs", withoutAll: light}, // it holds the keys, so that the dashboard need not
 
