@@ -109,6 +109,63 @@ func (l links) AuditLinks(_ context.Context, after int64, limit int) ([]audit.Li
 	return l[i:min(i+limit, len(l))], nil
 }
 
+// AuditAnchor: nothing of it was purged.
+func (links) AuditAnchor(context.Context) (audit.Head, error) { return audit.Head{}, nil }
+
+// purged is a chain of whose links the first were purged. More of them go when it is read.
+type purged struct {
+	links  links
+	anchor int
+	goes   int
+}
+
+func (p *purged) AuditAnchor(context.Context) (audit.Head, error) {
+	return p.links[p.anchor-1].Head, nil
+}
+
+func (p *purged) AuditLinks(ctx context.Context, after int64, limit int) ([]audit.Link, error) {
+	p.anchor, p.goes = p.anchor+p.goes, 0
+	return p.links.AuditLinks(ctx, max(after, int64(p.anchor)), limit)
+}
+
+func TestAChainThatWasPurgedIsVerifiedFromItsAnchor(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		harm     func(p *purged)
+		kept     int // the position of a head that was kept
+		position int64
+		want     error
+	}{
+		"nothing else was done":                       {func(*purged) {}, 2000, 0, nil},
+		"the head that was kept is the anchor":        {func(*purged) {}, 1200, 0, nil},
+		"the head that was kept was purged":           {func(*purged) {}, 1199, 0, audit.ErrPurged},
+		"more is purged while it is read":             {func(p *purged) { p.goes = 500 }, 2000, 0, nil},
+		"the link behind the anchor was taken out":    {func(p *purged) { p.links = slices.Delete(p.links, 1200, 1201) }, 0, 1201, audit.ErrBroken},
+		"the link behind the anchor was altered":      {func(p *purged) { p.links[1200].ID = 7 }, 0, 1201, audit.ErrBroken},
+		"the anchor is another than the link was":     {func(p *purged) { p.links[1199].Hash[0]++ }, 0, 1201, audit.ErrBroken},
+		"the anchor is another than the head kept":    {func(p *purged) { p.links = anew(p.links, 3) }, 1200, 1200, audit.ErrBroken},
+		"another chain is there, and a newer head":    {func(p *purged) { p.links = anew(p.links, 3) }, 2000, 2000, audit.ErrBroken},
+		"the anchor moved forward over what was kept": {func(p *purged) { p.anchor = 2100 }, 2000, 0, audit.ErrPurged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &purged{links: chain(2500), anchor: 1200}
+			var kept audit.Head
+			if c.kept > 0 {
+				kept = p.links[c.kept-1].Head
+			}
+			c.harm(p)
+			head, err := audit.Verify(t.Context(), p, kept)
+			if c.want == nil && (err != nil || head.Position != 2500) || !errors.Is(err, c.want) {
+				t.Errorf("head %d, %v", head.Position, err)
+			}
+			if broken, ok := errors.AsType[*audit.BrokenError](err); ok && broken.Position != c.position {
+				t.Errorf("want it broken at %d, got %v", c.position, err)
+			}
+		})
+	}
+}
+
 func chain(n int) links {
 	var all links
 	var head audit.Head
@@ -195,7 +252,7 @@ func TestAChainThatCannotBeReadIsNotCalledBroken(t *testing.T) {
 	}
 }
 
-type unreadable struct{}
+type unreadable struct{ links }
 
 func (unreadable) AuditLinks(context.Context, int64, int) ([]audit.Link, error) {
 	return nil, os.ErrDeadlineExceeded

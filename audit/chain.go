@@ -97,7 +97,13 @@ type Chain interface {
 	// AuditLinks lists up to limit links after a position, in the order of their positions. An entry that the database cannot
 	// give back whole is listed with what can be read of it.
 	AuditLinks(ctx context.Context, after int64, limit int) ([]Link, error)
+	// AuditAnchor returns the last link that was purged, the zero Head where none was.
+	AuditAnchor(ctx context.Context) (Head, error)
 }
+
+// ErrPurged means that a chain cannot be held to a head that was kept: the links up to it were purged, and nothing shows what they were. Keep a
+// newer head.
+var ErrPurged = errors.New("the audit chain begins behind the head that was kept, whose links were purged")
 
 // ErrBroken is the cause of every [BrokenError].
 var ErrBroken = errors.New("the audit chain is broken")
@@ -122,9 +128,32 @@ const verifyPage = 1000
 
 // Verify walks the chain from its first link to its last, in pages, and returns its head. Where it is broken the error is a
 // [*BrokenError] and the head the last sound one. kept is a head that was kept elsewhere, which the chain must lead through;
-// the zero one demands nothing.
+// the zero one demands nothing. The first link follows the anchor, which whoever holds the database can set as he can write
+// another chain: a kept head that stands before it is [ErrPurged], and proves nothing any more.
 func Verify(ctx context.Context, c Chain, kept Head) (Head, error) {
-	var head Head
+	for {
+		anchor, err := c.AuditAnchor(ctx)
+		if err != nil {
+			return Head{}, fmt.Errorf("verify the audit chain: %w", err)
+		}
+		head, err := verifyFrom(ctx, c, anchor, kept)
+		if err == nil {
+			return head, nil
+		}
+		// What was purged meanwhile is missing: the chain is looked at again from where it begins now.
+		if now, later := c.AuditAnchor(ctx); later != nil || now == anchor {
+			return head, err
+		}
+	}
+}
+
+func verifyFrom(ctx context.Context, c Chain, head, kept Head) (Head, error) {
+	switch {
+	case kept.Position > 0 && kept.Position < head.Position:
+		return Head{}, fmt.Errorf("%w: it was kept at position %d, and they were purged up to %d", ErrPurged, kept.Position, head.Position)
+	case kept.Position > 0 && kept.Position == head.Position && kept.Hash != head.Hash:
+		return Head{}, &BrokenError{Position: kept.Position, why: "the chain was purged up to another link than the head that was kept"}
+	}
 	for {
 		links, err := c.AuditLinks(ctx, head.Position, verifyPage)
 		if err != nil {

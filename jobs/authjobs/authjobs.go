@@ -21,6 +21,7 @@ const (
 	KindAnswer              jobs.Kind = "users:answer"
 	KindExpirePending       jobs.Kind = "users:expire_pending"
 	KindResetLockouts       jobs.Kind = "lockouts:reset"
+	KindPurge               jobs.Kind = "retention:purge"
 )
 
 // mailPrefix and the name of a mail make its kind.
@@ -50,6 +51,12 @@ type Sweep struct {
 	Tick string `json:"tick"`
 	// Limit is how many rows the sweep may change. 0: all that are due.
 	Limit int `json:"limit" sealq:"optional"`
+}
+
+// Tick are the arguments of retention:purge.
+type Tick struct {
+	// Tick names the due time that the job was made for, "" for one on demand.
+	Tick string `json:"tick"`
 }
 
 // MailConfirmation mails a pending user the link that activates his account.
@@ -122,9 +129,16 @@ func ResetLockouts() jobs.Def[Sweep] {
 	})
 }
 
+// Purge deletes what has ended longer ago than it is to be kept.
+func Purge() jobs.Def[Tick] {
+	return jobs.Define[Tick](KindPurge, jobs.Policy{
+		Queue: jobs.QueueMaintenance, MaxAge: 6 * time.Hour, Retries: 3, Timeout: 5 * time.Minute,
+	})
+}
+
 // Definitions are all auth kinds.
 func Definitions() []jobs.Definition {
-	all := []jobs.Definition{MailConfirmation(), Answer(), ExpirePending(), ResetLockouts()}
+	all := []jobs.Definition{MailConfirmation(), Answer(), ExpirePending(), ResetLockouts(), Purge()}
 	for _, mail := range AccountMails() {
 		all = append(all, mail)
 	}

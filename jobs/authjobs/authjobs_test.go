@@ -34,6 +34,7 @@ func TestPayloadsAreThoseOfVersion1(t *testing.T) {
 		"mail_lockout_notice":   {authjobs.MailLockoutNotice(), authjobs.MailLockoutNotice().With(account)},
 		"users_answer":          {authjobs.Answer(), authjobs.Answer().With(authjobs.Request{RequestID: "0198c0de-0000-7000-8000-000000000003"})},
 		"users_expire_pending":  {authjobs.ExpirePending(), authjobs.ExpirePending().With(authjobs.Sweep{Tick: "users:expire_pending@2026-01-01T00:05:00Z", Limit: 1000})},
+		"retention_purge":       {authjobs.Purge(), authjobs.Purge().With(authjobs.Tick{Tick: "retention:purge@2026-01-01T03:00:00Z"})},
 		"lockouts_reset":        {authjobs.ResetLockouts(), authjobs.ResetLockouts().With(authjobs.Sweep{})},
 	}
 	goldens, err := filepath.Glob("testdata/v1/*.json")
@@ -77,6 +78,7 @@ func TestDefinitions(t *testing.T) {
 		"mail:lockout_notice":   {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: 15 * time.Minute},
 		"users:answer":          {Queue: "mail", MaxAge: 24 * time.Hour, Retries: 12, Timeout: time.Minute},
 		"users:expire_pending":  {Queue: "maintenance", MaxAge: time.Hour, Retries: 3, Timeout: 5 * time.Minute},
+		"retention:purge":       {Queue: "maintenance", MaxAge: 6 * time.Hour, Retries: 3, Timeout: 5 * time.Minute},
 		"lockouts:reset":        {Queue: "critical", MaxAge: time.Hour, Retries: 3, Timeout: 5 * time.Minute},
 	}
 	got := make(map[jobs.Kind]jobs.Policy)

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/jobs/sweep"
 )
 
 // chargeDeviceSQL is chargeSQL for the counter of a device.
@@ -102,10 +103,11 @@ func (db *DB) SaveDevice(ctx context.Context, d accounts.NewDevice) (current boo
 }
 
 // liftLockoutsSQL locks the owners first, as a reset of the password does: they may be told. Lockouts of those whom somebody has locked wait for
-// the next sweep.
-const liftLockoutsSQL = `
+// the next sweep. It tells of each row that it looked at when its time came and whether it is gone.
+func liftLockoutsSQL(which string) string {
+	return `
 WITH over AS MATERIALIZED (
-	SELECT email_norm FROM login_state WHERE locked_until <= statement_timestamp() ORDER BY locked_until LIMIT $1
+	SELECT email_norm, locked_until FROM login_state WHERE ` + which + ` AND locked_until <= statement_timestamp() ORDER BY locked_until LIMIT $1
 ), owners AS MATERIALIZED (
 	SELECT u.id, u.email_norm, u.disabled_at IS NOT NULL AS disabled FROM users u JOIN over ON over.email_norm = u.email_norm
 	FOR NO KEY UPDATE OF u SKIP LOCKED
@@ -117,23 +119,40 @@ WITH over AS MATERIALIZED (
 	DELETE FROM login_state l USING due WHERE l.email_norm = due.email_norm AND l.locked_until <= statement_timestamp()
 	RETURNING l.email_norm, l.by_operator
 )
-SELECT lifted.email_norm, coalesce(owners.id::text, ''), lifted.by_operator
-FROM lifted LEFT JOIN owners ON owners.email_norm = lifted.email_norm AND NOT owners.disabled`
+SELECT over.locked_until, lifted.email_norm IS NOT NULL, over.email_norm, coalesce(owners.id::text, ''), coalesce(lifted.by_operator, false)
+FROM over LEFT JOIN lifted ON lifted.email_norm = over.email_norm LEFT JOIN owners ON owners.email_norm = over.email_norm AND NOT owners.disabled
+ORDER BY over.locked_until`
+}
+
+const (
+	lockedFromSQL = `locked_until >= $2::timestamptz`
+	lockedAtSQL   = `locked_until = ANY ($2::timestamptz[])`
+)
 
 // LiftLockouts clears lockouts whose time is over, as accounts.LiftStore says.
 func (db *DB) LiftLockouts(ctx context.Context, tx pgx.Tx, limit int) ([]accounts.Lifted, error) {
-	if _, err := tx.Exec(ctx, sweepLockSQL); err != nil {
-		return nil, wrap("lift lockouts", err)
+	var lifted []accounts.Lifted
+	walk, err := beginWalk(ctx, tx, sweep.Walk{Part: sweep.Lockouts}, false, false)
+	if err == nil {
+		_, err = walk.batch(ctx, tx, limit, func(held []time.Time, limit int) ([]looked, error) {
+			sql, which := liftLockoutsSQL(lockedFromSQL), any(instant(walk.from))
+			if held != nil {
+				sql, which = liftLockoutsSQL(lockedAtSQL), held
+			}
+			rows, err := tx.Query(ctx, sql, limit, which)
+			if err != nil {
+				return nil, err //nolint:wrapcheck // wrapped below
+			}
+			return pgx.CollectRows(rows, func(row pgx.CollectableRow) (at looked, err error) {
+				var l accounts.Lifted
+				err = row.Scan(&at.Due, &at.Gone, &l.EmailNorm, &l.UserID, &l.ByOperator)
+				if at.Gone {
+					lifted = append(lifted, l)
+				}
+				return at, err //nolint:wrapcheck // likewise
+			})
+		})
 	}
-	rows, err := tx.Query(ctx, liftLockoutsSQL, limit)
-	if err != nil {
-		return nil, wrap("lift lockouts", err)
-	}
-	lifted, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (accounts.Lifted, error) {
-		var l accounts.Lifted
-		err := row.Scan(&l.EmailNorm, &l.UserID, &l.ByOperator)
-		return l, err //nolint:wrapcheck // wrapped below
-	})
 	if err != nil {
 		return nil, wrap("lift lockouts", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sealq/sealq/jobs/sweep"
 )
 
 // OpenPatient is Open with another bound of statements.
@@ -35,12 +37,25 @@ const (
 	ExpireRowsSQL     = expireRowsSQL
 	OutboxBacklogSQL  = outboxBacklogSQL
 	OutboxDepthSQL    = outboxDepthSQL
-	ExpirePendingSQL  = expirePendingSQL
-	ExpireRequestsSQL = expireRequestsSQL
 	PendingOfKeySQL   = pendingOfKeySQL
 	RowsNeedingKeySQL = rowsNeedingKeySQL
 	LinksOfKeySQL     = linksOfKeySQL
-	LiftLockoutsSQL   = liftLockoutsSQL
 	ForgetAttemptsSQL = forgetAttemptsSQL
 	ChargeDeviceSQL   = chargeDeviceSQL
 )
+
+// SweepSQL is the statement of a batch of a part: "from" the mark, or of rows that were "held".
+func SweepSQL(part sweep.Part, which string) string {
+	held := which == "held"
+	if part == sweep.Lockouts {
+		return liftLockoutsSQL(map[bool]string{false: lockedFromSQL, true: lockedAtSQL}[held])
+	}
+	s, err := sweptBy(part)
+	if err != nil {
+		panic(err)
+	}
+	if held {
+		return s.sweepSQL(s.heldOnes())
+	}
+	return s.sweepSQL(s.from())
+}

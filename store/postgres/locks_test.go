@@ -17,6 +17,7 @@ import (
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/store/postgres"
 )
@@ -248,7 +249,10 @@ func TestSweepsLeaveLockedRowsForLater(t *testing.T) {
 	sweep := func(want int) {
 		t.Helper()
 		for name, sweep := range map[string]func(context.Context, int) (int, error){
-			"ExpirePending": db.ExpirePending, "LiftLockouts": func(ctx context.Context, limit int) (n int, err error) {
+			"registrations": func(ctx context.Context, limit int) (int, error) {
+				b, err := db.SweepBatch(ctx, sweep.Walk{Part: sweep.Registrations}, limit)
+				return b.Gone, err
+			}, "LiftLockouts": func(ctx context.Context, limit int) (n int, err error) {
 				err = db.InTx(ctx, func(tx pgx.Tx) error {
 					lifted, err := db.LiftLockouts(ctx, tx, limit)
 					n = len(lifted)
@@ -285,7 +289,7 @@ func TestASweepGivesUpOnALockedTableSoon(t *testing.T) {
 		if _, err := tx.Exec(t.Context(), "LOCK TABLE pending_users, login_state"); err != nil {
 			return err
 		}
-		if _, err := db.ExpirePending(t.Context(), 10); err == nil || !strings.Contains(err.Error(), "try again") {
+		if _, err := db.SweepBatch(t.Context(), sweep.Walk{Part: sweep.Registrations}, 10); err == nil || !strings.Contains(err.Error(), "try again") {
 			t.Errorf("registrations: want an error of the lock's timeout, got %v", err)
 		}
 		err := db.InTx(t.Context(), func(sweep pgx.Tx) error {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/store/postgres"
 )
 
@@ -48,15 +49,18 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		{"count by kind what waits", postgres.OutboxBacklogSQL, "", "outbox_lanes", "outbox"},
 		{"count what waits", postgres.OutboxDepthSQL, "", "outbox_lanes", "outbox"},
 		{"count what is enqueued", postgres.OutboxDepthSQL, "", "outbox_enqueued", "outbox"},
-		{"expire registrations", postgres.ExpirePendingSQL, "(20)", "pending_users_expiry", "pending_users"},
-		{"expire requests", postgres.ExpireRequestsSQL, "(20)", "owner_requests_expiry", "owner_requests"},
+		{"expire registrations", postgres.SweepSQL(sweep.Registrations, "from"), "(20, now(), '-infinity')", "pending_users_expiry", "pending_users"},
+		{"expire registrations that were held", postgres.SweepSQL(sweep.Registrations, "held"), "(20, now(), ARRAY[now()])", "pending_users_expiry", "pending_users"},
+		{"expire requests", postgres.SweepSQL(sweep.Requests, "from"), "(20, now(), '-infinity')", "owner_requests_expiry", "owner_requests"},
+		{"purge tokens", postgres.SweepSQL(sweep.Tokens, "from"), "(20, now(), '-infinity')", "user_tokens_expiry", "user_tokens"},
+		{"purge jobs", postgres.SweepSQL(sweep.Jobs, "from"), "(20, now(), '00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000001')", "outbox_pkey", "outbox"},
 		{"renew registrations", postgres.PendingOfKeySQL, "('kid 4', 20)", "pending_users_kid", "pending_users"},
 		{"count rows that need a key", postgres.RowsNeedingKeySQL, "('kid 4')", "pending_users_kid", "pending_users"},
 		{"count tokens that need a key", postgres.RowsNeedingKeySQL, "('kid 4')", "user_tokens_kid", "user_tokens"},
 		{"renew links", postgres.LinksOfKeySQL, "('kid 4', 20)", "user_tokens_kid", "user_tokens"},
 		{"renew links, their users", postgres.LinksOfKeySQL, "('kid 4', 20)", "users_pkey", "users"},
-		{"lift lockouts", postgres.LiftLockoutsSQL, "(20)", "login_state_locked", "login_state"},
-		{"lift lockouts, their users", postgres.LiftLockoutsSQL, "(20)", "users_email_norm_key", "users"},
+		{"lift lockouts", postgres.SweepSQL(sweep.Lockouts, "from"), "(20, '-infinity')", "login_state_locked", "login_state"},
+		{"lift lockouts, their users", postgres.SweepSQL(sweep.Lockouts, "held"), "(20, ARRAY[now()])", "users_email_norm_key", "users"},
 		{"forget attempts", postgres.ForgetAttemptsSQL, "(20, '30 days')", "login_state_attempted", "login_state"},
 		{"forget attempts, delete them", postgres.ForgetAttemptsSQL, "(20, '30 days')", "login_state_pkey", "login_state"},
 		{"charge a device", postgres.ChargeDeviceSQL, "('7', 5, '1 min', '0', sha256('7'))", "login_devices_pkey", "login_devices"},

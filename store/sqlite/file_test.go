@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/store/sqlite"
 )
 
@@ -120,7 +121,7 @@ func TestAFileThatCannotBeWrittenIsAClearError(t *testing.T) {
 	}
 	db, err = sqlite.Open(t.Context(), path)
 	if err == nil {
-		_, err = db.ExpirePending(t.Context(), 1)
+		_, err = db.SweepBatch(t.Context(), sweep.Walk{Part: sweep.Registrations}, 1)
 		defer func() { _ = db.Close() }()
 	}
 	if err == nil || !strings.Contains(err.Error(), "cannot be written") || !strings.Contains(err.Error(), "--database-url sqlite:PATH") {

@@ -91,7 +91,7 @@ func (h *history[Tx]) actions() map[string]func(*rapid.T) {
 		h.passed += time.Duration(minutes) * time.Minute
 	}
 	actions["registrations expire"] = func(t *rapid.T) {
-		_, err := h.DB.ExpirePending(t.Context(), 100)
+		_, err := h.expire(t.Context(), 100)
 		h.must(err)
 		h.w.expire()
 	}

@@ -33,7 +33,7 @@ func orderTests[Tx any]() []test[Tx] {
 						}
 					case "expire":
 						s.backdate(time.Hour)
-						_, err := s.DB.ExpirePending(s.Context(), 1000)
+						_, err := s.expire(s.Context(), 1000)
 						must(s, err)
 						alive = false
 					case "register again":
@@ -65,7 +65,7 @@ func orderTests[Tx any]() []test[Tx] {
 						_, err := s.activate(s.Context(), key)
 						return err
 					case 1:
-						_, err := s.DB.ExpirePending(s.Context(), 1000)
+						_, err := s.expire(s.Context(), 1000)
 						return err
 					default:
 						return s.DB.InTx(context.WithoutCancel(s.Context()), func(tx Tx) error {

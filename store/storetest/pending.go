@@ -103,7 +103,7 @@ func pendingTests[Tx any]() []test[Tx] {
 			p, again := newPending("da@example.org"), newPending("da@example.org")
 			s.save(p)
 			s.backdate(p.TTL)
-			n, err := s.DB.ExpirePending(s.Context(), 10)
+			n, err := s.expire(s.Context(), 10)
 			must(s, err)
 			equal(s, "swept", 1, n)
 			saved := s.save(again)

@@ -124,7 +124,7 @@ func requestTests[Tx any]() []test[Tx] {
 			_, err := s.ask(newRequest(someone))
 			must(s, err)
 			for _, swept := range []int{2, 2, 0} {
-				n, err := s.DB.ExpirePending(s.Context(), 2)
+				n, err := s.expire(s.Context(), 2)
 				must(s, err)
 				equal(s, "swept", swept, n)
 			}

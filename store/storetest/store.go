@@ -199,6 +199,8 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"notices", noticeTests[Tx]()},
 		{"account mails", accountMailTests[Tx]()},
 		{"sweeps", sweepTests[Tx]()},
+		{"who sweeps", deskTests[Tx]()},
+		{"retention", retentionTests[Tx]()},
 		{"schedules", scheduleTests[Tx]()},
 		{"rings", ringTests[Tx]()},
 		{"ring reports", reportTests[Tx]()},

@@ -19,6 +19,7 @@ import (
 	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/mail/catcher"
 	"github.com/sealq/sealq/signing"
 )
@@ -225,9 +226,9 @@ func TestAMailThatLostItsReasonJustBeforeItLeavesIsNotSent(t *testing.T) {
 	late := &lateUser{}
 	s := newSystem(t, nil, func(b backend) backend { late.backend = b; return late })
 	late.meanwhile = func() {
-		n, err := s.db.ExpirePending(context.Background(), 10)
-		if n != 0 || err != nil {
-			t.Errorf("nothing is expired yet: %d, %v", n, err)
+		b, err := s.db.SweepBatch(context.Background(), sweep.Walk{Part: sweep.Registrations}, 10)
+		if b.Gone != 0 || err != nil {
+			t.Errorf("nothing is expired yet: %v, %v", b, err)
 		}
 		again, err := accounts.New(s.db, authjobs.NewNotifier[*sql.Tx](s.db), accounts.Config{
 			Hash: accounts.HashCost{MemoryKiB: 8, Passes: 1, Lanes: 1}, RegisterAgain: accounts.NewGeneration,

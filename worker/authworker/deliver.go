@@ -186,3 +186,14 @@ func (m *mailer[Tx]) key(d authjobs.MailDraft, purpose string) (key, kid string,
 func (m *mailer[Tx]) link(kind mail.Kind, key string) string {
 	return linkTo(m.app, m.paths.of(kind), key)
 }
+
+func rest(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("stopped: %w", context.Cause(ctx))
+	case <-timer.C:
+		return nil
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/mail"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
@@ -50,6 +51,10 @@ type Config struct {
 	OnMail func(ctx context.Context, o authjobs.MailOutcome)
 	// Limits of the deployment: give every worker the same. Zero: none.
 	Limits authjobs.MailLimits
+	// Retention is how long what has ended is kept. Zero: see sweep.Retention.
+	Retention sweep.Retention
+	// OnSweep is told how far a sweep is, about each second and at its end. Zero: nobody is.
+	OnSweep func(ctx context.Context, p sweep.Progress)
 	// Lease is how long one run may hold a mail: at least 30 s longer than Sender.Timeout. Zero: mail:confirmation's timeout and a minute.
 	Lease time.Duration
 	// Now is the clock. Zero: time.Now.
@@ -92,6 +97,9 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], a Accounts[Tx], c Config)
 	if c.Keys == nil || c.Sender == nil {
 		return errors.New("register auth jobs: they need keys and a mail sender")
 	}
+	if err := c.Retention.Check(); err != nil {
+		return fmt.Errorf("register auth jobs: %w", err)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -106,14 +114,6 @@ func Register[Tx any](h *worker.Handlers, s Store[Tx], a Accounts[Tx], c Config)
 	worker.Handle(h, authjobs.Answer(), func(ctx context.Context, j worker.Job[authjobs.Request]) error {
 		return s.InTx(ctx, func(tx Tx) error { return a.Answer(ctx, tx, j.Args.RequestID) })
 	})
-	sweeper := sweeper[Tx]{ledger: s, logger: c.Logger}
-	worker.Handle(h, authjobs.ExpirePending(), sweeper.handle(s.ExpirePending))
-	worker.Handle(h, authjobs.ResetLockouts(), sweeper.handle(func(ctx context.Context, limit int) (n int, err error) {
-		err = s.InTx(ctx, func(tx Tx) error {
-			n, err = a.LiftLockouts(ctx, tx, limit)
-			return err
-		})
-		return n, err
-	}))
+	handleSweeps(h, sweeper[Tx]{ledger: s, sweeps: s, logger: c.Logger, tell: c.OnSweep, now: c.Now}, a, c.Retention)
 	return nil
 }

@@ -3,7 +3,10 @@ package authworker
 import (
 	"context"
 
+	"github.com/sealq/sealq/audit"
+	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/sweep"
 )
 
 // ConfirmationMails claims confirmation mails and prepares their links. The database's clock decides.
@@ -50,11 +53,15 @@ type MailOutcomes[Tx any] interface {
 	AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAttempt, error)
 }
 
-// Sweeps change what is due, one batch a call, each call in a transaction of its own. Rows that are locked by
-// somebody else are left for the next batch. They return how many rows they changed.
+// Sweeps change what is due, one batch a call, each call in a transaction of its own. Rows that are locked by somebody else are left for another
+// batch.
 type Sweeps[Tx any] interface {
+	sweep.Store
+	sweep.Desk
+	// Outbox records the job that goes on where a run's time is over.
+	jobs.Outbox[Tx]
+	// Log records what was deleted for its age.
+	audit.Log[Tx]
 	// InTx runs fn in a transaction, and commits if it returns nil.
 	InTx(ctx context.Context, fn func(tx Tx) error) error
-	// ExpirePending deletes pending users, and then what was asked for by address, whose time is over, the oldest first.
-	ExpirePending(ctx context.Context, limit int) (int, error)
 }

@@ -2,63 +2,125 @@ package authworker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
 	"time"
 
+	"github.com/sealq/sealq/audit"
+	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/worker"
 )
 
-const (
-	// sweepBatch rows a commit: measured on ten million rows, larger batches lengthen other people's waits and
-	// hardly shorten the sweep.
-	sweepBatch = 1000
-	sweepPause = 15 * time.Millisecond
-)
-
-// sweeper runs a sweep in batches that commit by themselves: a sweep that dies half-way has done half its work,
-// and whoever comes next does the rest. Only its end enters the ledger.
+// sweeper runs the jobs of the clean-up kinds. What a run has deleted is committed batch by batch; only its end enters the ledger, together with
+// the job that goes on where its time was over.
 type sweeper[Tx any] struct {
 	ledger worker.Ledger[Tx]
+	sweeps Sweeps[Tx]
 	logger *slog.Logger
+	tell   func(ctx context.Context, p sweep.Progress)
+	now    func() time.Time
 }
 
-func (s sweeper[Tx]) handle(batch func(ctx context.Context, limit int) (int, error)) func(context.Context, worker.Job[authjobs.Sweep]) error {
-	return func(ctx context.Context, j worker.Job[authjobs.Sweep]) error {
-		changed := 0
-		for {
-			limit := sweepBatch
-			if j.Args.Limit > 0 {
-				limit = min(limit, j.Args.Limit-changed)
-			}
-			n, err := batch(ctx, limit)
-			if err != nil {
-				return fmt.Errorf("sweep after %d rows: %w", changed, err)
-			}
-			changed += n
-			if n < limit || changed == j.Args.Limit {
-				break
-			}
-			if err := rest(ctx, sweepPause); err != nil {
-				return fmt.Errorf("sweep after %d rows: %w", changed, err)
-			}
-		}
-		if _, err := s.ledger.Once(ctx, j.Effect(), func(context.Context, Tx) error { return nil }); err != nil {
-			return err
-		}
-		s.logger.InfoContext(ctx, "sweep done", slog.String("kind", string(j.Effect().Kind)), slog.String("tick", j.Args.Tick), slog.Int("rows", changed))
-		return nil
+// budget is how long a run of a kind may take: a quarter of its timeout is for what comes after, and for a batch that waits.
+func budget(timeout time.Duration) time.Duration { return timeout / 4 * 3 }
+
+// steps of a sweep of accounts' lockouts: the owners may be told, which the accounts know how to.
+func (s sweeper[Tx]) unlocking(a Accounts[Tx]) []sweep.Step {
+	var steps []sweep.Step
+	for _, w := range sweep.Unlocking() {
+		steps = append(steps, sweep.Step{Walk: w, Batch: func(ctx context.Context, limit int) (sweep.Batch, error) {
+			n := 0
+			err := s.sweeps.InTx(ctx, func(tx Tx) (err error) {
+				n, err = a.LiftLockouts(ctx, tx, limit)
+				return err
+			})
+			// A batch that is not quite full may have met rows that a login has locked. Those that are the last are fewer still.
+			return sweep.Batch{Gone: n, More: n > 0 && n >= limit-limit/10}, err
+		}})
 	}
+	return steps
 }
 
-func rest(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("stopped: %w", context.Cause(ctx))
-	case <-timer.C:
+// run sweeps, records the end of the job and what goes on after it.
+func (s sweeper[Tx]) run(ctx context.Context, effect jobs.Effect, policy jobs.Policy, o sweep.Order, rest func(left int) jobs.Job) error {
+	runner, err := sweep.NewRunner(s.sweeps, s.sweeps, sweep.Config{Budget: budget(policy.Timeout), OnProgress: s.tell, Logger: s.logger, Now: s.now})
+	if err != nil {
+		return err
+	}
+	o.Sweep = string(effect.Kind)
+	out, err := runner.Run(ctx, o)
+	if err != nil {
+		return err
+	}
+	_, err = s.ledger.Once(ctx, effect, func(ctx context.Context, tx Tx) error {
+		if out.Left {
+			left := 0
+			if o.Limit > 0 {
+				left = o.Limit - out.Rows
+			}
+			// One that goes on is enough, whoever recorded it.
+			if _, err := s.sweeps.EnqueueTx(ctx, tx, rest(left)); err != nil && !errors.Is(err, jobs.ErrDuplicate) {
+				return fmt.Errorf("record the rest of the sweep: %w", err)
+			}
+		}
+		return s.record(ctx, tx, effect.Kind, out)
+	})
+	if err != nil {
+		return err
+	}
+	if out.Taken {
+		s.logger.InfoContext(ctx, "sweep left to another, who is at it", slog.String("kind", o.Sweep), slog.String("tick", o.Tick))
 		return nil
 	}
+	if out.Left {
+		s.logger.InfoContext(ctx, "sweep goes on in another job", slog.String("kind", o.Sweep), slog.String("tick", o.Tick), slog.Int("rows", out.Rows))
+		return nil
+	}
+	s.logger.InfoContext(ctx, "sweep done", slog.String("kind", o.Sweep), slog.String("tick", o.Tick), slog.Int("rows", out.Rows))
+	return nil
+}
+
+// record enters what was deleted for its age. What expires_at or locked_until has ended is no decision of anybody's.
+func (s sweeper[Tx]) record(ctx context.Context, tx Tx, kind jobs.Kind, out sweep.Outcome) error {
+	if kind != authjobs.KindPurge || out.Rows == 0 {
+		return nil
+	}
+	detail := make(map[string]string)
+	for _, part := range slices.Sorted(maps.Keys(out.By)) {
+		if n := out.By[part]; n > 0 {
+			detail[string(part)] = strconv.Itoa(n)
+		}
+	}
+	return s.sweeps.AppendAudit(ctx, tx, audit.Entry{Actor: "sweep", Action: "retention.purge", Subject: "retention", Detail: detail})
+}
+
+// goesOn names the one job of a kind that goes on with a sweep.
+func goesOn(kind jobs.Kind) jobs.Option { return jobs.UniqueKey("sweep goes on: " + string(kind)) }
+
+func handleSweeps[Tx any](h *worker.Handlers, s sweeper[Tx], a Accounts[Tx], r sweep.Retention) {
+	for _, def := range []struct {
+		jobs.Def[authjobs.Sweep]
+		steps []sweep.Step
+	}{
+		{authjobs.ExpirePending(), sweep.Of(s.sweeps, sweep.Expiry())},
+		{authjobs.ResetLockouts(), s.unlocking(a)},
+	} {
+		worker.Handle(h, def.Def, func(ctx context.Context, j worker.Job[authjobs.Sweep]) error {
+			o := sweep.Order{Tick: j.Args.Tick, Limit: j.Args.Limit, Steps: def.steps}
+			return s.run(ctx, j.Effect(), def.Policy(), o, func(left int) jobs.Job {
+				return def.With(authjobs.Sweep{Tick: j.Args.Tick, Limit: left}, goesOn(def.Kind()))
+			})
+		})
+	}
+	purge := authjobs.Purge()
+	worker.Handle(h, purge, func(ctx context.Context, j worker.Job[authjobs.Tick]) error {
+		o := sweep.Order{Tick: j.Args.Tick, Steps: sweep.Of(s.sweeps, r.Walks())}
+		return s.run(ctx, j.Effect(), purge.Policy(), o, func(int) jobs.Job { return purge.With(j.Args, goesOn(purge.Kind())) })
+	})
 }
