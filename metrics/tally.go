@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
 	"github.com/sealq/sealq/worker/janitor"
@@ -28,6 +29,7 @@ type TallyConfig struct {
 //	worker.Config.OnEnd       = tally.Ended
 //	janitor.Config.OnFind     = tally.Found
 //	authworker.Config.OnMail  = tally.Mailed
+//	authworker.Config.OnSweep = tally.Swept
 //
 // It is a prometheus.Collector, and safe for concurrent use.
 type Tally struct {
@@ -41,6 +43,9 @@ type Tally struct {
 	durations  *prometheus.HistogramVec
 	finds      *prometheus.CounterVec
 	mails      *prometheus.CounterVec
+	sweptRows  *prometheus.GaugeVec
+	dueRows    *prometheus.GaugeVec
+	sweepLeft  *prometheus.GaugeVec
 }
 
 // NewTally makes a Tally. Its counters whose labels are known beforehand begin at zero, so that a first refusal is a rise.
@@ -50,6 +55,9 @@ func NewTally(c TallyConfig) *Tally {
 	}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, []string{"kind"})
 	}
 	t := &Tally{
 		kinds: make(map[string]string, len(c.Kinds)),
@@ -75,6 +83,9 @@ func NewTally(c TallyConfig) *Tally {
 			"What the janitor found in the queues and put in order, by what it was.", "what"),
 		mails: counter("mails_total",
 			"Tries of mails by what became of them, and mails that were not tried because of their address or a limit.", "outcome"),
+		sweptRows: gauge("sweep_done_rows", "Rows that the sweep under way, or the last one of this process, has deleted, by kind."),
+		dueRows:   gauge("sweep_due_rows", "An estimate of all that it had and has to delete, by kind."),
+		sweepLeft: gauge("sweep_left_seconds", "How long the rest takes at its rate, by kind. 0: nothing is left, or it is not known."),
 	}
 	for _, kind := range c.Kinds {
 		t.kinds[string(kind)] = string(kind)
@@ -148,8 +159,16 @@ func (t *Tally) Mailed(_ context.Context, o authjobs.MailOutcome) {
 	}
 }
 
+// Swept tells how far a sweep is: see authworker.Config.OnSweep.
+func (t *Tally) Swept(_ context.Context, p sweep.Progress) {
+	kind := t.kind(p.Sweep)
+	t.sweptRows.WithLabelValues(kind).Set(float64(p.Done))
+	t.dueRows.WithLabelValues(kind).Set(float64(p.Due))
+	t.sweepLeft.WithLabelValues(kind).Set(p.Left().Seconds())
+}
+
 func (t *Tally) collectors() []prometheus.Collector {
-	return []prometheus.Collector{t.signed, t.verified, t.refused, t.unsigned, t.duplicates, t.deferred, t.durations, t.finds, t.mails}
+	return []prometheus.Collector{t.signed, t.verified, t.refused, t.unsigned, t.duplicates, t.deferred, t.durations, t.finds, t.mails, t.sweptRows, t.dueRows, t.sweepLeft}
 }
 
 // Describe implements prometheus.Collector.

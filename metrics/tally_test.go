@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/metrics"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"
@@ -50,6 +51,9 @@ func TestATallyCountsWhatItIsTold(t *testing.T) {
 	} {
 		tally.Ended(ctx, e)
 	}
+	begun := time.Unix(1_800_000_000, 0)
+	tally.Swept(ctx, sweep.Progress{Sweep: "mail:confirmation", Done: 300, Due: 900, BeganAt: begun, ToldAt: begun.Add(3 * time.Second)})
+	tally.Swept(ctx, sweep.Progress{Sweep: "another of its own", Done: 7})
 	tally.Found(ctx, janitor.Find{What: janitor.Undecodable, Queue: "mail", Count: 3})
 
 	for name, want := range map[string]string{
@@ -100,6 +104,10 @@ func TestATallyCountsWhatItIsTold(t *testing.T) {
 		`sealq_tasks_deferred_total{cause="unknown_key"}`:                  1,
 		`sealq_tasks_deferred_total{cause="outage"}`:                       1,
 		`sealq_tasks_deferred_total{cause="limit"}`:                        0,
+		`sealq_sweep_done_rows{kind="mail:confirmation"}`:                  300,
+		`sealq_sweep_due_rows{kind="mail:confirmation"}`:                   900,
+		`sealq_sweep_left_seconds{kind="mail:confirmation"}`:               6,
+		`sealq_sweep_done_rows{kind="other"}`:                              7,
 		`sealq_guard_finds_total{what="undecodable"}`:                      3,
 		`sealq_guard_finds_total{what="no_task"}`:                          0,
 	} {

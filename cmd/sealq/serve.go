@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/signing"
 )
 
@@ -15,6 +16,7 @@ func workerOptions() []string {
 	return []string{
 		"redis-url", "database-url", "keys", "kek-file", "audience", "smtp-url", "mail-from", "mail-dkim-domain", "mail-dkim-selector", "mail-dkim-key",
 		"mail-rate-per-domain", "mail-hourly-cap", "mail-daily-cap", "base-url", "confirm-path", "reset-path", "email-path", "reset-ttl", "lockout-notice",
+		"retain-done", "retain-quarantine", "retain-audit",
 		"product", "mail-templates", "mail-lang", "queues", "concurrency", "fetchers",
 		"overdue", "quarantine-budget", "quarantine-reserve", "listen", "shutdown-timeout", "log-level", "log-format",
 	}
@@ -22,7 +24,7 @@ func workerOptions() []string {
 
 func schedulerOptions() []string {
 	return []string{
-		"database-url", "keys", "kek-file", "audience", "rotate-every", "publish-ahead", "expire-pending-cron", "reset-lockouts-cron", "listen",
+		"database-url", "keys", "kek-file", "audience", "rotate-every", "publish-ahead", "expire-pending-cron", "reset-lockouts-cron", "purge-cron", "listen",
 		"shutdown-timeout", "log-level", "log-format",
 	}
 }
@@ -112,7 +114,10 @@ func (s *session) plan(withWorker, withScheduler bool) (p plan, err error) {
 		if p.crons.ExpirePending, err = s.Cron("expire-pending-cron"); err != nil {
 			return p, err
 		}
-		p.crons.ResetLockouts, err = s.Cron("reset-lockouts-cron")
+		if p.crons.ResetLockouts, err = s.Cron("reset-lockouts-cron"); err != nil {
+			return p, err
+		}
+		p.crons.Purge, err = s.Cron("purge-cron")
 	}
 	return p, err
 }
@@ -163,6 +168,27 @@ func intoBoth[A, B any](one *A, other *B, first *error) func(A, B, error) {
 	}
 }
 
+// retention reads how long what has ended is kept.
+func (s *session) retention() (r sweep.Retention, err error) {
+	into(&r.Done, &err)(s.Duration("retain-done"))
+	into(&r.Quarantine, &err)(s.Duration("retain-quarantine"))
+	into(&r.Audit, &err)(s.DurationOrNone("retain-audit"))
+	if err != nil {
+		return r, err
+	}
+	for _, one := range []struct {
+		flag string
+		sweep.Retention
+	}{
+		{"--retain-done", sweep.Retention{Done: r.Done}}, {"--retain-quarantine", sweep.Retention{Quarantine: r.Quarantine}}, {"--retain-audit", sweep.Retention{Audit: r.Audit}},
+	} {
+		if err := one.Check(); err != nil {
+			return r, wrongly("%s: %w", one.flag, err)
+		}
+	}
+	return r, nil
+}
+
 func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	p := &workerPlan{config: app.WorkerConfig{Shutdown: shutdown, Logger: s.logger}}
 	c := &p.config
@@ -187,6 +213,7 @@ func (s *session) workerPlan(shutdown time.Duration) (*workerPlan, error) {
 	intoBoth(&limits.PerDomain.N, &limits.PerDomain.Per, &err)(s.Rate("mail-rate-per-domain"))
 	into(&limits.Hourly, &err)(s.CountOrNone("mail-hourly-cap", mostMails))
 	into(&limits.Daily, &err)(s.CountOrNone("mail-daily-cap", mostMails))
+	into(&c.Retention, &err)(s.retention())
 	if err != nil {
 		return nil, err
 	}

@@ -147,7 +147,7 @@ func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database
 		return err
 	}
 	p.config.OnVerdict, p.config.OnEnd, p.config.OnFind = sv.tally.Verdict, sv.tally.Ended, sv.tally.Found
-	p.config.OnMail = sv.tally.Mailed
+	p.config.OnMail, p.config.OnSweep = sv.tally.Mailed, sv.tally.Swept
 	if s.Given("mail-templates") {
 		t := p.config.Templates
 		s.logger.InfoContext(ctx, "mail templates: what is not the app's own is built in", slog.Any("languages", t.Languages()), slog.Any("own", t.Own()), slog.Any("gaps", t.Gaps()))

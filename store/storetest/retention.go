@@ -13,8 +13,6 @@ import (
 	"github.com/sealq/sealq/jobs/sweep"
 )
 
-const month = 30 * 24 * time.Hour
-
 // madeAgo is an ID of version 7 that was made that long ago by the database's clock.
 func (s suite[Tx]) madeAgo(ago time.Duration) string {
 	s.Helper()
@@ -90,7 +88,7 @@ func jobRetentionTests[Tx any]() []test[Tx] {
 		{"a job that ended long ago stays as long as a task of it might be accepted, and as long as a schedule is told of by it", func(s suite[Tx]) {
 			s.aged(jobs.RowDone, 2*month, jobs.Until(s.now().Add(5*month)))
 			told := s.aged(jobs.RowDone, 2*month)
-			must(s, s.DB.PlaceSchedule(s.Context(), "sweep", "@daily"))
+			s.placed("sweep", "@daily")
 			s.exec("INSERT INTO ticks (schedule, due_at, row_id, made_at) SELECT name, anchor, '" + told + "', anchor FROM schedules")
 			s.swept(walk, 0)
 			s.exec("DELETE FROM ticks")
@@ -120,7 +118,7 @@ func jobRetentionTests[Tx any]() []test[Tx] {
 			walk := sweep.Walk{Part: sweep.Ticks, Keep: month}
 			tick := func(schedule, cron string) {
 				s.Helper()
-				must(s, s.DB.PlaceSchedule(s.Context(), schedule, cron)) // anchored now
+				s.placed(schedule, cron) // anchored now
 				s.exec(fmt.Sprintf("INSERT INTO ticks (schedule, due_at, row_id, made_at) SELECT name, anchor, '%s', anchor FROM schedules WHERE name = '%s'",
 					s.madeAgo(2*month), schedule))
 				s.backdate(time.Second)

@@ -15,6 +15,7 @@ import (
 type Crons struct {
 	ExpirePending string // zero: every 5 minutes
 	ResetLockouts string // zero: every minute
+	Purge         string // zero: daily, at 03:17 UTC
 }
 
 // SchedulerConfig of NewScheduler.
@@ -45,6 +46,7 @@ func DefaultSchedules(c Crons) []scheduler.Schedule {
 	return []scheduler.Schedule{
 		{Name: string(authjobs.KindExpirePending), Kind: authjobs.KindExpirePending, Cron: cmp.Or(c.ExpirePending, "*/5 * * * *")},
 		{Name: string(authjobs.KindResetLockouts), Kind: authjobs.KindResetLockouts, Cron: cmp.Or(c.ResetLockouts, "* * * * *")},
+		{Name: string(authjobs.KindPurge), Kind: authjobs.KindPurge, Cron: cmp.Or(c.Purge, "17 3 * * *")},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/mail"
 	"github.com/sealq/sealq/metrics"
 	"github.com/sealq/sealq/signing"
@@ -46,6 +47,8 @@ type WorkerConfig struct {
 	MailServer string
 	// WatchMail has the worker ask the mail server from the start on whether it lets us in, and say that it does not. Zero: the first mail finds out.
 	WatchMail bool
+	// Retention is how long what has ended is kept. Zero: see sweep.Retention.
+	Retention sweep.Retention
 	// MailLimits of the deployment. Zero: none.
 	MailLimits authjobs.MailLimits
 	// Queues and their weights. Zero: DefaultQueues.
@@ -72,6 +75,8 @@ type WorkerConfig struct {
 	OnFind func(context.Context, janitor.Find)
 	// OnMail is told what became of each try of a mail. Zero: nobody is.
 	OnMail func(context.Context, authjobs.MailOutcome)
+	// OnSweep is told how far a sweep is. Zero: nobody is.
+	OnSweep func(context.Context, sweep.Progress)
 	// TracerProvider makes the spans of relay and worker. Zero: none are made.
 	TracerProvider trace.TracerProvider
 	Logger         *slog.Logger
@@ -138,6 +143,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), users, authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, ConfirmPath: c.ConfirmPath, ResetPath: c.ResetPath, EmailPath: c.EmailPath,
 		Product: c.Product, MailDomain: c.MailDomain, Templates: c.Templates, Server: c.MailServer, OnMail: c.OnMail, Limits: c.MailLimits, Logger: c.Logger,
+		Retention: c.Retention, OnSweep: c.OnSweep,
 	})
 	if err != nil {
 		return nil, err

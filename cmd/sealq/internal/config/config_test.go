@@ -277,6 +277,16 @@ func TestARateIsANumberInATimeAndNothingIsNoLimit(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
+	for text, want := range map[string]time.Duration{"": 0, "48h": 48 * time.Hour, "0s": -1, "-1h": -1, "x": -1} {
+		settings, err := load(t, given{env: []string{"SEALQ_RETAIN_AUDIT=" + text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := settings.DurationOrNone("retain-audit")
+		if (err != nil) != (want < 0) || want >= 0 && d != want {
+			t.Errorf("%q: %v, %v", text, d, err)
+		}
+	}
 	for text, want := range map[string]int{"": 0, "1": 1, "100": 100, "0": -1, "101": -1, "x": -1} {
 		settings, err := load(t, given{env: []string{"SEALQ_MAIL_HOURLY_CAP=" + text}})
 		if err != nil {

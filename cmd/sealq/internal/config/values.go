@@ -27,6 +27,15 @@ func (s *Settings) Duration(name string) (time.Duration, error) {
 	return d, nil
 }
 
+// DurationOrNone is the option's value, a duration above zero, or 0 where it has none.
+func (s *Settings) DurationOrNone(name string) (time.Duration, error) {
+	text, err := s.Text(name)
+	if err != nil || text == "" {
+		return 0, err
+	}
+	return s.Duration(name)
+}
+
 // Count is the option's value, a whole number from 1 to most.
 func (s *Settings) Count(name string, most int) (int, error) {
 	text, err := s.Text(name)
