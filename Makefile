@@ -10,6 +10,7 @@ TESTFLAGS ?=
 FUZZTIME  ?= 10s
 BENCH     ?= ./...
 SOAK      ?= 20
+ROWS      ?= 10000000
 HOOK      ?=
 
 # Modules of their own below the root, so that neither a linter nor a peer
@@ -91,6 +92,11 @@ fuzz: $(WITHSERVERS) ## run each fuzz target for FUZZTIME (10s)
 .PHONY: bench
 bench: $(WITHSERVERS) ## print the tables of docs/benchmarks.md (BENCH=./enqueue SEALQ_BENCH_ROUNDS=9)
 	@cd bench && ../$(WITHSERVERS) go test -p 1 -count=1 -run '^$$' -bench 'Table$$' -benchtime 1x -timeout 30m $(BENCH)
+
+# It needs some 10 GB of disk for a while, and half an hour at most.
+.PHONY: bench-sweep
+bench-sweep: $(WITHSERVERS) ## measure logins and activations beside sweeps of ROWS (10000000) rows
+	@cd bench && SEALQ_BENCH_ROWS=$(ROWS) ../$(WITHSERVERS) go test -count=1 -run '^$$' -bench 'Sweep$$' -benchtime 1x -timeout 60m ./sweep
 
 .PHONY: asynq-suite
 asynq-suite: $(WITHSERVERS) ## run asynq's own tests over our go-redis hook, in some four minutes (HOOK=plain: without it, to compare)
