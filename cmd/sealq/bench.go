@@ -99,18 +99,26 @@ func (s *session) benchDatabase(ctx context.Context, c *loadtest.Config) (where 
 
 // bar is nil where standard error is no terminal.
 func (s *session) bar() *bar {
-	f, ok := s.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, width, ok := s.terminal()
+	if !ok {
 		return nil
 	}
-	width := func() int {
+	return newBar(f, "bench", width, time.Now)
+}
+
+// terminal is standard error where that is one, and how many columns it has now, 0 where it does not say.
+func (s *session) terminal() (f *os.File, width func() int, ok bool) {
+	f, ok = s.stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, nil, false
+	}
+	return f, func() int {
 		columns, _, err := term.GetSize(int(f.Fd()))
 		if err != nil {
 			return 0
 		}
 		return columns
-	}
-	return newBar(f, "bench", width, time.Now)
+	}, true
 }
 
 func (s *session) printBench(r loadtest.Report) error {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/sealq/sealq/cmd/sealq/internal/drill"
 	"github.com/sealq/sealq/jobs"
@@ -218,8 +217,8 @@ func areCases(n int) string {
 
 // progress counts on a terminal. Nil where standard error is none.
 func (s *session) progress() func(done, all int) {
-	f, ok := s.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, _, ok := s.terminal()
+	if !ok {
 		return nil
 	}
 	return func(done, all int) { fmt.Fprintf(f, "\rdrill: %d of %d", done, all) }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/cmd/sealq/internal/sweeps"
 	"github.com/sealq/sealq/jobs"
 )
 
@@ -26,16 +27,23 @@ type ranSchedule struct {
 }
 
 func (p *program) schedulesRun() *cobra.Command {
-	var await bool
+	var await, dry bool
 	var patience time.Duration
 	c := uses(&cobra.Command{
 		Use: "run NAME", Short: "Run a schedule's job now", Args: exactly("NAME"),
 		Long: "Record a tick of the schedule that is due now, also where it is paused, beside those that it is due for. A worker does it.\n" +
-			"With --wait wait until it has ended; exit 1 where it did not end well, or not in time. It is audited.",
-		Example: "  sealq schedules run users:expire_pending\n  sealq schedules run lockouts:reset --wait --timeout 5m",
+			"With --wait wait until it has ended; exit 1 where it did not end well, or not in time. It is audited.\n" +
+			"With --dry-run say what a sweep would delete now, by the same --retain options as the worker's, and record nothing.",
+		Example: "  sealq schedules run users:expire_pending\n  sealq schedules run lockouts:reset --wait --timeout 5m\n  sealq schedules run retention:purge --dry-run",
 		RunE: p.onSchedules(func(ctx context.Context, s *session, db app.Database, args []string) error {
 			if patience < 0 {
 				return wrongly("--timeout must not be negative")
+			}
+			if dry && await {
+				return wrongly("--dry-run and --wait exclude each other")
+			}
+			if dry {
+				return s.previewSweep(ctx, db, args[0])
 			}
 			run, err := db.RunNow(ctx, actor(), args[0])
 			if errors.Is(err, jobs.ErrDuplicate) {
@@ -56,15 +64,59 @@ func (p *program) schedulesRun() *cobra.Command {
 			}
 			return s.ended(ctx, db, ran)
 		}),
-	}, "database-url")
+	}, "database-url", "retain-done", "retain-quarantine", "retain-audit")
+	c.Flags().BoolVar(&dry, "dry-run", false, "say what a sweep would delete, and delete nothing")
 	c.Flags().BoolVar(&await, "wait", false, "wait until the job has ended")
 	c.Flags().DurationVar(&patience, "timeout", 0, "how long --wait waits at most (default: until it has ended)")
 	return c
 }
 
+// previewSweep says what the schedule's sweep would delete.
+func (s *session) previewSweep(ctx context.Context, db app.Database, schedule string) error {
+	keep, err := s.retention()
+	if err != nil {
+		return err
+	}
+	kind, err := db.ScheduleKind(ctx, schedule)
+	if err != nil {
+		return err
+	}
+	due, err := sweeps.Preview(ctx, db, kind, keep)
+	if err != nil {
+		return err
+	}
+	if s.json {
+		return s.printJSON(due)
+	}
+	return sweeps.Print(s.stdout, due)
+}
+
+// drawSweep draws how far the run's sweep is, where there is a terminal and the job is one. erase takes the line away.
+func (s *session) drawSweep(ctx context.Context, db app.SweepReader, ran ranSchedule) (draw func(jobs.RowInfo), erase func()) {
+	f, width, ok := s.terminal()
+	if !ok {
+		return func(jobs.RowInfo) {}, func() {}
+	}
+	drawn := false
+	draw = func(jobs.RowInfo) {
+		// What cannot be read is not drawn: the row tells how it ends.
+		if p, err := db.SweepProgress(ctx, string(ran.Kind)); err == nil && p.ToldAt.After(ran.DueAt) {
+			drawn = true
+			sweeps.Draw(f, p, width())
+		}
+	}
+	return draw, func() {
+		if drawn {
+			sweeps.Erase(f)
+		}
+	}
+}
+
 // ended waits for the row, and says how it ended.
-func (s *session) ended(ctx context.Context, db app.Rows, ran ranSchedule) error {
-	row, err := awaitRow(ctx, db, ran.ID, func(jobs.RowInfo) {})
+func (s *session) ended(ctx context.Context, db app.Database, ran ranSchedule) error {
+	draw, erase := s.drawSweep(ctx, db, ran)
+	row, err := awaitRow(ctx, db, ran.ID, draw)
+	erase()
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("the job %s has not ended in time; it is %s: see that a `sealq worker` runs, and `sealq schedules history %s`", ran.ID, row.State, shownText(ran.Schedule))

@@ -106,6 +106,7 @@ type Database interface {
 	Quarantine
 	operators.Store
 	RefusedGroups
+	SweepReader
 	// Record enters what somebody is about to do in the audit log.
 	Record(ctx context.Context, e audit.Entry) error
 	// RenewKeys voids the unused links of a key that leaked, and asks for their mails anew. It says how many there were.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/scheduler"
 )
 
@@ -26,12 +27,21 @@ type Schedules interface {
 	ScheduleReader
 	// DefineSchedule adds a schedule, or changes the one of that name where replace says so. It refuses a plan that is not sound.
 	DefineSchedule(ctx context.Context, actor string, p jobs.SchedulePlan, replace bool) (replaced bool, err error)
+	// ScheduleKind is the kind of a schedule's jobs.
+	ScheduleKind(ctx context.Context, schedule string) (jobs.Kind, error)
 	// SetPaused pauses or resumes a schedule, and says whether it was not so before.
 	SetPaused(ctx context.Context, actor, schedule string, paused bool) (changed bool, err error)
 	// DropSchedule removes a schedule with its ticks, and says what it was.
 	DropSchedule(ctx context.Context, actor, schedule string) (jobs.SchedulePlan, error)
 	// RunNow makes a tick of the schedule that is due now.
 	RunNow(ctx context.Context, actor, schedule string) (Run, error)
+}
+
+// SweepReader tells of sweeps.
+type SweepReader interface {
+	sweep.Counter
+	// SweepProgress reads how far a sweep is, as sweep.Desk says.
+	SweepProgress(ctx context.Context, name string) (sweep.Progress, error)
 }
 
 // Run is a tick that somebody asked for.
@@ -117,6 +127,11 @@ func (d database[Tx]) scheduleOf(ctx context.Context, schedule string) (jobs.Sch
 		return jobs.ScheduleState{}, time.Time{}, fmt.Errorf("schedule %q: %w", schedule, jobs.ErrNoSuchSchedule)
 	}
 	return book.Schedules[i], book.Now, nil
+}
+
+func (d database[Tx]) ScheduleKind(ctx context.Context, schedule string) (jobs.Kind, error) {
+	state, _, err := d.scheduleOf(ctx, schedule)
+	return state.Kind, err
 }
 
 // runTries is how often a run is tried whose schedule, or whose millisecond, somebody else had.

@@ -116,34 +116,10 @@ func line(p sweep.Progress) string {
 	return text + fmt.Sprintf("  %.0f/s  %v left", p.Rate(), p.Left().Round(time.Second))
 }
 
-// Reader reads how far a sweep is: a sweep.Desk.
-type Reader interface {
-	SweepProgress(ctx context.Context, name string) (sweep.Progress, error)
+// Draw writes how far a sweep is over the line that was drawn before, on a terminal of that many columns.
+func Draw(out io.Writer, p sweep.Progress, width int) {
+	fmt.Fprint(out, toLineStart+Line(p, width)+eraseRest)
 }
 
-// Watch shows how far a sweep is, over the same line of a terminal, until the run with that tick has ended, and returns its last word. draw is false
-// where out is no terminal: then nothing is shown.
-func Watch(ctx context.Context, out io.Writer, draw bool, width func() int, r Reader, name, tick string, every time.Duration) (sweep.Progress, error) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		p, err := r.SweepProgress(ctx, name)
-		if err != nil {
-			return p, err
-		}
-		if draw && p.Tick == tick {
-			fmt.Fprint(out, toLineStart+Line(p, width())+eraseRest)
-		}
-		if p.Tick == tick && p.Ended {
-			if draw {
-				fmt.Fprint(out, toLineStart+eraseRest)
-			}
-			return p, nil
-		}
-		select {
-		case <-ctx.Done():
-			return p, fmt.Errorf("watch %s: %w", name, context.Cause(ctx))
-		case <-ticker.C:
-		}
-	}
-}
+// Erase takes the line away that was drawn.
+func Erase(out io.Writer) { fmt.Fprint(out, toLineStart+eraseRest) }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -114,42 +113,14 @@ func TestALineSaysHowFarHowFastAndHowLongStill(t *testing.T) {
 	}
 }
 
-// story is a desk whose sweep goes on with each look.
-type story []sweep.Progress
-
-func (s *story) SweepProgress(context.Context, string) (sweep.Progress, error) {
-	p := (*s)[0]
-	if len(*s) > 1 {
-		*s = (*s)[1:]
-	}
-	return p, nil
-}
-
-func TestWatchingEndsWithTheRunOfThatTick(t *testing.T) {
+func TestALineIsDrawnOverTheOneBeforeAndTakenAway(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		before := sweep.Progress{Sweep: "s", Holder: "h", Tick: "t0", Done: 9, Ended: true}
-		half := sweep.Progress{Sweep: "s", Holder: "h", Tick: "t1", Part: sweep.Jobs, Done: 1, Due: 2}
-		whole := sweep.Progress{Sweep: "s", Holder: "h", Tick: "t1", Done: 2, Due: 2, Ended: true}
-		for draws, want := range map[bool]string{
-			true:  "\rs: jobs           [############............]  50 %  1 of about 2\x1b[K\rs: done, 2 rows in 0s\x1b[K\r\x1b[K",
-			false: "",
-		} {
-			var out strings.Builder
-			desk := story{before, half, whole}
-			p, err := sweeps.Watch(t.Context(), &out, draws, func() int { return 0 }, &desk, "s", "t1", time.Second)
-			if err != nil || p != whole {
-				t.Errorf("watched %+v, %v", p, err)
-			}
-			if diff := cmp.Diff(want, out.String()); diff != "" {
-				t.Errorf("drawn (-want +got):\n%s", diff)
-			}
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		desk := story{half}
-		if _, err := sweeps.Watch(ctx, &strings.Builder{}, true, func() int { return 0 }, &desk, "s", "t1", time.Second); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a watch that was ended: %v", err)
-		}
-	})
+	var out strings.Builder
+	sweeps.Draw(&out, sweep.Progress{Sweep: "s", Holder: "h", Part: sweep.Jobs, Done: 1, Due: 2}, 0)
+	sweeps.Draw(&out, sweep.Progress{Sweep: "s", Holder: "h", Done: 2, Due: 2, Ended: true}, 8)
+	sweeps.Erase(&out)
+	want := "\rs: jobs           [############............]  50 %  1 of about 2\x1b[K\rs: done\x1b[K\r\x1b[K"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("drawn (-want +got):\n%s", diff)
+	}
 }
