@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// sampleEvery is how often the queues are looked at, whether or not somebody watches: rates need it.
+	// sampleEvery is how often the queues are looked at, while somebody watches: rates need it.
 	sampleEvery = 5 * time.Second
 	// rateOver is the time that a rate is of.
 	rateOver = time.Minute
@@ -33,7 +33,8 @@ type watch struct {
 	changed  chan struct{} // closed when something has
 	findings []Finding
 	examined time.Time // zero: not yet
-	asked    time.Time
+	asked    time.Time // zero: by nobody
+	wanted   [2]chan struct{} // a look at the queues, and at the rest
 }
 
 // sample is how many tasks of a queue had ended at a time.
@@ -43,7 +44,7 @@ type sample struct {
 }
 
 func newWatch(d *Dashboard) *watch {
-	return &watch{d: d, over: make(chan struct{}), samples: make(map[string][]sample), changed: make(chan struct{})}
+	return &watch{d: d, over: make(chan struct{}), samples: make(map[string][]sample), changed: make(chan struct{}), wanted: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
 }
 
 func (w *watch) run(ctx context.Context) error {
@@ -51,14 +52,14 @@ func (w *watch) run(ctx context.Context) error {
 	defer examining.Wait()
 	defer close(w.over)
 	if w.d.cfg.Examine != nil {
-		examining.Go(func() { w.each(ctx, w.d.cfg.ExamineEvery, w.examine) })
+		examining.Go(func() { each(ctx, w.d.cfg.ExamineEvery, w.wanted[1], w.examine) })
 	}
-	w.each(ctx, sampleEvery, w.look)
+	each(ctx, sampleEvery, w.wanted[0], w.look)
 	return nil
 }
 
-// each does it now, and then every so often until ctx ends.
-func (*watch) each(ctx context.Context, every time.Duration, do func(context.Context)) {
+// each does it now, and then every so often, and when it is wanted, until ctx ends.
+func each(ctx context.Context, every time.Duration, wanted <-chan struct{}, do func(context.Context)) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
@@ -66,13 +67,25 @@ func (*watch) each(ctx context.Context, every time.Duration, do func(context.Con
 		select {
 		case <-ctx.Done():
 			return
+		case <-wanted:
 		case <-ticker.C:
 		}
 	}
 }
 
-// look takes a sample of every queue.
+// idle says that nobody has asked lately. Then nothing is looked at: it takes rights that a worker's Redis user, who serves the pages of
+// `sealq serve`, has no other need of.
+func (w *watch) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.d.cfg.Now().Sub(w.asked) > lookedLately
+}
+
+// look takes a sample of every queue, while somebody watches.
 func (w *watch) look(ctx context.Context) {
+	if w.idle() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, sampleEvery)
 	defer cancel()
 	names, err := w.d.queueNames(ctx)
@@ -100,6 +113,9 @@ func (w *watch) add(readings []reading, now time.Time) {
 	fresh := make(map[string][]sample, len(readings)) // a queue that is gone is forgotten
 	for _, r := range readings {
 		kept := w.samples[r.name]
+		if n := len(kept); n > 0 && now.Sub(kept[n-1].at) > rateOver { // nobody watched
+			kept = nil
+		}
 		for len(kept) > 1 && now.Sub(kept[1].at) >= rateOver { // one that is older than the time is kept
 			kept = kept[1:]
 		}
@@ -120,12 +136,9 @@ func (w *watch) perMinute(queue string) (n float64, ok bool) {
 	return max(float64(last.ended-first.ended), 0) / last.at.Sub(first.at).Minutes(), true
 }
 
-// examine looks at what the deployment depends on, while somebody watches or nobody has looked yet.
+// examine looks at what the deployment depends on, while somebody watches.
 func (w *watch) examine(ctx context.Context) {
-	w.mu.Lock()
-	idle := !w.examined.IsZero() && w.d.cfg.Now().Sub(w.asked) > lookedLately
-	w.mu.Unlock()
-	if idle {
+	if w.idle() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
@@ -137,11 +150,20 @@ func (w *watch) examine(ctx context.Context) {
 	w.seen("") // the time of it is shown
 }
 
-// examination is what the last one found, and when that was.
+// examination is what the last one found, and when that was. Whoever is the first to ask for a while has the next one made now.
 func (w *watch) examination() ([]Finding, time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.asked = w.d.cfg.Now()
+	now := w.d.cfg.Now()
+	if now.Sub(w.asked) > lookedLately {
+		for _, wanted := range w.wanted {
+			select {
+			case wanted <- struct{}{}:
+			default:
+			}
+		}
+	}
+	w.asked = now
 	return w.findings, w.examined
 }
 
