@@ -53,7 +53,7 @@ func (k Kind) sample() AccountData {
 	at := time.Date(2006, 1, 2, 15, 4, 5, 0, time.UTC)
 	d := AccountData{Product: "Example", Link: "https://app.example.com"}
 	if k.linked() {
-		d.Link, d.ExpiresAt = "https://app.example.com/page?key=a-b_c9sQvKx2ZzPpG4qk0mW7yT1uLr8nEe5hJf3dBiC6oA", at
+		d.Link, d.ExpiresAt = "https://app.example.com/page?key="+SampleKey, at
 	} else {
 		d.At = at
 	}

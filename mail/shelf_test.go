@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
@@ -288,12 +289,19 @@ func TestTheSameDataMakesTheSameMail(t *testing.T) {
 func TestAPreviewIsOfAnyKind(t *testing.T) {
 	t.Parallel()
 	for _, kind := range mail.Kinds() {
-		got, err := defaults(t).Preview(kind, "Ada & Co", "de-AT", kind == mail.KindEmailNotice)
+		got, err := defaults(t).Preview(kind, mail.Sample{Product: "Ada & Co", Language: "de-AT", Done: kind == mail.KindEmailNotice})
 		if err != nil || got.Language != "de" || !strings.Contains(got.Subject, "Ada & Co") {
 			t.Errorf("%s: %+v, %v", kind, got, err)
 		}
 	}
-	if _, err := defaults(t).Preview("no such kind", "x", "", false); err == nil {
+	at := time.Date(2031, 5, 6, 7, 8, 0, 0, time.UTC)
+	for kind, when := range map[mail.Kind]string{mail.KindPasswordReset: "7 May 2031", mail.KindLockoutNotice: "6 May 2031"} {
+		got, err := defaults(t).Preview(kind, mail.Sample{Product: "Ada", Link: "https://ada.example/here", At: at})
+		if err != nil || !strings.Contains(got.Text, "https://ada.example/here") || !strings.Contains(got.Text, when) {
+			t.Errorf("%s: %s, %v", kind, got.Text, err)
+		}
+	}
+	if _, err := defaults(t).Preview("no such kind", mail.Sample{Product: "x"}); err == nil {
 		t.Error("an unknown kind was rendered")
 	}
 	if files := defaults(t).Files("no such kind", ""); len(files) > 0 {

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -205,14 +206,34 @@ func (t *Templates) render(kind Kind, d AccountData) (Content, error) {
 	return t.set(kind, d.Language).render(d)
 }
 
-// Preview renders a mail with made-up data, as somebody would get it who reads that language. done is for email_notice: the address has changed.
-func (t *Templates) Preview(kind Kind, product, reader string, done bool) (Content, error) {
+// Sample is what a preview shows.
+type Sample struct {
+	Product  string
+	Language string    // of the reader. Zero: the templates' own
+	Link     string    // where the mail leads. Zero: made up
+	At       time.Time // when what the mail tells of happened, a day before its link ends. Zero: made up
+	Done     bool      // of email_notice: the address has changed
+}
+
+// SampleKey is the key in a made-up link. No link has it.
+const SampleKey = "a-b_c9sQvKx2ZzPpG4qk0mW7yT1uLr8nEe5hJf3dBiC"
+
+// Preview renders a mail of that sample, and what it leaves open with made-up data.
+func (t *Templates) Preview(kind Kind, s Sample) (Content, error) {
 	i := slices.Index(Kinds(), kind)
 	if i < 0 {
 		return Content{}, &TemplateError{Kind: string(kind), Part: partSubject, Cause: errors.New("there is no such kind")}
 	}
 	d := kind.sample()
-	d.Product, d.Language, d.Done = product, reader, done
+	d.Product, d.Language, d.Done = s.Product, s.Language, s.Done
+	d.Link = cmp.Or(s.Link, d.Link)
+	switch {
+	case s.At.IsZero():
+	case kind.linked():
+		d.ExpiresAt = s.At.Add(24 * time.Hour)
+	default:
+		d.At = s.At
+	}
 	return t.render(kind, d)
 }
 

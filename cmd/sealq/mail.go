@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/mail"
+	"github.com/sealq/sealq/worker/authworker"
 )
 
 func (p *program) mail() *cobra.Command {
@@ -40,13 +41,13 @@ func (p *program) mailPreview() *cobra.Command {
 		kinds = append(kinds, string(kind))
 	}
 	c := uses(&cobra.Command{
-		Use: "preview KIND", Short: "Print a mail as it will be sent, with made-up data", Args: exactly("KIND"),
-		Long: "Print a mail as it will be sent, with made-up data: subject and text, unless told otherwise. All templates are checked\n" +
-			"first, as they are when a worker starts. Nothing is connected to. The kinds are\n  " + strings.Join(kinds, "\n  "),
+		Use: "preview KIND", Short: "Print a mail as it will be sent, with a made-up key", Args: exactly("KIND"),
+		Long: "Print a mail as it will be sent, with a made-up key in its link: subject and text, unless told otherwise. All templates are\n" +
+			"checked first, as they are when a worker starts. Nothing is connected to. The kinds are\n  " + strings.Join(kinds, "\n  "),
 		Example:   "  sealq mail preview confirmation --lang de\n  sealq mail preview password_reset --mail-templates ./mails --open",
 		ValidArgs: kinds,
 		RunE:      p.action(func(ctx context.Context, s *session, args []string) error { return s.mailPreview(ctx, args[0], f) }),
-	}, "mail-templates", "mail-lang", "product", "base-url")
+	}, "mail-templates", "mail-lang", "product", "base-url", "confirm-path", "reset-path", "email-path")
 	c.Flags().StringVar(&f.lang, "lang", "", "the reader's language, a `TAG` such as de or pt-BR (default: --mail-lang)")
 	c.Flags().BoolVar(&f.text, "text", false, "print subject and text (the default)")
 	c.Flags().BoolVar(&f.html, "html", false, "print the HTML")
@@ -82,7 +83,11 @@ func (s *session) mailPreview(ctx context.Context, name string, f previewFlags) 
 	if err != nil {
 		return err
 	}
-	content, err := templates.Preview(kind, product, lang, f.done)
+	link, err := s.sampleLink(kind)
+	if err != nil {
+		return err
+	}
+	content, err := templates.Preview(kind, mail.Sample{Product: product, Language: lang, Link: link, At: s.now().Truncate(time.Minute), Done: f.done})
 	if err != nil {
 		return err
 	}
@@ -121,6 +126,24 @@ func (s *session) sayWhence(t *mail.Templates, language string, files map[string
 		fmt.Fprintf(s.stderr, "%s: %s\n", part, where)
 	}
 	return nil
+}
+
+// sampleLink leads where the mails of a kind do, with a key that nobody has.
+func (s *session) sampleLink(kind mail.Kind) (string, error) {
+	var c authworker.Config
+	var err error
+	into(&c.BaseURL, &err)(s.Page("base-url"))
+	into(&c.ConfirmPath, &err)(s.Path("confirm-path"))
+	into(&c.ResetPath, &err)(s.Path("reset-path"))
+	into(&c.EmailPath, &err)(s.Path("email-path"))
+	if err != nil {
+		return "", err
+	}
+	link, err := c.Link(kind, mail.SampleKey)
+	if err != nil {
+		return "", wrongly("--base-url: %w", err)
+	}
+	return link, nil
 }
 
 // product is the app's name in mails.
