@@ -32,8 +32,8 @@ type watch struct {
 	state    uint64        // a digest of what was seen last
 	changed  chan struct{} // closed when something has
 	findings []Finding
-	examined time.Time // zero: not yet
-	asked    time.Time // zero: by nobody
+	examined time.Time        // zero: not yet
+	asked    time.Time        // zero: by nobody
 	wanted   [2]chan struct{} // a look at the queues, and at the rest
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/signing"
@@ -51,8 +53,17 @@ func TestRunbookQuarantine(t *testing.T) {
 		n.check(err)
 		return unfinished[jobs.RowQueued]+unfinished[jobs.RowClaimed]+unfinished[jobs.RowEnqueued] == 0
 	})
-	head, err := audit.Verify(n.Context(), n.db, audit.Head{})
-	if err != nil || head.Position != 2 {
-		t.Errorf("a release and a purge left %d links in the audit log, %v", head.Position, err)
+	_, err := audit.Verify(n.Context(), n.db, audit.Head{})
+	n.check(err)
+	links, err := n.db.AuditLinks(n.Context(), 0, 100)
+	n.check(err)
+	var did []string
+	for _, link := range links {
+		if strings.HasPrefix(link.Entry.Action, "quarantine.") {
+			did = append(did, link.Entry.Action)
+		}
+	}
+	if diff := cmp.Diff([]string{"quarantine.release", "quarantine.purge"}, did); diff != "" {
+		t.Errorf("in the audit log (-want +got):\n%s", diff)
 	}
 }

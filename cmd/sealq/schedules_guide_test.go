@@ -61,6 +61,7 @@ func TestTheGuidesScheduleFileIsTaken(t *testing.T) {
 	want := map[string]string{
 		"users:expire_pending": `*/10 * * * *||users:expire_pending|{}|latest|30s`,
 		"lockouts:reset":       `* * * * *||lockouts:reset|{}|latest|0s`,
+		"retention:purge":      `17 3 * * *||retention:purge|{}|latest|0s`,
 		"night":                `30 2 * * *|Europe/Berlin|users:expire_pending|{"limit":100000}|skip|0s`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
