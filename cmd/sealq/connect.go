@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -122,10 +123,17 @@ func plural(n int, what string) string {
 	return strconv.Itoa(n) + " " + what + "s"
 }
 
+// onThisMachine says of a host's name or address that nobody else gets there by it.
+func onThisMachine(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
+}
+
 // mailServer is where --smtp-url leads.
 type mailServer struct {
 	*mail.Sender
 	where string // for people: no credentials
+	here  bool   // on this machine
 }
 
 // mailServer reads --smtp-url, --mail-from and the options of DKIM. It connects to nothing.
@@ -153,7 +161,7 @@ func (s *session) mailServer() (mailServer, error) {
 	if _, ok := errors.AsType[*mail.MessageError](err); ok {
 		return mailServer{}, wrongly("--mail-from: %w", err)
 	}
-	return mailServer{Sender: sender, where: net.JoinHostPort(u.Host, strconv.Itoa(u.Port))}, err
+	return mailServer{Sender: sender, where: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), here: onThisMachine(u.Host)}, err
 }
 
 // dkim reads how mails are signed: by all three options, or not at all.

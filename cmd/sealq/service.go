@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -151,6 +152,9 @@ func (s *session) openWorker(ctx context.Context, p *workerPlan, db app.Database
 	if s.Given("mail-templates") {
 		t := p.config.Templates
 		s.logger.InfoContext(ctx, "mail templates: what is not the app's own is built in", slog.Any("languages", t.Languages()), slog.Any("own", t.Own()), slog.Any("gaps", t.Gaps()))
+	}
+	if app, err := url.Parse(p.config.BaseURL); err == nil && onThisMachine(app.Hostname()) && !p.mail.here {
+		s.logger.WarnContext(ctx, "links in mails lead to the machine of their reader: say with --base-url where the app is", slog.String("base_url", p.config.BaseURL))
 	}
 	worker, err := db.Worker(p.config)
 	if err != nil {
