@@ -247,7 +247,7 @@ func (c *conn) transact(ctx context.Context, until time.Time, msg rendered, befo
 			return Answer{}, fmt.Errorf("mail: not sent, withdrawn before DATA: %w", err)
 		}
 	}
-	if time.Until(until) < c.sender.timeouts.reserve() {
+	if until.Sub(c.sender.pool.now()) < c.sender.timeouts.reserve() {
 		return Answer{}, newSendError(StageData, errTooLate, nil)
 	}
 	return c.content(ctx, msg.data)

@@ -43,7 +43,7 @@ type Config struct {
 	// skips verification is refused.
 	TLSConfig *tls.Config
 	Logger    *slog.Logger     // what is worth knowing but no error: a QUIT that fails; nil: nothing is logged
-	Now       func() time.Time // how long a connection was idle; nil: time.Now
+	Now       func() time.Time // how long a connection was idle, and what is left of a delivery; nil: time.Now
 }
 
 // String leaves the credentials of the URL out.
@@ -194,8 +194,8 @@ func (s *Sender) Send(ctx context.Context, m Message, beforeData func(ctx contex
 	if err != nil {
 		return Answer{}, busy(err)
 	}
-	until := time.Now().Add(s.timeouts.Total)
-	ctx, cancel := context.WithDeadlineCause(ctx, until, errTotalTimeout)
+	until := s.pool.now().Add(s.timeouts.Total)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeouts.Total, errTotalTimeout)
 	defer cancel()
 	if c, err = s.session(ctx, waiting, c); err != nil {
 		return Answer{}, err

@@ -6,9 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"github.com/google/go-cmp/cmp"
+	"github.com/hibiken/asynq"
 
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"

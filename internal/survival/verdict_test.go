@@ -143,7 +143,7 @@ func (s *system) everyEffectOnce(t *testing.T) {
 func (s *system) everyTickOnce(t *testing.T) {
 	t.Helper()
 	wrong, err := s.counts(t.Context(), `SELECT tick, coalesce(times, 0)
-		FROM (SELECT schedule || '@' || to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS tick FROM ticks) AS due
+		FROM (SELECT schedule || '@' || regexp_replace(to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '\.?0+$', '') || 'Z' AS tick FROM ticks) AS due
 		FULL JOIN (SELECT tick, count(*) AS times FROM swept GROUP BY tick) AS done USING (tick)
 		WHERE due.tick IS NULL OR times IS DISTINCT FROM 1`)
 	check(t, err)
