@@ -83,7 +83,7 @@ func TestInChromium(t *testing.T) { //nolint:tparallel // the windows of one bro
 			}
 		})
 	}
-	t.Run("a viewer sees no button that he may not press", func(t *testing.T) { //nolint:paralleltest // one after the other
+	t.Run("a viewer sees no button that he may not press", func(t *testing.T) {
 		b := c.tab(t, 1280)
 		b.visit(t, w.url+"/login")
 		b.fill(t, "name", "viewer")
