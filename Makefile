@@ -61,7 +61,7 @@ RACE := -race $(patsubst %,-gcflags=modernc.org/%=-race=false,sqlite/lib libc me
 # -count=1: what a real server answers is not for the cache.
 .PHONY: race
 race: $(WITHSERVERS) ## run the tests with -race (PKG=./worker/... TESTFLAGS='-run Name -v')
-	$(WITHSERVERS) go test $(RACE) -count=1 -timeout 9m $(TESTFLAGS) $(PKG)
+	$(WITHSERVERS) go test $(RACE) -count=1 -timeout 14m $(TESTFLAGS) $(PKG)
 
 # All are tested, whatever becomes of one; a browser is wanted where one is driven.
 .PHONY: nested
