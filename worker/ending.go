@@ -1,9 +1,12 @@
 package worker
 
 import (
+	"errors"
 	"time"
 
 	"github.com/hibiken/asynq"
+
+	"github.com/sealq/sealq/signing"
 )
 
 // action is what asynq is to do with a task that did not succeed.
@@ -60,3 +63,19 @@ type deferredError struct {
 
 func (e *deferredError) Error() string { return e.err.Error() }
 func (e *deferredError) Unwrap() error { return e.err }
+
+// undecodable is a verified task whose arguments are not those of its kind.
+type undecodable struct{ refusal *signing.Refusal }
+
+func (e *undecodable) Error() string { return e.refusal.Error() }
+
+// undecodableOf is the refusal of a run whose arguments did not decode, or nil.
+func undecodableOf(end *ending) *signing.Refusal {
+	if end == nil {
+		return nil
+	}
+	if u, ok := errors.AsType[*undecodable](end.cause); ok {
+		return u.refusal
+	}
+	return nil
+}

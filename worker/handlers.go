@@ -386,19 +386,3 @@ const (
 
 // ErrRunning means that a run of the same effect is under way in this process.
 var ErrRunning = errors.New("a run of this job is under way")
-
-// undecodable is a verified task whose arguments are not those of its kind.
-type undecodable struct{ refusal *signing.Refusal }
-
-func (e *undecodable) Error() string { return e.refusal.Error() }
-
-// undecodableOf is the refusal of a run whose arguments did not decode, or nil.
-func undecodableOf(end *ending) *signing.Refusal {
-	if end == nil {
-		return nil
-	}
-	if u, ok := errors.AsType[*undecodable](end.cause); ok {
-		return u.refusal
-	}
-	return nil
-}
