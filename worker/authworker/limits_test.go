@@ -24,7 +24,7 @@ func TestMailsOverALimitWaitWithoutATryAndTheOthersGo(t *testing.T) {
 	s.register(t, "bob@other.example")
 	inspector := asynq.NewInspectorFromRedisClient(s.redis)
 	due := make(map[time.Duration]bool)
-	eventually(t, "three mails wait", func() bool {
+	eventually(t, "three mails wait and three are recorded as sent", func() bool {
 		tasks, err := inspector.ListRetryTasks(jobs.QueueMail)
 		for _, task := range tasks {
 			if task.Retried != 0 {
@@ -32,10 +32,13 @@ func TestMailsOverALimitWaitWithoutATryAndTheOthersGo(t *testing.T) {
 			}
 			due[time.Until(task.NextProcessAt).Round(time.Minute)] = true
 		}
-		return err == nil && len(tasks) == 3 && len(s.mails.Messages()) == 3
+		return err == nil && len(tasks) == 3 && s.outcomes.all()[authjobs.MailDelivered] == 3
 	})
 	if len(due) < 3 {
 		t.Errorf("they come back after %v, which is not one after the other", due)
+	}
+	if n := len(s.mails.Messages()); n != 3 {
+		t.Errorf("%d mails were sent", n)
 	}
 	if diff := cmp.Diff(map[authjobs.MailOutcome]int32{"delivered": 3, "limited": 3}, s.outcomes.all()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
