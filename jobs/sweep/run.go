@@ -30,12 +30,12 @@ const (
 	defaultLease  = time.Minute
 
 	// largest batch: measured on ten million rows, larger ones lengthen other people's waits and hardly shorten the sweep.
-	largest  = 1000
-	smallest = 100
+	largest  = 500
+	smallest = 50
 	// A batch that takes longer than slow is followed by one of half its size.
 	slow = 100 * time.Millisecond
-	// A pause is half as long as the batch took, within these.
-	shortest = 10 * time.Millisecond
+	// A pause is as long as the batch took, within these.
+	shortest = 2 * time.Millisecond
 	longest  = 20 * time.Millisecond
 
 	tellEvery = time.Second
@@ -211,7 +211,7 @@ func (u *run) between(ctx context.Context, step Step, took time.Duration) error 
 			return err
 		}
 	}
-	return rest(ctx, min(max(took/2, shortest), longest))
+	return rest(ctx, min(max(took, shortest), longest))
 }
 
 // estimate says once how much there is, as soon as one batch is not enough.

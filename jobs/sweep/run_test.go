@@ -115,26 +115,26 @@ func always(d time.Duration) func(int) time.Duration {
 func TestASweepWalksItsPartsInBatchesUntilNothingIsDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		first, second := &table{due: 2500}, &table{due: 300}
+		first, second := &table{due: 1300}, &table{due: 300}
 		d, o := world(first, second)
 		out := sound(t, d, o, sweep.Config{})
-		if diff := cmp.Diff([][]int{{1000, 1000, 1000}, {1000}}, [][]int{first.batches, second.batches}); diff != "" {
+		if diff := cmp.Diff([][]int{{500, 500, 500}, {500}}, [][]int{first.batches, second.batches}); diff != "" {
 			t.Errorf("batches (-want +got):\n%s", diff)
 		}
-		if out.Rows != 2800 || out.Left || out.Taken || out.By["first"] != 2500 || out.By["second"] != 300 {
+		if out.Rows != 1600 || out.Left || out.Taken || out.By["first"] != 1300 || out.By["second"] != 300 {
 			t.Errorf("outcome: %+v", out)
 		}
-		if p := d.rows["test:sweep"]; !p.Ended || p.Done != 2800 || p.Due != 2800 || p.LeaseUntil.After(time.Now()) {
+		if p := d.rows["test:sweep"]; !p.Ended || p.Done != 1600 || p.Due != 1600 || p.LeaseUntil.After(time.Now()) {
 			t.Errorf("written at last: %+v", p)
 		}
 	})
 }
 
-func TestAPauseIsHalfAsLongAsItsBatchWithinBounds(t *testing.T) {
+func TestAPauseIsAsLongAsItsBatchWithinBounds(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ took, pause time.Duration }{
-		{time.Millisecond, 10 * time.Millisecond},
-		{26 * time.Millisecond, 13 * time.Millisecond},
+		{time.Millisecond, 2 * time.Millisecond},
+		{13 * time.Millisecond, 13 * time.Millisecond},
 		{90 * time.Millisecond, 20 * time.Millisecond},
 	} {
 		t.Run(c.took.String(), func(t *testing.T) {
@@ -156,11 +156,11 @@ func TestAPauseIsHalfAsLongAsItsBatchWithinBounds(t *testing.T) {
 func TestABatchThatIsSlowIsFollowedByASmallerOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		// Whatever is larger than 250 rows is slow.
-		due := &table{due: 3000, takes: func(limit int) time.Duration { return time.Duration(limit) * time.Millisecond * 2 / 5 }}
+		// Whatever is larger than 125 rows is slow.
+		due := &table{due: 1500, takes: func(limit int) time.Duration { return time.Duration(limit) * time.Millisecond * 4 / 5 }}
 		d, o := world(due)
 		sound(t, d, o, sweep.Config{})
-		if diff := cmp.Diff([]int{1000, 500, 250, 500, 250, 500, 250}, due.batches); diff != "" {
+		if diff := cmp.Diff([]int{500, 250, 125, 250, 125, 250, 125}, due.batches); diff != "" {
 			t.Errorf("batches (-want +got):\n%s", diff)
 		}
 	})
@@ -273,10 +273,10 @@ func TestASweepThatFailsSaysHowFarItWasAndGivesItsLeaseBack(t *testing.T) {
 		due := &table{due: 5000, err: errors.New("the disk is full")}
 		d, o := world(due)
 		_, err := run(t, d, o, sweep.Config{})
-		if !errors.Is(err, due.err) || !strings.Contains(err.Error(), "after 1000 rows") {
+		if !errors.Is(err, due.err) || !strings.Contains(err.Error(), "after 500 rows") {
 			t.Errorf("error: %v", err)
 		}
-		if p := d.rows[o.Sweep]; p.Ended || p.LeaseUntil.After(time.Now()) || p.Done != 1000 {
+		if p := d.rows[o.Sweep]; p.Ended || p.LeaseUntil.After(time.Now()) || p.Done != 500 {
 			t.Errorf("written: %+v", p)
 		}
 	})
@@ -307,7 +307,7 @@ func TestASweepStopsWithItsContextAndGivesItsLeaseBack(t *testing.T) {
 func TestProgressIsToldEachSecondWithRateAndEstimate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		first, second := &table{due: 100_000, takes: always(10 * time.Millisecond)}, &table{due: 20_000, takes: always(10 * time.Millisecond)}
+		first, second := &table{due: 50_000, takes: always(10 * time.Millisecond)}, &table{due: 10_000, takes: always(10 * time.Millisecond)}
 		d, o := world(first, second)
 		var told []sweep.Progress
 		sound(t, d, o, sweep.Config{OnProgress: func(_ context.Context, p sweep.Progress) { told = append(told, p) }})
@@ -315,14 +315,14 @@ func TestProgressIsToldEachSecondWithRateAndEstimate(t *testing.T) {
 			t.Fatalf("told %d times: %+v", len(told), told)
 		}
 		for i, p := range told {
-			if p.Due != 120_000 || p.Ended != (i == 3) {
+			if p.Due != 60_000 || p.Ended != (i == 3) {
 				t.Errorf("told: %+v", p)
 			}
 		}
-		if p := told[1]; p.Part != "first" || p.Rate() < 45_000 || p.Rate() > 55_000 || p.Left().Round(100*time.Millisecond) != 1400*time.Millisecond {
+		if p := told[1]; p.Part != "first" || p.Rate() < 22_500 || p.Rate() > 27_500 || p.Left().Round(100*time.Millisecond) != 1400*time.Millisecond {
 			t.Errorf("after a second: %+v, %.0f rows/s, %v left", p, p.Rate(), p.Left())
 		}
-		if p := told[3]; p.Done != 120_000 || p.Left() != 0 {
+		if p := told[3]; p.Done != 60_000 || p.Left() != 0 {
 			t.Errorf("at the end: %+v", p)
 		}
 		few := &table{due: 10}

@@ -75,7 +75,7 @@ func (s *system) enqueue(t *testing.T, j jobs.Job) {
 
 func TestASweepGoesOnInBatchesUntilNothingIsDue(t *testing.T) {
 	t.Parallel()
-	d := &due{pending: 2500, locks: 1000}
+	d := &due{pending: 1300, locks: 500}
 	s := newSystem(t, nil, func(b backend) backend { d.backend = b; return d })
 	s.enqueue(t, authjobs.ExpirePending().With(authjobs.Sweep{Tick: "t"}))
 	s.settled(t)
@@ -85,7 +85,7 @@ func TestASweepGoesOnInBatchesUntilNothingIsDue(t *testing.T) {
 	if pending != 0 || locks != 0 {
 		t.Errorf("left: %d pending, %d locks", pending, locks)
 	}
-	if diff := cmp.Diff([]int{1000, 1000, 500, 1000, 0}, batches); diff != "" {
+	if diff := cmp.Diff([]int{500, 500, 300, 500, 0}, batches); diff != "" {
 		t.Errorf("batches (-want +got):\n%s", diff)
 	}
 }
@@ -103,12 +103,12 @@ func TestASweepWithALimitStopsThere(t *testing.T) {
 
 func TestASweepOfLocksGoesOnThoughLoginsHoldSomeOfThem(t *testing.T) {
 	t.Parallel()
-	d := &due{locks: 2500, held: 3}
+	d := &due{locks: 1250, held: 3}
 	s := newSystem(t, nil, func(b backend) backend { d.backend = b; return d })
 	s.enqueue(t, authjobs.ResetLockouts().With(authjobs.Sweep{Tick: "t"}))
 	s.settled(t)
 	_, locks, batches := d.left()
-	if diff := cmp.Diff([]int{997, 997, 506}, batches); diff != "" || locks != 0 {
+	if diff := cmp.Diff([]int{497, 497, 256}, batches); diff != "" || locks != 0 {
 		t.Errorf("%d left, batches (-want +got):\n%s", locks, diff)
 	}
 }
@@ -122,11 +122,11 @@ func TestASweepWhoseTimeIsOverGoesOnInAnotherJob(t *testing.T) {
 		left int
 	}{
 		{"all that is due", authjobs.Sweep{Tick: "t"}, `{"tick":"t","limit":0}`, 0},
-		{"up to a limit", authjobs.Sweep{Tick: "t", Limit: 2600}, `{"tick":"t","limit":1100}`, 200},
+		{"up to a limit", authjobs.Sweep{Tick: "t", Limit: 1300}, `{"tick":"t","limit":550}`, 100},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := &due{pending: 2800}
+			d := &due{pending: 1400}
 			// Each run is over its budget after two batches.
 			s := newSystem(t, nil, func(b backend) backend { d.backend = b; return d }, func(c *authworker.Config) { c.Now = d.clock() })
 			s.enqueue(t, authjobs.ExpirePending().With(c.args))
@@ -143,7 +143,7 @@ func TestASweepWhoseTimeIsOverGoesOnInAnotherJob(t *testing.T) {
 			}
 			p, err := s.db.SweepProgress(t.Context(), string(authjobs.KindExpirePending))
 			check(t, err)
-			if !p.Ended || p.Done != int64(2800-c.left) || p.Tick != "t" {
+			if !p.Ended || p.Done != int64(1400-c.left) || p.Tick != "t" {
 				t.Errorf("progress: %+v", p)
 			}
 		})
