@@ -95,8 +95,8 @@ bench: $(WITHSERVERS) ## print the tables of docs/benchmarks.md (BENCH=./enqueue
 
 # It needs some 10 GB of disk for a while, and half an hour at most.
 .PHONY: bench-sweep
-bench-sweep: $(WITHSERVERS) ## measure logins and activations beside sweeps of ROWS (10000000) rows
-	@cd bench && SEALQ_BENCH_ROWS=$(ROWS) ../$(WITHSERVERS) go test -count=1 -run '^$$' -bench 'Sweep$$' -benchtime 1x -timeout 60m ./sweep
+bench-sweep: $(WITHSERVERS) ## measure logins and activations beside sweeps of ROWS (10000000) rows (LAYOUT=scattered: those that are due lie far apart)
+	@cd bench && SEALQ_BENCH_ROWS=$(ROWS) SEALQ_BENCH_LAYOUT="$(LAYOUT)" ../$(WITHSERVERS) go test -count=1 -run '^$$' -bench 'Sweep$$' -benchtime 1x -timeout 60m ./sweep
 
 .PHONY: asynq-suite
 asynq-suite: $(WITHSERVERS) ## run asynq's own tests over our go-redis hook, in some four minutes (HOOK=plain: without it, to compare)

@@ -21,8 +21,13 @@ import (
 	"github.com/sealq/sealq/store/postgres"
 )
 
-// rowsEnv sets how many rows the tables have. Unset: ten million.
-const rowsEnv = "SEALQ_BENCH_ROWS"
+const (
+	// rowsEnv sets how many rows the tables have. Unset: ten million.
+	rowsEnv = "SEALQ_BENCH_ROWS"
+	// layoutEnv is where the rows that are due lie: "by age", as they were made one after the other; "scattered", as never happens: each in
+	// another page than the one that is due next. Unset: by age.
+	layoutEnv = "SEALQ_BENCH_LAYOUT"
+)
 
 const (
 	quiet   = 20 * time.Second // how long the load is measured without a sweep
@@ -50,10 +55,24 @@ func size(b *testing.B) int {
 	return n
 }
 
+func byAge(b *testing.B) bool {
+	b.Helper()
+	switch text := os.Getenv(layoutEnv); text {
+	case "", "by age":
+		return true
+	case "scattered":
+		return false
+	default:
+		b.Fatalf("%s is %q: set it to by age or scattered", layoutEnv, text)
+		return false
+	}
+}
+
 // world is one database, and who uses it: as two processes would, the load and the sweeper have a pool each.
 type world struct {
 	*testing.B
 	rows    int
+	byAge   bool
 	raw     *pgxpool.Pool
 	app, db *postgres.DB
 }
@@ -61,7 +80,7 @@ type world struct {
 func open(b *testing.B) world {
 	b.Helper()
 	server := testservers.PostgresServer(b, "fsync=on", "full_page_writes=on", "shared_buffers=1GB", "max_wal_size=2GB", "maintenance_work_mem=512MB")
-	w := world{B: b, rows: size(b)}
+	w := world{B: b, rows: size(b), byAge: byAge(b)}
 	var err error
 	w.raw, err = pgxpool.New(b.Context(), server.URL())
 	must(b, err)
@@ -210,10 +229,11 @@ func BenchmarkSweep(b *testing.B) {
 	w.lockouts()
 }
 
+// registrationsSQL takes which rows n are due and for how many seconds.
 const registrationsSQL = `
 INSERT INTO pending_users (id, email_norm, email, password_hash, nonce, generation, expires_at, kid, key_hash, sent_at)
 SELECT lpad(to_hex(n), 32, '0')::uuid, 'user' || lpad(n::text, 9, '0') || '@example.org', 'user' || lpad(n::text, 9, '0') || '@example.org', '` + hash + `',
-       '0123456789abcdef', 1, CASE WHEN n %% 10 = 0 OR %s THEN statement_timestamp() - (n %% 86400) * interval '1 s' ELSE statement_timestamp() + interval '1 day' + (n %% 86400) * interval '1 s' END,
+       '0123456789abcdef', 1, CASE WHEN %s THEN statement_timestamp() - %s * interval '1 s' ELSE statement_timestamp() + interval '1 day' + (n %% 86400) * interval '1 s' END,
        'f7e2c87f', sha256(n::text::bytea), statement_timestamp()
 FROM generate_series($1::int, $2::int) n`
 
@@ -223,13 +243,21 @@ func (w world) registrations() {
 	for _, sql := range []string{"ALTER TABLE pending_users DROP CONSTRAINT pending_users_key_hash_key", "DROP INDEX pending_users_kid"} {
 		w.exec(sql) // built at the end, which takes a fraction of the time
 	}
-	w.insert(fmt.Sprintf(registrationsSQL, "false"), 1, w.rows)
+	which, age := fmt.Sprintf("n <= %d OR n > %d", due, w.rows), fmt.Sprintf("86400::float8 * ((%d - n) %% %d) / %d", w.rows+due, due, due)
+	if !w.byAge {
+		which, age = fmt.Sprintf("n %% 10 = 0 OR n > %d", w.rows), "(n % 86400)"
+	}
+	fill := fmt.Sprintf(registrationsSQL, which, age)
+	w.insert(fill, 1, w.rows)
 	w.exec("ALTER TABLE pending_users ADD CONSTRAINT pending_users_key_hash_key UNIQUE (key_hash)")
 	w.exec("CREATE INDEX pending_users_kid ON pending_users (kid, expires_at) WHERE kid IS NOT NULL")
 	w.settle("pending_users")
 	l := &load{each: func(ctx context.Context, i int) error {
-		k := i * 7919 % (w.rows / 10 * 9) // anywhere among those that are alive
-		n := k/9*10 + k%9 + 1
+		k := i * 7919 % (w.rows - due) // anywhere among those that are alive
+		n := due + k + 1
+		if !w.byAge {
+			n = k/9*10 + k%9 + 1
+		}
 		return w.app.InTx(ctx, func(tx pgx.Tx) error {
 			_, err := w.app.ActivatePending(ctx, tx, accounts.Activation{KeyHash: sha256.Sum256([]byte(strconv.Itoa(n)))})
 			return err
@@ -237,7 +265,7 @@ func (w world) registrations() {
 	}}
 	without := w.without(l)
 	ours := w.ours("**ours**", "pending_users", sweep.Of(w.db, sweep.Expiry()), l)
-	w.insert(fmt.Sprintf(registrationsSQL, "true"), w.rows+1, due)
+	w.insert(fill, w.rows+1, due)
 	w.settle("pending_users")
 	naive := w.naive("one DELETE", "pending_users", "DELETE FROM pending_users WHERE expires_at <= now()", l)
 	show(fmt.Sprintf("%d of %d registrations have expired; %d activations/s", due, w.rows, perSecond), without, ours, naive)
@@ -248,11 +276,11 @@ const (
 INSERT INTO users (id, email, email_norm, password_hash)
 SELECT lpad(to_hex(n), 32, '0')::uuid, 'user' || lpad(n::text, 9, '0') || '@example.org', 'user' || lpad(n::text, 9, '0') || '@example.org', '` + hash + `'
 FROM generate_series($1::int, $2::int) n`
-	// Every twentieth is locked, and his time is over.
+	// Every twentieth is locked, and his time is over. It takes for how many seconds, and which rows n.
 	lockoutsSQL = `
 INSERT INTO login_state (email_norm, failed_attempts, last_failed_at, locked_until)
 SELECT 'user' || lpad(n::text, 9, '0') || '@example.org', 5, statement_timestamp() - interval '1 day',
-       CASE WHEN n %% 20 = 0 THEN statement_timestamp() - (n %% 86400) * interval '1 s' END
+       CASE WHEN n %% 20 = 0 THEN statement_timestamp() - %s * interval '1 s' END
 FROM generate_series($1::int, $2::int) n WHERE %s
 ON CONFLICT (email_norm) DO UPDATE SET failed_attempts = 5, locked_until = excluded.locked_until`
 )
@@ -261,7 +289,11 @@ func (w world) lockouts() {
 	w.Helper()
 	due := w.rows / 20
 	w.insert(usersSQL, 1, w.rows)
-	w.insert(fmt.Sprintf(lockoutsSQL, "true"), 1, w.rows)
+	age := fmt.Sprintf("86400::float8 * (%d - n) / %d", w.rows, w.rows)
+	if !w.byAge {
+		age = "(n % 86400)"
+	}
+	w.insert(fmt.Sprintf(lockoutsSQL, age, "true"), 1, w.rows)
 	w.settle("users, login_state")
 	a, err := accounts.New(w.db, authjobs.NewNotifier[pgx.Tx](w.db), accounts.Config{})
 	must(w.B, err)
@@ -285,7 +317,7 @@ func (w world) lockouts() {
 		return b, err
 	}}}
 	ours := w.ours("**ours**", "login_state", steps, l)
-	w.insert(fmt.Sprintf(lockoutsSQL, "n % 20 = 0"), 1, w.rows)
+	w.insert(fmt.Sprintf(lockoutsSQL, age, "n % 20 = 0"), 1, w.rows)
 	w.settle("login_state")
 	naive := w.naive("one DELETE", "login_state", "DELETE FROM login_state WHERE locked_until <= now()", l)
 	show(fmt.Sprintf("%d of %d locks are over; %d logins/s of their owners, without the hash", due, w.rows, perSecond), without, ours, naive)
