@@ -116,7 +116,7 @@ func (a *Accounts[Tx]) LiftLockouts(ctx context.Context, tx Tx, limit int) (int,
 	if limit < 1 {
 		return 0, fmt.Errorf("lift lockouts: a limit of %d: at least one is needed", limit)
 	}
-	lifted, err := a.store.LiftLockouts(ctx, tx, limit)
+	lifted, err := a.store.LiftLockouts(ctx, tx, limit, a.cfg.LockoutNotice)
 	if err != nil {
 		return 0, fmt.Errorf("lift lockouts: %w", err)
 	}
@@ -152,7 +152,7 @@ func (a *Accounts[Tx]) lifted(ctx context.Context, tx Tx, lifted []Lifted) error
 }
 
 func (a *Accounts[Tx]) lockoutNotice(ctx context.Context, tx Tx, l Lifted) error {
-	if !a.cfg.LockoutNotice || l.UserID == "" || l.ByOperator {
+	if l.UserID == "" || l.ByOperator {
 		return nil
 	}
 	saved, err := a.store.SaveNotice(ctx, tx, NewNotice{EmailNorm: l.EmailNorm, Mail: MailLockoutNotice, TTL: noticeTTL, NotWithin: a.cfg.mailEvery()})

@@ -139,7 +139,7 @@ func (m *model) SaveDevice(_ context.Context, d accounts.NewDevice) (bool, error
 	return true, err
 }
 
-func (m *model) LiftLockouts(_ context.Context, tx *modelTx, limit int) ([]accounts.Lifted, error) {
+func (m *model) LiftLockouts(_ context.Context, tx *modelTx, limit int, owners bool) ([]accounts.Lifted, error) {
 	leave, err := m.enter()
 	defer leave()
 	if err != nil {
@@ -153,7 +153,7 @@ func (m *model) LiftLockouts(_ context.Context, tx *modelTx, limit int) ([]accou
 			continue
 		}
 		l := accounts.Lifted{EmailNorm: norm, ByOperator: row.byOperator}
-		if u := m.users[norm]; u != nil && !u.Disabled {
+		if u := m.users[norm]; owners && u != nil && !u.Disabled {
 			l.UserID = u.ID
 		}
 		delete(m.logins, norm)

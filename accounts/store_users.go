@@ -125,8 +125,9 @@ type NewDevice struct {
 // LiftStore clears lockouts whose time is over, and counters that count no more.
 type LiftStore[Tx any] interface {
 	// LiftLockouts is the sweep lockouts:reset in tx: it deletes up to limit (> 0) rows of login_state whose locked_until ≤ now, the oldest first, except
-	// those that another transaction has locked, or whose user, and returns what they were. In PostgreSQL it locks the users first.
-	LiftLockouts(ctx context.Context, tx Tx, limit int) ([]Lifted, error)
+	// those that another transaction has locked, and returns what they were. With owners it says whose accounts they were and locks those before the
+	// rows, as the owners are about to be told; rows of a user whom somebody has locked wait.
+	LiftLockouts(ctx context.Context, tx Tx, limit int, owners bool) ([]Lifted, error)
 	// ForgetAttempts deletes up to limit (> 0) rows of login_state without a lock whose last attempt was made age ago or longer, the oldest first, except
 	// those that another transaction has locked, and says how many. A store may leave a row for a day more.
 	ForgetAttempts(ctx context.Context, tx Tx, age time.Duration, limit int) (int, error)
@@ -135,7 +136,7 @@ type LiftStore[Tx any] interface {
 // Lifted is a lockout that is over.
 type Lifted struct {
 	EmailNorm  string
-	UserID     string // "" where the address has no account, or a disabled one
+	UserID     string // "" where the address has no account, or a disabled one, and where owners were not asked for
 	ByOperator bool
 }
 

@@ -102,9 +102,25 @@ func (db *DB) SaveDevice(ctx context.Context, d accounts.NewDevice) (current boo
 	return current && err == nil, err
 }
 
-// liftLockoutsSQL locks the owners first, as a reset of the password does: they may be told. Lockouts of those whom somebody has locked wait for
-// the next sweep. It tells of each row that it looked at when its time came and whether it is gone.
-func liftLockoutsSQL(which string) string {
+// liftLockoutsSQL tells of each row that it looked at when its time came and whether it is gone. What somebody has locked waits for the next sweep.
+func liftLockoutsSQL(which string, owners bool) string {
+	if owners {
+		return liftOwnedLockoutsSQL(which)
+	}
+	return `
+WITH over AS MATERIALIZED (
+	SELECT ctid AS place, email_norm, locked_until FROM login_state WHERE ` + which + ` AND locked_until <= statement_timestamp() ORDER BY locked_until LIMIT $1
+), due AS MATERIALIZED (
+	SELECT ctid AS place FROM login_state WHERE ctid = ANY (ARRAY(SELECT place FROM over)) FOR UPDATE SKIP LOCKED
+), lifted AS (
+	DELETE FROM login_state WHERE ctid = ANY (ARRAY(SELECT place FROM due)) AND locked_until <= statement_timestamp() RETURNING email_norm, by_operator
+)
+SELECT over.locked_until, lifted.email_norm IS NOT NULL, over.email_norm, '', coalesce(lifted.by_operator, false)
+FROM over LEFT JOIN lifted ON lifted.email_norm = over.email_norm ORDER BY over.locked_until`
+}
+
+// liftOwnedLockoutsSQL locks the owners first, as a reset of the password does: they may be told. That writes to every user's row.
+func liftOwnedLockoutsSQL(which string) string {
 	return `
 WITH over AS MATERIALIZED (
 	SELECT email_norm, locked_until FROM login_state WHERE ` + which + ` AND locked_until <= statement_timestamp() ORDER BY locked_until LIMIT $1
@@ -130,14 +146,14 @@ const (
 )
 
 // LiftLockouts clears lockouts whose time is over, as accounts.LiftStore says.
-func (db *DB) LiftLockouts(ctx context.Context, tx pgx.Tx, limit int) ([]accounts.Lifted, error) {
+func (db *DB) LiftLockouts(ctx context.Context, tx pgx.Tx, limit int, owners bool) ([]accounts.Lifted, error) {
 	var lifted []accounts.Lifted
 	walk, err := beginWalk(ctx, tx, sweep.Walk{Part: sweep.Lockouts}, false, false)
 	if err == nil {
 		_, err = walk.batch(ctx, tx, limit, func(held []time.Time, limit int) ([]looked, error) {
-			sql, which := liftLockoutsSQL(lockedFromSQL), any(instant(walk.from))
+			sql, which := liftLockoutsSQL(lockedFromSQL, owners), any(instant(walk.from))
 			if held != nil {
-				sql, which = liftLockoutsSQL(lockedAtSQL), held
+				sql, which = liftLockoutsSQL(lockedAtSQL, owners), held
 			}
 			rows, err := tx.Query(ctx, sql, limit, which)
 			if err != nil {

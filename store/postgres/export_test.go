@@ -44,11 +44,14 @@ const (
 	ChargeDeviceSQL   = chargeDeviceSQL
 )
 
+// LiftOwnedSQL is the statement that lifts lockouts whose owners are to be told, from the mark.
+func LiftOwnedSQL() string { return liftLockoutsSQL(lockedFromSQL, true) }
+
 // SweepSQL is the statement of a batch of a part: "from" the mark, or of rows that were "held".
 func SweepSQL(part sweep.Part, which string) string {
 	held := which == "held"
 	if part == sweep.Lockouts {
-		return liftLockoutsSQL(map[bool]string{false: lockedFromSQL, true: lockedAtSQL}[held])
+		return liftLockoutsSQL(map[bool]string{false: lockedFromSQL, true: lockedAtSQL}[held], false)
 	}
 	s, err := sweptBy(part)
 	if err != nil {

@@ -254,7 +254,7 @@ func TestSweepsLeaveLockedRowsForLater(t *testing.T) {
 				return b.Gone, err
 			}, "LiftLockouts": func(ctx context.Context, limit int) (n int, err error) {
 				err = db.InTx(ctx, func(tx pgx.Tx) error {
-					lifted, err := db.LiftLockouts(ctx, tx, limit)
+					lifted, err := db.LiftLockouts(ctx, tx, limit, false)
 					n = len(lifted)
 					return err
 				})
@@ -293,7 +293,7 @@ func TestASweepGivesUpOnALockedTableSoon(t *testing.T) {
 			t.Errorf("registrations: want an error of the lock's timeout, got %v", err)
 		}
 		err := db.InTx(t.Context(), func(sweep pgx.Tx) error {
-			_, err := db.LiftLockouts(t.Context(), sweep, 10)
+			_, err := db.LiftLockouts(t.Context(), sweep, 10, true)
 			return err
 		})
 		if err == nil || !strings.Contains(err.Error(), "try again") {

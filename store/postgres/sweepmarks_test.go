@@ -217,7 +217,7 @@ func TestABatchThatIsRolledBackMovesNoMark(t *testing.T) {
 	lift := func(want int, end error) {
 		t.Helper()
 		err := db.InTx(t.Context(), func(tx pgx.Tx) error {
-			lifted, err := db.LiftLockouts(t.Context(), tx, 10)
+			lifted, err := db.LiftLockouts(t.Context(), tx, 10, false)
 			if err != nil || len(lifted) != want {
 				t.Errorf("lifted %d, want %d: %v", len(lifted), want, err)
 			}
@@ -243,7 +243,7 @@ func TestASweepChangesNoSettingOfAnotherTransactionNorOfItsCaller(t *testing.T) 
 		}
 	}
 	commit(t, db, func(tx pgx.Tx) error {
-		_, err := db.LiftLockouts(t.Context(), tx, 10)
+		_, err := db.LiftLockouts(t.Context(), tx, 10, false)
 		commits(tx) // it is the caller's to say how durable his transaction is
 		return err
 	})

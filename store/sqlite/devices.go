@@ -76,15 +76,15 @@ func (db *DB) SaveDevice(ctx context.Context, d accounts.NewDevice) (current boo
 }
 
 // LiftLockouts clears lockouts whose time is over: see [accounts.LiftStore].
-func (db *DB) LiftLockouts(ctx context.Context, tx *sql.Tx, limit int) ([]accounts.Lifted, error) {
-	lifted, err := liftLockouts(ctx, tx, limit)
+func (db *DB) LiftLockouts(ctx context.Context, tx *sql.Tx, limit int, owners bool) ([]accounts.Lifted, error) {
+	lifted, err := liftLockouts(ctx, tx, limit, owners)
 	if err != nil {
 		return nil, db.wrap("lift lockouts", err)
 	}
 	return lifted, nil
 }
 
-func liftLockouts(ctx context.Context, tx *sql.Tx, limit int) ([]accounts.Lifted, error) {
+func liftLockouts(ctx context.Context, tx *sql.Tx, limit int, owners bool) ([]accounts.Lifted, error) {
 	instant, err := now(ctx, tx)
 	if err != nil {
 		return nil, err
@@ -100,8 +100,8 @@ func liftLockouts(ctx context.Context, tx *sql.Tx, limit int) ([]accounts.Lifted
 		err := rows.Scan(&l.EmailNorm, &l.ByOperator)
 		return l, err //nolint:wrapcheck // likewise
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || !owners {
+		return lifted, err
 	}
 	for i := range lifted {
 		err := tx.QueryRowContext(ctx, `SELECT id FROM users WHERE email_norm = ? AND disabled_at IS NULL`, lifted[i].EmailNorm).Scan(&lifted[i].UserID)

@@ -175,7 +175,7 @@ func liftTests[Tx any]() []test[Tx] {
 			lift := func(end error) (lifted []accounts.Lifted) {
 				s.Helper()
 				err := s.DB.InTx(s.Context(), func(tx Tx) (err error) {
-					if lifted, err = s.DB.LiftLockouts(s.Context(), tx, 2); err == nil {
+					if lifted, err = s.DB.LiftLockouts(s.Context(), tx, 2, true); err == nil {
 						err = end
 					}
 					return err
@@ -202,6 +202,25 @@ func liftTests[Tx any]() []test[Tx] {
 			}
 			equal(s, "the live one", true, s.state("alive@example.org").Locked)
 		}},
+		{"lockouts are lifted without a look at users where no owner is told", func(s suite[Tx]) {
+			user := s.user(newPending("da@example.org"))
+			_, err := s.DB.ChargeAttempt(s.Context(), someone, accounts.Lockout{Limit: 1, For: time.Minute})
+			must(s, err)
+			s.backdate(time.Minute)
+			lift := func(owners bool) (lifted []accounts.Lifted) {
+				s.Helper()
+				err := s.DB.InTx(s.Context(), func(tx Tx) (err error) {
+					if lifted, err = s.DB.LiftLockouts(s.Context(), tx, 2, owners); err == nil {
+						err = errRollback
+					}
+					return err
+				})
+				want(s, err, errRollback)
+				return lifted
+			}
+			equal(s, "with owners", accounts.Lifted{EmailNorm: someone, UserID: user.ID}, lift(true)[0])
+			equal(s, "without", accounts.Lifted{EmailNorm: someone}, lift(false)[0])
+		}},
 		{"sweeps that tell owners, and resets that lift their locks, end without a deadlock", func(s suite[Tx]) {
 			const users = 10
 			for i := range users {
@@ -218,7 +237,7 @@ func liftTests[Tx any]() []test[Tx] {
 					return err
 				}
 				return s.DB.InTx(s.Context(), func(tx Tx) error {
-					lifted, err := s.DB.LiftLockouts(s.Context(), tx, users)
+					lifted, err := s.DB.LiftLockouts(s.Context(), tx, users, true)
 					for _, l := range lifted {
 						if err == nil {
 							_, err = s.DB.SaveNotice(s.Context(), tx, newNotice(l.UserID))

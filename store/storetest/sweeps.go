@@ -24,7 +24,7 @@ func (s suite[Tx]) expire(ctx context.Context, limit int) (n int, err error) {
 // lift clears up to limit lockouts that are over.
 func (s suite[Tx]) lift(limit int) (n int, err error) {
 	err = s.DB.InTx(s.Context(), func(tx Tx) error {
-		lifted, err := s.DB.LiftLockouts(s.Context(), tx, limit)
+		lifted, err := s.DB.LiftLockouts(s.Context(), tx, limit, false)
 		n = len(lifted)
 		return err
 	})
