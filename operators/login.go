@@ -100,13 +100,19 @@ func (o *Operators) Propose(ctx context.Context, token string) (Proposal, error)
 	if s.Factor {
 		return Proposal{}, ErrEnrolled
 	}
-	fresh := make([]byte, totpSecret)
-	_, _ = rand.Read(fresh) // never fails (crypto/rand)
-	secret, err := o.store.ProposeFactor(ctx, tokenHash(token), fresh)
+	secret, err := o.propose(ctx, token)
 	if err != nil {
 		return Proposal{}, err
 	}
 	return newProposal(o.cfg.Issuer, s.Name, secret), nil
+}
+
+// propose returns the secret that the session was shown, or gives it one. It is a random one whoever asks: a form may come with a session to which
+// none was shown yet, and what is offered then is what it is shown next.
+func (o *Operators) propose(ctx context.Context, token string) (secret []byte, err error) {
+	fresh := make([]byte, totpSecret)
+	_, _ = rand.Read(fresh) // never fails (crypto/rand)
+	return o.store.ProposeFactor(ctx, tokenHash(token), fresh)
 }
 
 // Enrol makes the proposed factor the operator's, once given is a code of it, and completes the session under a fresh token. It returns the
@@ -119,15 +125,17 @@ func (o *Operators) Enrol(ctx context.Context, token, given string, from From) (
 	if s.Factor {
 		return "", nil, ErrEnrolled
 	}
-	if _, err := o.charge(ctx, codeCounter(s.Name)); err != nil {
+	charge, err := o.charge(ctx, codeCounter(s.Name))
+	if err != nil {
 		return "", nil, err
 	}
-	secret, err := o.store.ProposeFactor(ctx, tokenHash(token), make([]byte, totpSecret))
+	secret, err := o.propose(ctx, token)
 	if err != nil {
 		return "", nil, err
 	}
 	step, ok := matchStep(secret, given, o.cfg.Now())
 	if !ok {
+		o.tellLock(ctx, s.Name, charge)
 		return "", nil, ErrRefused
 	}
 	recovery, hashes := newRecoveryCodes()

@@ -177,6 +177,21 @@ func TestAnAdminIsNotInBeforeHeHasAFactor(t *testing.T) {
 	d.wantSession(token, operators.ErrNoSession) // it is a fresh one
 }
 
+func TestNoFactorIsEnrolledThatWasNotShown(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.add("root", operators.RoleAdmin)
+	// A form that stood open since another session comes with this one, to which no secret was shown yet.
+	token, _ := d.in("root")
+	known := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(make([]byte, 20))
+	if _, _, err := d.Enrol(t.Context(), token, d.code(known), operators.From{}); !errors.Is(err, operators.ErrRefused) {
+		t.Errorf("a secret that everybody knows was enrolled: %v", err)
+	}
+	if p, err := d.Propose(t.Context(), token); err != nil || p.Secret == known {
+		t.Errorf("the secret that is shown is %s, %v", p.Secret, err)
+	}
+}
+
 func TestACodeIsTakenOnceAndInItsTime(t *testing.T) {
 	t.Parallel()
 	d := open(t)
