@@ -141,13 +141,17 @@ func TestALoginLeadsToNoOtherSite(t *testing.T) {
 	t.Parallel()
 	w := open(t)
 	for given, want := range map[string]string{
-		"/queue?name=mail": "/queue?name=mail", "https://evil.example/": "/", "//evil.example/": "/", "/\\evil.example": "/", "javascript:alert(1)": "/", "": "/", "/a\r\nX: y": "/",
+		"/queue?name=mail": "/queue?name=mail", "https://evil.example/": "/", "//evil.example/": "/", "/\\evil.example": "/", "/\t/evil.example": "/", "/\n/evil.example": "/", "\t//evil.example": "/", "javascript:alert(1)": "/", "": "/", "/a\r\nX: y": "/",
 	} {
 		b := w.browser()
 		a := b.post("/login", "name", "viewer", "password", password, "to", given)
 		a = b.get(a.Header.Get("Location"))
 		if got := a.Header.Get("Location"); got != want {
 			t.Errorf("%q leads to %q", given, got)
+		}
+		// Who is in already is led on at once: a link is enough.
+		if got := b.get("/login?" + url.Values{"to": {given}}.Encode()).Header.Get("Location"); got != want {
+			t.Errorf("a link to %q leads to %q", given, got)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/sealq/sealq/audit"
@@ -142,9 +143,12 @@ func (v *visit) here() string {
 	return local(v.r.URL.RequestURI())
 }
 
-// local is a target on this host, "/" for any other.
+// local is a target on this host, "/" for any other. Browsers drop tabs and line ends from an address, and take \ for /: what holds one may lead
+// elsewhere when it is read.
 func local(target string) string {
-	if !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") || strings.ContainsAny(target, "\\\r\n") {
+	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }
+	u, err := url.Parse(target)
+	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") || strings.ContainsFunc(target, odd) {
 		return "/"
 	}
 	return target
