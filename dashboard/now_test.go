@@ -3,13 +3,16 @@ package dashboard_test
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/sealq/sealq/dashboard"
 	"github.com/sealq/sealq/jobs"
@@ -138,6 +141,56 @@ func TestQueuesSayHowTheyStand(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("queues (-want +got):\n%s", diff)
+	}
+}
+
+// counted counts the bytes that come over its connections.
+type counted struct {
+	net.Conn
+
+	n *atomic.Int64
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.n.Add(int64(n))
+	return n, err //nolint:wrapcheck // a connection's own, io.EOF among them
+}
+
+func TestWhatIsTooLargeToBeANumberStaysInRedis(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int64
+	w := open(t, func(c *dashboard.Config) {
+		client, ok := c.Redis.(*redis.Client)
+		if !ok {
+			t.Fatalf("Redis is a %T", c.Redis)
+		}
+		o := client.Options()
+		c.Redis = redis.NewClient(&redis.Options{Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB, Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return counted{conn, &n}, err
+		}})
+		t.Cleanup(func() { _ = c.Redis.Close() })
+		c.Queues = []string{"ids", "mail", "since"}
+	})
+	b := w.as(operators.RoleViewer)
+	large := strings.Repeat("9", 10<<20)
+	for _, args := range [][]any{
+		{"set", "asynq:{mail}:processed", large},
+		{"set", "asynq:{mail}:failed", large},
+		{"rpush", "asynq:{ids}:pending", large},
+		{"rpush", "asynq:{since}:pending", "a"},
+		{"hset", "asynq:{since}:t:a", "pending_since", large},
+	} {
+		check(t, w.redis.Do(t.Context(), args...).Err())
+	}
+	n.Store(0)
+	want := []string{"ids 1 – – 0 0 0 0 waiting", "mail 0 – – 0 0 0 0 idle", "since 1 – – 0 0 0 0 waiting"}
+	if diff := cmp.Diff(want, texts(b.page("/").doc, "tr")[1:]); diff != "" {
+		t.Errorf("queues (-want +got):\n%s", diff)
+	}
+	if n.Load() > 1<<20 {
+		t.Errorf("the page read %d bytes of Redis", n.Load())
 	}
 }
 

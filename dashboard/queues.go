@@ -49,13 +49,24 @@ func errorCause(err error) error {
 	}
 }
 
-// readQueues looks at the queues in two trips, whatever they hold.
+// shortValues reads of one queue how many tasks ended, how many of those failed, and since when the next waits. Any of them may be of
+// any size: what is too long for a number, or for an ID, stays in Redis. What cannot be read is "".
+const shortValues = `
+local function short(...)
+	local value = redis.pcall(...)
+	return type(value) == 'string' and #value <= 32 and value or ''
+end
+local id, since = redis.pcall('LINDEX', KEYS[1] .. 'pending', -1), ''
+if type(id) == 'string' and #id <= 1024 then since = short('HGET', KEYS[1] .. 't:' .. id, 'pending_since') end
+return {short('GET', KEYS[1] .. 'processed'), short('GET', KEYS[1] .. 'failed'), since}`
+
+// readQueues looks at the queues in one trip, whatever they hold.
 func (d *Dashboard) readQueues(ctx context.Context, names []string) ([]reading, error) {
 	key := func(queue, name string) string { return "asynq:{" + queue + "}:" + name }
 	type asked struct {
-		counts                  [6]*redis.IntCmd
-		paused                  *redis.IntCmd
-		next, processed, failed *redis.StringCmd
+		counts [6]*redis.IntCmd
+		paused *redis.IntCmd
+		values *redis.Cmd
 	}
 	pipe := d.cfg.Redis.Pipeline()
 	first := make([]asked, len(names))
@@ -65,21 +76,10 @@ func (d *Dashboard) readQueues(ctx context.Context, names []string) ([]reading, 
 			pipe.LLen(ctx, key(q, "pending")), pipe.LLen(ctx, key(q, "active")), pipe.ZCard(ctx, key(q, "scheduled")),
 			pipe.ZCard(ctx, key(q, "retry")), pipe.ZCard(ctx, key(q, "archived")), pipe.SCard(ctx, key(q, "groups")),
 		}
-		a.paused, a.next = pipe.Exists(ctx, key(q, "paused")), pipe.LIndex(ctx, key(q, "pending"), -1)
-		a.processed, a.failed = pipe.Get(ctx, key(q, "processed")), pipe.Get(ctx, key(q, "failed"))
+		a.paused, a.values = pipe.Exists(ctx, key(q, "paused")), pipe.Eval(ctx, shortValues, []string{key(q, "")})
 	}
 	if err := exec(ctx, pipe); err != nil {
 		return nil, fmt.Errorf("look at the queues: %w", err)
-	}
-	pipe = d.cfg.Redis.Pipeline()
-	since := make([]*redis.StringCmd, len(names))
-	for i, q := range names {
-		if id := first[i].next.Val(); id != "" {
-			since[i] = pipe.HGet(ctx, key(q, "t:"+id), "pending_since")
-		}
-	}
-	if err := exec(ctx, pipe); err != nil {
-		return nil, fmt.Errorf("look how long tasks have waited: %w", err)
 	}
 	readings := make([]reading, len(names))
 	for i, q := range names {
@@ -89,9 +89,9 @@ func (d *Dashboard) readQueues(ctx context.Context, names []string) ([]reading, 
 				*into = -1
 			}
 		}
-		r.ended = number(a.processed.Val()) - number(a.failed.Val())
-		if since[i] != nil {
-			if nanos := number(since[i].Val()); nanos > 0 {
+		if values, err := a.values.StringSlice(); err == nil && len(values) == 3 {
+			r.ended = number(values[0]) - number(values[1])
+			if nanos := number(values[2]); nanos > 0 {
 				r.oldest = max(d.cfg.Now().Sub(time.Unix(0, nanos)), 0)
 			}
 		}
