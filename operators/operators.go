@@ -116,7 +116,8 @@ func (o *Operators) SetRole(ctx context.Context, actor, name string, role Role) 
 	return o.change(ctx, actor, name, "operator.role_changed", Change{Role: role}, map[string]string{"role": string(role)})
 }
 
-// SetDisabled shuts an operator out, or lets him in again. It says whether that was a change, which ends his sessions.
+// SetDisabled shuts an operator out, or lets him in again. It says whether that was a change, which ends his sessions, and his keys for
+// good where he is shut out.
 func (o *Operators) SetDisabled(ctx context.Context, actor, name string, disabled bool) (changed bool, err error) {
 	action := "operator.enabled"
 	if disabled {
@@ -125,7 +126,7 @@ func (o *Operators) SetDisabled(ctx context.Context, actor, name string, disable
 	return o.change(ctx, actor, name, action, Change{Disabled: &disabled}, nil)
 }
 
-// SetPassword gives an operator another password, ends his sessions and lifts the lock of his name. Errors: ErrNoActor, ErrNoSuchOperator, an
+// SetPassword gives an operator another password, ends his sessions and keys and lifts the lock of his name. Errors: ErrNoActor, ErrNoSuchOperator, an
 // *accounts.PasswordError.
 func (o *Operators) SetPassword(ctx context.Context, actor, name, password string) error {
 	hash, err := o.hasher.New(ctx, name, password)
@@ -136,7 +137,7 @@ func (o *Operators) SetPassword(ctx context.Context, actor, name, password strin
 	return err
 }
 
-// ResetFactor takes an operator's second factor, his recovery codes, locks and sessions away, so that he enrols a new one after his password.
+// ResetFactor takes an operator's second factor, his recovery codes, locks, sessions and keys away, so that he enrols a new one after his password.
 func (o *Operators) ResetFactor(ctx context.Context, actor, name string) (changed bool, err error) {
 	return o.change(ctx, actor, name, "operator.mfa_reset", Change{DropFactor: true, Clears: []string{passwordCounter(name), codeCounter(name)}}, nil)
 }

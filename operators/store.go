@@ -29,8 +29,8 @@ type OperatorStore interface {
 	FindOperator(ctx context.Context, name string) (Credentials, error)
 	// Operators lists all, by the bytes of their names.
 	Operators(ctx context.Context) ([]Operator, error)
-	// ChangeOperator changes one, and says whether it was a change. One that was ends all sessions of the operator, and clears the counters of
-	// c.Clears. ErrNoSuchOperator.
+	// ChangeOperator changes one, and says whether it was a change. One that was ends all sessions of the operator, revokes his keys where
+	// c.EndsKeys says so, and clears the counters of c.Clears. ErrNoSuchOperator.
 	ChangeOperator(ctx context.Context, name string, c Change, e audit.Entry) (changed bool, err error)
 }
 
@@ -59,8 +59,8 @@ type SessionStore interface {
 type FactorStore interface {
 	// ProposeFactor gives the session a secret to show if it has none, and returns the one that it has. ErrNoSession.
 	ProposeFactor(ctx context.Context, token [32]byte, secret []byte) (proposed []byte, err error)
-	// SaveFactor makes the secret that the session was shown its operator's, with these recovery codes. ErrNoSession: the session or its secret
-	// is not there. ErrEnrolled: the operator has a factor.
+	// SaveFactor makes the secret that the session was shown its operator's, with these recovery codes, and ends his other sessions. ErrNoSession:
+	// the session or its secret is not there. ErrEnrolled: the operator has a factor.
 	SaveFactor(ctx context.Context, token [32]byte, step int64, codes [][32]byte, e audit.Entry) error
 	// FactorSecret returns the secret of an operator's codes, or ErrNoFactor.
 	FactorSecret(ctx context.Context, operatorID string) (secret []byte, err error)
@@ -172,4 +172,9 @@ type Key struct {
 // Changes says whether c changes o.
 func (c Change) Changes(o Operator) bool {
 	return c.DropFactor || !c.PasswordHash.IsZero() || c.Role != "" && c.Role != o.Role || c.Disabled != nil && *c.Disabled != o.Disabled
+}
+
+// EndsKeys says whether c ends the operator's keys: they were made by a session, and whoever stole one may have made some.
+func (c Change) EndsKeys() bool {
+	return c.DropFactor || !c.PasswordHash.IsZero() || c.Disabled != nil && *c.Disabled
 }

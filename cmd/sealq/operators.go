@@ -153,7 +153,8 @@ func (p *program) operatorsDisable() *cobra.Command {
 	var undo bool
 	c := uses(&cobra.Command{
 		Use: "disable NAME", Short: "Shut an operator out, at once", Args: exactly("NAME"),
-		Long:    "Shut an operator out, at once: his sessions end, and his keys for scripts work no more. --undo lets him in again. It is audited.",
+		Long:    "Shut an operator out, at once: his sessions and his keys for scripts end. --undo lets him in again, and\n" +
+			"brings no key back. It is audited.",
 		Example: "  sealq operators disable ann\n  sealq operators disable ann --undo",
 		RunE: p.withOperators(func(ctx context.Context, s *session, o *operators.Operators, args []string) error {
 			changed, err := o.SetDisabled(ctx, actor(), args[0], !undo)
@@ -174,7 +175,8 @@ func (p *program) operatorsDisable() *cobra.Command {
 func (p *program) operatorsPassword() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "password NAME", Short: "Give an operator a new password", Args: exactly("NAME"),
-		Long:    "Give an operator a new password, from standard input. It ends his sessions and lifts his lock, and is audited.",
+		Long:    "Give an operator a new password, from standard input. It ends his sessions and his keys for scripts, which whoever knew the old\n" +
+			"one may have made, and lifts his lock. It is audited.",
 		Example: "  sealq operators password ann < password.txt",
 		RunE: p.withOperators(func(ctx context.Context, s *session, o *operators.Operators, args []string) error {
 			password, err := s.readPassword(ctx, "New password: ", "Once more: ")
@@ -192,8 +194,8 @@ func (p *program) operatorsPassword() *cobra.Command {
 func (p *program) operatorsResetMFA() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "reset-mfa NAME", Short: "Take an operator's second factor away, so that he enrols another", Args: exactly("NAME"),
-		Long: "Take an operator's second factor, his recovery codes and his locks away. It ends his sessions, and is audited. Until he enrols\n" +
-			"another, his password alone gets him in, as an admin to that alone: be sure who asks for it.",
+		Long: "Take an operator's second factor, his recovery codes and his locks away. It ends his sessions and his keys for scripts, and is\n" +
+			"audited. Until he enrols another, his password alone gets him in, as an admin to that alone: be sure who asks for it.",
 		Example: "  sealq operators reset-mfa ann",
 		RunE: p.withOperators(func(ctx context.Context, s *session, o *operators.Operators, args []string) error {
 			if _, err := o.ResetFactor(ctx, actor(), args[0]); err != nil {

@@ -25,10 +25,14 @@ func (db *DB) ProposeFactor(ctx context.Context, token [32]byte, secret []byte) 
 	return proposed, nil
 }
 
+// lockSessionsOwnerSQL takes the operator before his sessions, as a change of him does: one comes before, and is seen, or after, and drops the factor.
 const (
+	lockSessionsOwnerSQL = `
+SELECT FROM operators WHERE id = (SELECT operator_id FROM operator_sessions WHERE token_hash = $1) FOR NO KEY UPDATE`
 	proposalSQL   = `SELECT operator_id::text, proposal FROM operator_sessions WHERE token_hash = $1 AND expires_at > statement_timestamp() AND proposal IS NOT NULL`
 	saveFactorSQL = `INSERT INTO totp (operator_id, secret, last_step) VALUES ($1::uuid, $2, $3) ON CONFLICT (operator_id) DO NOTHING`
 	saveCodesSQL  = `INSERT INTO recovery_codes (operator_id, code_hash) SELECT $1::uuid, code FROM unnest($2::bytea[]) AS c (code)`
+	endOthersSQL  = `DELETE FROM operator_sessions WHERE operator_id = $1::uuid AND token_hash <> $2`
 )
 
 // SaveFactor makes the secret that a session was shown its operator's, as operators.FactorStore says.
@@ -38,6 +42,9 @@ func (db *DB) SaveFactor(ctx context.Context, token [32]byte, step int64, codes 
 		hashes[i] = codes[i][:]
 	}
 	return db.InTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockSessionsOwnerSQL, token[:]); err != nil {
+			return wrap("save factor", err)
+		}
 		var id string
 		var secret []byte
 		err := tx.QueryRow(ctx, proposalSQL, token[:]).Scan(&id, &secret)
@@ -52,6 +59,9 @@ func (db *DB) SaveFactor(ctx context.Context, token [32]byte, step int64, codes 
 		}
 		if err == nil {
 			_, err = tx.Exec(ctx, saveCodesSQL, id, hashes)
+		}
+		if err == nil {
+			_, err = tx.Exec(ctx, endOthersSQL, id, token[:])
 		}
 		if err != nil {
 			return wrap("save factor", err)

@@ -91,6 +91,9 @@ func (db *DB) ChangeOperator(ctx context.Context, operator string, c operators.C
 		batch.Queue(changeOperatorSQL, o.ID, string(c.Role), c.PasswordHash.RevealText(), c.Disabled)
 		batch.Queue(`DELETE FROM operator_sessions WHERE operator_id = $1::uuid`, o.ID)
 		batch.Queue(`DELETE FROM login_state WHERE email_norm = ANY($1)`, c.Clears)
+		if c.EndsKeys() {
+			batch.Queue(`UPDATE api_keys SET revoked_at = statement_timestamp() WHERE operator_id = $1::uuid AND revoked_at IS NULL`, o.ID)
+		}
 		if c.DropFactor {
 			batch.Queue(`DELETE FROM totp WHERE operator_id = $1::uuid`, o.ID)
 			batch.Queue(`DELETE FROM recovery_codes WHERE operator_id = $1::uuid`, o.ID)

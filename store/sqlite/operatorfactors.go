@@ -46,6 +46,9 @@ func (db *DB) SaveFactor(ctx context.Context, token [32]byte, step int64, codes 
 				_, err = execute(ctx, tx, `INSERT INTO recovery_codes (operator_id, code_hash) VALUES (?, ?)`, id, code[:])
 			}
 		}
+		if err == nil {
+			_, err = execute(ctx, tx, `DELETE FROM operator_sessions WHERE operator_id = ? AND token_hash <> ?`, id, token[:])
+		}
 		return true, err
 	})
 	return err

@@ -116,6 +116,9 @@ func changeOperator(ctx context.Context, tx *sql.Tx, id string, c operators.Chan
 			_, err = execute(ctx, tx, statement, id)
 		}
 	}
+	if err == nil && c.EndsKeys() {
+		_, err = execute(ctx, tx, `UPDATE api_keys SET revoked_at = ? WHERE operator_id = ? AND revoked_at IS NULL`, instant, id)
+	}
 	if err != nil {
 		return err
 	}

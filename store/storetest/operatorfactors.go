@@ -88,6 +88,38 @@ func operatorFactorTests[Tx any]() []test[Tx] {
 			must(s, err)
 			equal(s, "factor in the session", true, session.Factor)
 		}},
+		{"a factor that is enrolled ends every other session of its operator, and no one else's", func(s suite[Tx]) {
+			n, other := s.operator("ann", operators.RoleOperator), s.operator("bob", operators.RoleOperator)
+			for _, token := range []string{"stolen", "token"} {
+				s.session(n.ID, token)
+			}
+			s.session(other.ID, "other")
+			s.enrol("token", "a")
+			s.wantUse("stolen", operators.ErrNoSession)
+			s.wantUse("token", nil)
+			s.wantUse("other", nil)
+		}},
+		{"of two sessions that enrol at once one does, and the other is told so", func(s suite[Tx]) {
+			n := s.operator("ann", operators.RoleAdmin)
+			const sessions = 6
+			for i := range sessions {
+				token := fmt.Sprint("token", i)
+				s.session(n.ID, token)
+				_, err := s.DB.ProposeFactor(s.Context(), accounts.KeyHash(token), secretOf(token))
+				must(s, err)
+			}
+			won := 0
+			for _, err := range race(sessions, func(i int) error {
+				return s.DB.SaveFactor(s.Context(), accounts.KeyHash(fmt.Sprint("token", i)), 100, twoCodes(), operatorEntry("operator.mfa_enrolled"))
+			}) {
+				if err == nil {
+					won++
+				} else {
+					want(s, err, operators.ErrNoSession) // it has ended
+				}
+			}
+			equal(s, "enrolled", 1, won)
+		}},
 		{"a code is taken once, and none that is older, however many race", func(s suite[Tx]) {
 			n := s.operator("ann", operators.RoleAdmin)
 			s.session(n.ID, "token")
@@ -151,7 +183,7 @@ func operatorFactorTests[Tx any]() []test[Tx] {
 }
 
 func apiKeyTests[Tx any]() []test[Tx] {
-	yes := true
+	yes, no := true, false
 	return []test[Tx]{
 		{"a key says whose it is and what it may, until it ends or is revoked", func(s suite[Tx]) {
 			n := s.operator("ann", operators.RoleAdmin)
@@ -203,6 +235,24 @@ func apiKeyTests[Tx any]() []test[Tx] {
 				want(s, s.DB.SaveAPIKey(s.Context(), newAPIKey(id, "late"), operatorEntry("api_key.made")), operators.ErrNoSuchOperator)
 			}
 			s.wantEntries("api_key.made", 1)
+		}},
+		{"a key ends with the password, the factor or the admission under which it was made, and comes back with none of them", func(s suite[Tx]) {
+			n, other := s.operator("ann", operators.RoleAdmin), s.operator("bob", operators.RoleAdmin)
+			s.key(other.ID, "other")
+			for i, c := range []operators.Change{{PasswordHash: otherHash()}, {DropFactor: true}, {Disabled: &yes}} {
+				secret := fmt.Sprint("secret", i)
+				s.key(n.ID, secret)
+				_, err := s.changeOperator("ann", operators.Change{Role: operators.Roles()[i]})
+				must(s, err)
+				s.wantKey(secret, nil)
+				_, err = s.changeOperator("ann", c)
+				must(s, err)
+				s.wantKey(secret, operators.ErrNoKey)
+			}
+			_, err := s.changeOperator("ann", operators.Change{Disabled: &no})
+			must(s, err)
+			s.wantKey("secret2", operators.ErrNoKey)
+			s.wantKey("other", nil)
 		}},
 	}
 }
