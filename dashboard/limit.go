@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -30,6 +31,24 @@ func (l *limiter) allows(address string) bool {
 		l.began = now
 		clear(l.counts)
 	}
-	l.counts[address]++
-	return l.counts[address] <= l.most
+	from := network(address)
+	l.counts[from]++
+	return l.counts[from] <= l.most
+}
+
+// network is what counts as one address: of IPv6 the 64 bits that one connection to the internet has at least, every address in which its owner may use.
+func network(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	a = a.Unmap().WithZone("")
+	if a.Is4() {
+		return a.String()
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return address
+	}
+	return p.String()
 }

@@ -2,7 +2,9 @@ package dashboard_test
 
 import (
 	"bufio"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -175,6 +177,31 @@ func TestTooManyLoginsFromOneAddressAreNotLookedAt(t *testing.T) {
 	}
 	if a := w.browser().post("/login", "name", "viewer", "password", password); a.StatusCode != http.StatusTooManyRequests || len(a.Cookies()) > 0 {
 		t.Errorf("the fourth answered %d", a.StatusCode)
+	}
+}
+
+func TestANetworkOfIPv6CountsAsOneAddress(t *testing.T) {
+	t.Parallel()
+	w := open(t, func(c *dashboard.Config) { c.LoginsPerMinute = 3 })
+	try := func(remote string) int {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", strings.NewReader("name=nobody&password=x"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = remote
+		answer := httptest.NewRecorder()
+		w.Config.Handler.ServeHTTP(answer, r)
+		return answer.Code
+	}
+	for remote, want := range map[string]int{
+		"[2001:db8:0:1:%x::1]:443": http.StatusTooManyRequests, "[2001:db8:0:%x::1]:443": http.StatusUnauthorized,
+		"192.0.2.1:%d": http.StatusTooManyRequests, "192.0.2.%d:443": http.StatusUnauthorized,
+	} {
+		last := 0
+		for i := range 4 {
+			last = try(fmt.Sprintf(remote, i+2))
+		}
+		if last != want {
+			t.Errorf("the fourth from %s answered %d", remote, last)
+		}
 	}
 }
 
