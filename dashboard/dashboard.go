@@ -100,6 +100,11 @@ func refuse(status int, title, format string, args ...any) error {
 // admit is the one place that says who may what, and answers what goes wrong.
 func (d *Dashboard) admit(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !rt.lasts {
+			ctx, cancel := context.WithTimeout(r.Context(), longest)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
 		v := &visit{ResponseWriter: w, r: r, d: d}
 		err := d.let(v, rt) //nolint:contextcheck // likewise
 		if err == nil {
@@ -113,6 +118,9 @@ func (d *Dashboard) admit(rt route) http.Handler {
 
 // let says why the visitor may not do what the route does.
 func (d *Dashboard) let(v *visit, rt route) error {
+	if rt.needs == nothing {
+		return nil
+	}
 	err := d.identify(v)
 	if err != nil && !errors.Is(err, errNobody) {
 		return err
@@ -131,9 +139,13 @@ func (d *Dashboard) let(v *visit, rt route) error {
 	case rt.least != "" && !v.who.role.May(rt.least):
 		return refuse(http.StatusForbidden, "Not for your role", "This needs the role %s, and yours is %s. An admin can change that: sealq operators role.", rt.least, v.who.role)
 	case rt.changes && d.cfg.ReadOnly:
-		return refuse(http.StatusForbidden, "Read-only", "This dashboard was started with --read-only, and changes nothing.")
+		return errReadOnly()
 	}
 	return nil
+}
+
+func errReadOnly() error {
+	return refuse(http.StatusForbidden, "Read-only", "This dashboard was started with --read-only, and changes nothing.")
 }
 
 var (
@@ -164,3 +176,6 @@ func (d *Dashboard) answer(v *visit, err error) {
 
 // patience bounds what one page asks of Redis and the database.
 const patience = 8 * time.Second
+
+// longest bounds a request in all: the server gives an answer 10 s, and after that nobody would hear what came of it.
+const longest = 9 * time.Second

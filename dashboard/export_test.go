@@ -16,7 +16,7 @@ type Route struct {
 func (d *Dashboard) Routes() []Route {
 	var all []Route
 	for _, rt := range d.routes() {
-		all = append(all, Route{rt.pattern, rt.needs == anyone, rt.needs == halfway, rt.least, rt.personal, rt.changes})
+		all = append(all, Route{rt.pattern, rt.needs == anyone || rt.needs == nothing, rt.needs == halfway, rt.least, rt.personal, rt.changes})
 	}
 	return all
 }

@@ -149,6 +149,9 @@ type enrolled struct {
 
 func (d *Dashboard) enrol(v *visit) error {
 	view := codeView{To: local(v.r.PostFormValue("to")), Action: v.r.URL.Path}
+	if v.who.complete && d.cfg.ReadOnly { // who is in would come by the door of those who are not yet
+		return errReadOnly()
+	}
 	if !d.limit.allows(v.remote()) {
 		return refuse(http.StatusTooManyRequests, "Too many tries", "Too many tries from your address. Try again in a minute.")
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/dashboard"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/operators"
@@ -141,6 +142,50 @@ func TestQueuesSayHowTheyStand(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("queues (-want +got):\n%s", diff)
+	}
+}
+
+// silent answers when nobody waits any more.
+type silent struct{ dashboard.Records }
+
+func (silent) RefusedGroups(ctx context.Context, _ int) ([]jobs.RefusedGroup, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestADatabaseThatHangsIsNotBlamedOnRedis(t *testing.T) {
+	t.Parallel()
+	w := open(t, func(c *dashboard.Config) { c.Records = silent{c.Records} })
+	a := w.as(operators.RoleViewer).page("/")
+	if diff := cmp.Diff([]string{"problem The database does not answer"}, texts(a.doc, "h3")); diff != "" {
+		t.Errorf("concerns (-want +got):\n%s", diff)
+	}
+}
+
+// bounded says how long an entry may take.
+type bounded struct {
+	dashboard.Records
+
+	within chan time.Duration
+}
+
+func (b bounded) Record(ctx context.Context, e audit.Entry) error {
+	at, ok := ctx.Deadline()
+	if !ok {
+		at = time.Now().Add(time.Hour)
+	}
+	b.within <- time.Until(at)
+	return b.Records.Record(ctx, e)
+}
+
+func TestADeedIsNotGoneOnWithWhenNobodyCanHearOfIt(t *testing.T) {
+	t.Parallel()
+	within := make(chan time.Duration, 1)
+	w := open(t, func(c *dashboard.Config) { c.Records = bounded{c.Records, within} })
+	w.put("mail", "a")
+	w.as(operators.RoleOperator).post("/tasks", "queue", "mail", "id", "a", "do", "archive")
+	if most := <-within; most > 10*time.Second {
+		t.Errorf("a deed may take %s", most)
 	}
 }
 

@@ -165,6 +165,10 @@ func TestReadOnlyRefusesEveryChange(t *testing.T) {
 	if diff := cmp.Diff(want, changes); diff != "" {
 		t.Errorf("what changes something (-want +got):\n%s", diff)
 	}
+	// Nor by the door of those who are not in yet.
+	if a := w.as(operators.RoleViewer).post("/login/enrol", "code", "000000"); a.StatusCode != http.StatusForbidden || !strings.Contains(a.text, "--read-only") {
+		t.Errorf("POST /login/enrol of somebody who is in answered %d", a.StatusCode)
+	}
 	if !slices.Contains(texts(b.page("/").doc, "span"), "read-only") {
 		t.Error("the pages do not say so")
 	}

@@ -11,8 +11,9 @@ type needs int
 
 const (
 	anyRole needs = iota // that he is in, and may what least says
-	anyone               // nothing
+	anyone               // who he is, if he is anybody
 	halfway              // that his password was right
+	nothing              // not even that: it is served while no database answers
 )
 
 // route is one row of the table by which everything is served.
@@ -22,6 +23,7 @@ type route struct {
 	least    operators.Role // where needs is anyRole
 	personal bool           // for people: not for keys of scripts
 	changes  bool           // refused by Config.ReadOnly
+	lasts    bool           // it has no end of its own
 	serve    func(*visit) error
 }
 
@@ -29,7 +31,7 @@ type route struct {
 func (d *Dashboard) routes() []route {
 	const viewer, operator = operators.RoleViewer, operators.RoleOperator
 	return []route{
-		{pattern: "GET /assets/{file}", needs: anyone, serve: asset},
+		{pattern: "GET /assets/{file}", needs: nothing, serve: asset},
 		{pattern: "GET /login", needs: anyone, serve: d.loginPage},
 		{pattern: "POST /login", needs: anyone, serve: d.login},
 		{pattern: "POST /theme", needs: anyone, serve: d.theme},
@@ -39,7 +41,7 @@ func (d *Dashboard) routes() []route {
 		{pattern: "POST /logout", needs: halfway, personal: true, serve: d.logout},
 
 		{pattern: "GET /{$}", least: viewer, serve: d.now},
-		{pattern: "GET /live", least: viewer, serve: d.live},
+		{pattern: "GET /live", least: viewer, lasts: true, serve: d.live},
 		{pattern: "GET /metrics", least: viewer, serve: d.metrics},
 		{pattern: "GET /runbooks/{name}", least: viewer, serve: d.runbook},
 		{pattern: "GET /queue", least: viewer, serve: d.queue},
