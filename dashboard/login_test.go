@@ -363,3 +363,56 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 	d.Seen("something else")
 	next("event: over")
 }
+
+// stream opens one.
+func (b *browser) stream() (status int, lines *bufio.Scanner) {
+	b.t.Helper()
+	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, b.URL+"/live", nil)
+	check(b.t, err)
+	response, err := b.client.Do(r)
+	check(b.t, err)
+	b.t.Cleanup(func() { _ = response.Body.Close() })
+	return response.StatusCode, bufio.NewScanner(response.Body)
+}
+
+func TestAStreamThatCannotAskTheDatabaseEndsNoSession(t *testing.T) {
+	t.Parallel()
+	var d *dashboard.Dashboard
+	w := open(t, func(c *dashboard.Config) {
+		var err error
+		d, err = dashboard.New(*c)
+		check(t, err)
+	})
+	w.Config.Handler = d
+	b := w.as(operators.RoleViewer)
+	_, lines := b.stream()
+	if !lines.Scan() || lines.Text() != "retry: 5000" {
+		t.Fatalf("it begins with %q, %v", lines.Text(), lines.Err())
+	}
+	check(t, w.db.Close())
+	d.Seen("something")
+	for lines.Scan() {
+		if lines.Text() != "" {
+			t.Errorf("the stream says %q", lines.Text())
+		}
+	}
+	// What needs no database is there, so that the page which says so can be read.
+	b.page("/assets/style.css")
+}
+
+func TestNobodyTakesTheStreamsOfAll(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	greedy, other := w.as(operators.RoleViewer), w.as(operators.RoleOperator)
+	for range 20 {
+		if status, _ := greedy.stream(); status != http.StatusOK {
+			t.Fatalf("a stream answered %d", status)
+		}
+	}
+	if status, _ := greedy.stream(); status != http.StatusServiceUnavailable {
+		t.Errorf("one more answered %d", status)
+	}
+	if status, _ := other.stream(); status != http.StatusOK {
+		t.Errorf("another's answered %d", status)
+	}
+}

@@ -21,20 +21,27 @@ async function refresh(main, state) {
   if (busy(main)) return;
   const answer = await fetch(location.href, { headers: { "Sealq-Live": "1" }, cache: "no-store" });
   if (answer.status === 401) { location.reload(); return; }
+  if (!answer.ok) throw new Error(`answered ${answer.status}`);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main[data-live]");
-  if (!answer.ok || !fresh || busy(main)) return;
+  if (!fresh || busy(main)) return;
   main.replaceChildren(...fresh.childNodes);
   localise(main);
   state.textContent = "";
 }
 
+// A browser asks again by itself where a stream breaks, and not where an error answers, as while the database is away.
+function listen(main, state) {
+  const stream = new EventSource("/live");
+  const update = () => refresh(main, state).catch(() => { state.textContent = "Not up to date: no answer."; });
+  stream.addEventListener("changed", update);
+  stream.addEventListener("over", () => { stream.close(); location.reload(); });
+  stream.addEventListener("error", () => {
+    state.textContent = "Not up to date: the connection is lost.";
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => update().then(() => listen(main, state)), 5000);
+  });
+  stream.addEventListener("open", () => { if (state.textContent !== "") { state.textContent = ""; update(); } });
+}
+
 localise(document);
 const main = document.querySelector("main[data-live]");
-if (main) {
-  const state = document.getElementById("state");
-  const stream = new EventSource("/live");
-  stream.addEventListener("changed", () => refresh(main, state).catch(() => { state.textContent = "Not up to date: no answer."; }));
-  stream.addEventListener("over", () => { stream.close(); location.reload(); });
-  stream.addEventListener("error", () => { state.textContent = "Not up to date: the connection is lost."; });
-  stream.addEventListener("open", () => { state.textContent = ""; });
-}
+if (main) listen(main, document.getElementById("state"));
