@@ -243,13 +243,15 @@ func TestForeignTextIsCutAndMadeVisible(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
 		"plain": "plain", "a\x1b[31m\x00\r\n\u0085\x7f": "a␛[31m␀␍␊⟨U+0085⟩␡", "\u202ex\u2066\ufeff": "⟨U+202E⟩x⟨U+2066⟩⟨U+FEFF⟩", "Gr\xfc\xdfe": "Gr\ufffd\ufffde",
-		"👩\u200d💻": "👩\u200d💻", "1234567890123456789ü": "1234567890123456789… (2 more bytes)",
+		"👩\u200d💻": "👩\u200d💻", "❤\ufe0f": "❤\ufe0f", "می\u200cخ": "می\u200cخ",
+		"mail\u200d": "mail⟨U+200D⟩", "ма\u200dil": "ма⟨U+200D⟩il", "mail\u3164\ufe0f": "mail⟨U+3164⟩⟨U+FE0F⟩", "m\u034fa\u2800": "m⟨U+034F⟩a⟨U+2800⟩",
+		" a  b ": "␠a ␠b␠", "a\u00a0b": "a⟨U+00A0⟩b", "a b": "a b", "1234567890123456789ü": "1234567890123456789… (2 more bytes)",
 	} {
 		if diff := cmp.Diff(want, dashboard.Clean(given, 20, false)); diff != "" {
 			t.Errorf("%q: %s", given, diff)
 		}
 	}
-	if got := dashboard.Clean("a\n\tb", 20, true); got != "a\n\tb" {
+	if got := dashboard.Clean("a\n\t  b", 20, true); got != "a\n\t  b" {
 		t.Errorf("lines: %q", got)
 	}
 }

@@ -17,8 +17,8 @@ const (
 
 // clean is the one way by which a text that anybody may have chosen comes to a page: cut to at most that many bytes between two
 // characters, and with everything visible that could deceive – control characters, those that turn the direction of text or show
-// nothing, bytes that are no UTF-8. lines keeps line ends and tabs. Joiners stay, which scripts and emojis need. Markup stays too: templates
-// escape it.
+// nothing, spaces that a page would drop or that only look like one, bytes that are no UTF-8. lines keeps line ends, tabs and spaces. Joiners stay where
+// scripts and emojis need them. Markup stays too: templates escape it.
 func clean(s string, most int, lines bool) string {
 	more := 0
 	if len(s) > most {
@@ -29,26 +29,47 @@ func clean(s string, most int, lines bool) string {
 		s, more = s[:end], len(s)-end
 	}
 	var b strings.Builder
-	for _, r := range s {
+	before := ' ' // as if a space were before the first
+	for i, r := range s {
+		_, size := utf8.DecodeRuneInString(s[i:])
+		after, _ := utf8.DecodeRuneInString(s[i+size:])
 		switch {
+		case r == ' ' && !lines && (before == ' ' || i == len(s)-1):
+			b.WriteRune('␠')
 		case r == '\t' && lines, r == '\n' && lines:
 			b.WriteRune(r)
 		case r < ' ':
 			b.WriteRune('␀' + r)
 		case r == 0x7f:
 			b.WriteRune('␡')
-		case r == 0x200c, r == 0x200d:
+		case joins(before, r, after):
 			b.WriteRune(r)
-		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co):
+		case r != ' ' && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z, unicode.Co, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point), r == 0x2800:
 			fmt.Fprintf(&b, "⟨U+%04X⟩", r)
 		default:
 			b.WriteRune(r) // U+FFFD for a byte that is no UTF-8
 		}
+		before = r
 	}
 	if more > 0 {
 		fmt.Fprintf(&b, "… (%d more bytes)", more)
 	}
 	return b.String()
+}
+
+// joins says whether r shows nothing and is needed where it stands: between two letters of a script that joins them, or two parts of an emoji, or behind
+// a symbol that has two looks. Anywhere else two names would look the same for it.
+func joins(before, r, after rune) bool {
+	needs := func(r rune) bool {
+		return r > unicode.MaxLatin1 && r != utf8.RuneError && !unicode.In(r, unicode.Latin, unicode.Cyrillic, unicode.Greek, unicode.Zs, unicode.Cf)
+	}
+	switch r {
+	case 0x200c, 0x200d:
+		return needs(before) && needs(after)
+	case 0xfe0e, 0xfe0f:
+		return unicode.Is(unicode.So, before)
+	}
+	return false
 }
 
 // label is a name on one line.
