@@ -2,10 +2,13 @@ package dashboard_test
 
 import (
 	"bufio"
+	"database/sql"
 	"fmt"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -414,5 +417,38 @@ func TestNobodyTakesTheStreamsOfAll(t *testing.T) {
 	}
 	if status, _ := other.stream(); status != http.StatusOK {
 		t.Errorf("another's answered %d", status)
+	}
+}
+
+func TestWhatAPageAsksByItselfKeepsNoSessionAlive(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	b := w.as(operators.RoleViewer)
+	id := w.operator("viewer").ID
+	seen := func() time.Duration {
+		sessions, err := w.ops.Sessions(t.Context(), id)
+		check(t, err)
+		return time.Since(sessions[0].SeenAt).Round(10 * time.Minute)
+	}
+	check(t, w.db.InTx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `UPDATE operator_sessions SET seen_at = seen_at - 30 * 60 * 1000000`)
+		return err
+	}))
+	for _, page := range []string{"/", "/queue?name=mail&state=retry&did=pause"} {
+		a := b.get(page, "Sealq-Live", "1")
+		found := regexp.MustCompile(`http-equiv="refresh" content="30; url=([^"]+)"`).FindStringSubmatch(a.text)
+		if found == nil {
+			t.Fatalf("%s is not loaded again without a script", page)
+		}
+		if again := b.page(html.UnescapeString(found[1])); strings.Contains(again.text, "Paused.") || !slices.Equal(texts(a.doc, "h1"), texts(again.doc, "h1")) {
+			t.Errorf("%s is loaded again from %s", page, found[1])
+		}
+	}
+	if got := seen(); got != 30*time.Minute {
+		t.Errorf("the session was seen %s ago", got)
+	}
+	b.page("/")
+	if got := seen(); got != 0 {
+		t.Errorf("the session that somebody used was seen %s ago", got)
 	}
 }

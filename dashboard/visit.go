@@ -45,6 +45,17 @@ const (
 // liveHeader marks what the page's script asks by itself, which keeps no session alive.
 const liveHeader = "Sealq-Live"
 
+// againMark does so in the address from which a page without a script is loaded again.
+const againMark = "again"
+
+// again is that address.
+func (v *visit) again() string {
+	query := v.r.URL.Query()
+	query.Del("did") // what was done was told once
+	query.Set(againMark, "yes")
+	return local(v.r.URL.EscapedPath() + "?" + query.Encode())
+}
+
 // identify finds out who asks. A key that is shown counts alone, so that a script cannot borrow a browser's session.
 func (d *Dashboard) identify(v *visit) error {
 	if header := v.r.Header.Get("Authorization"); header != "" {
@@ -61,7 +72,7 @@ func (d *Dashboard) identify(v *visit) error {
 	if err != nil {
 		return errNobody
 	}
-	asked := v.r.Header.Get(liveHeader) == "" && v.r.URL.Path != "/live"
+	asked := v.r.Header.Get(liveHeader) == "" && v.r.URL.Path != "/live" && !v.r.URL.Query().Has(againMark)
 	s, err := d.cfg.Operators.Session(v.r.Context(), cookie.Value, asked)
 	if errors.Is(err, operators.ErrNoSession) {
 		return errNobody
@@ -109,6 +120,7 @@ type frame struct {
 	ReadOnly   bool
 	Here       string // where the switch of the theme comes back to
 	Live       bool   // the page shows what changes
+	Again      string // from where it does without a script
 	Page       any
 }
 
@@ -121,6 +133,7 @@ func (v *visit) page(status int, name, title string, content any) error {
 	if v.who.complete {
 		f.Name, f.Role = strings.TrimPrefix(v.who.name, "operator:"), v.who.role
 		f.Live = name == "now" || name == "queue"
+		f.Again = v.again()
 		for _, role := range operators.Roles() {
 			f.May[string(role)] = v.who.role.May(role)
 		}
