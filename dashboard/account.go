@@ -2,7 +2,9 @@ package dashboard
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sealq/sealq/operators"
@@ -71,6 +73,9 @@ func (d *Dashboard) endSession(v *visit) error {
 	return nil
 }
 
+// mostKeys is how many keys one operator has: an admin's page lists those of all.
+const mostKeys = 50
+
 // keyLives are how long a key may be made to live.
 func keyLives() map[string]time.Duration {
 	const day = 24 * time.Hour
@@ -81,6 +86,12 @@ func (d *Dashboard) makeKey(v *visit) error {
 	role := operators.Role(v.r.PostFormValue("role"))
 	if role == operators.RoleOperator && !v.who.role.May(operators.RoleOperator) {
 		return refuse(http.StatusForbidden, "Not for your role", "A key of yours can do no more than you.")
+	}
+	switch keys, err := d.cfg.Operators.Keys(v.r.Context()); {
+	case err != nil:
+		return err
+	case len(slices.DeleteFunc(keys, func(k operators.Key) bool { return k.OperatorID != v.who.session.OperatorID })) >= mostKeys:
+		return d.showAccount(v, http.StatusConflict, "", fmt.Sprintf("You have %d keys: revoke those that are not needed, also if they have ended.", mostKeys))
 	}
 	secret, err := d.cfg.Operators.NewKey(v.r.Context(), v.who.session, v.r.PostFormValue("name"), role, keyLives()[v.r.PostFormValue("life")])
 	if errors.Is(err, operators.ErrInvalidKey) {
@@ -100,7 +111,7 @@ func (d *Dashboard) revokeKey(v *visit) error {
 	}
 	for _, k := range keys {
 		if k.ID == v.r.PostFormValue("id") && (k.OperatorID == v.who.session.OperatorID || v.who.role.May(operators.RoleAdmin)) {
-			if _, err := d.cfg.Operators.RevokeKey(v.r.Context(), v.who.session, k.ID); err != nil {
+			if _, err := d.cfg.Operators.RevokeKey(v.r.Context(), v.who.session, k); err != nil {
 				return err
 			}
 		}

@@ -320,6 +320,33 @@ func TestSessionsAndKeysAreListedAndEnded(t *testing.T) {
 	}
 }
 
+func TestNobodyMakesKeysWithoutEnd(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	b := w.as(operators.RoleViewer)
+	another := func(b *browser) int {
+		return b.post("/account/keys", "name", "backup", "role", "viewer", "life", "1d").StatusCode
+	}
+	for range 50 {
+		if status := another(b); status != http.StatusOK {
+			t.Fatalf("a key answered %d", status)
+		}
+	}
+	if status := another(b); status != http.StatusConflict {
+		t.Errorf("one more answered %d", status)
+	}
+	if status := another(w.as(operators.RoleOperator)); status != http.StatusOK {
+		t.Errorf("another's answered %d", status)
+	}
+	// An admin's entry says whose key he revoked.
+	keys, err := w.ops.Keys(t.Context())
+	check(t, err)
+	w.as(operators.RoleAdmin).post("/account/keys/revoke", "id", keys[0].ID)
+	if diff := cmp.Diff([]string{"operator:admin api_key.revoked operator/" + keys[0].Operator}, w.entries("api_key.revoked")); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func (w *world) operator(name string) operators.Operator {
 	w.t.Helper()
 	list, err := w.ops.List(w.t.Context())

@@ -379,7 +379,7 @@ func TestKeysOfScripts(t *testing.T) {
 			t.Errorf("%.10q: %v", other, err)
 		}
 	}
-	if revoked, err := d.RevokeKey(t.Context(), s, k.ID); err != nil || !revoked {
+	if revoked, err := d.RevokeKey(t.Context(), s, k); err != nil || !revoked {
 		t.Errorf("revoked %v, %v", revoked, err)
 	}
 	if _, err := d.Key(t.Context(), secret); !errors.Is(err, operators.ErrNoKey) {

@@ -72,6 +72,6 @@ func (o *Operators) Key(ctx context.Context, secret string) (Key, error) {
 func (o *Operators) Keys(ctx context.Context) ([]Key, error) { return o.store.APIKeys(ctx) }
 
 // RevokeKey ends a key at once, and says whether there was one.
-func (o *Operators) RevokeKey(ctx context.Context, s Session, id string) (revoked bool, err error) {
-	return o.store.RevokeAPIKey(ctx, id, entry(Actor(s.Name), "api_key.revoked", s.Name, map[string]string{"key": id}))
+func (o *Operators) RevokeKey(ctx context.Context, s Session, k Key) (revoked bool, err error) {
+	return o.store.RevokeAPIKey(ctx, k.ID, entry(Actor(s.Name), "api_key.revoked", k.Operator, map[string]string{"key": k.ID, "name": k.Name}))
 }
