@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/sealq/sealq/jobs/rawtask"
@@ -106,6 +107,7 @@ func (d *Dashboard) admit(rt route) http.Handler {
 			r = r.WithContext(ctx)
 		}
 		v := &visit{ResponseWriter: w, r: r, d: d}
+		defer d.caught(v)   //nolint:contextcheck // likewise
 		err := d.let(v, rt) //nolint:contextcheck // likewise
 		if err == nil {
 			err = rt.serve(v)
@@ -114,6 +116,17 @@ func (d *Dashboard) admit(rt route) http.Handler {
 			d.answer(v, err) //nolint:contextcheck // likewise
 		}
 	})
+}
+
+// caught tells the log and the asker of a mistake of ours: the server would tell neither.
+func (d *Dashboard) caught(v *visit) {
+	switch why := recover(); why {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(why)
+	default:
+		d.answer(v, fmt.Errorf("panic: %v at %s", why, debug.Stack()))
+	}
 }
 
 // let says why the visitor may not do what the route does.

@@ -1,9 +1,12 @@
 package dashboard_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -159,6 +162,31 @@ func TestADatabaseThatHangsIsNotBlamedOnRedis(t *testing.T) {
 	a := w.as(operators.RoleViewer).page("/")
 	if diff := cmp.Diff([]string{"problem The database does not answer"}, texts(a.doc, "h3")); diff != "" {
 		t.Errorf("concerns (-want +got):\n%s", diff)
+	}
+}
+
+// mistaken is a program with a mistake.
+type mistaken struct{ dashboard.Records }
+
+func (mistaken) RefusedGroups(context.Context, int) ([]jobs.RefusedGroup, error) {
+	panic("a secret of the program's")
+}
+
+func TestAMistakeOfOursIsLoggedAndToldOfWithoutItsReason(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	w := open(t, func(c *dashboard.Config) {
+		c.Records, c.Logger = mistaken{c.Records}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))
+	})
+	b := w.browser()
+	b.post("/login", "name", "viewer", "password", password)
+	a := b.get("/")
+	if a.StatusCode != http.StatusInternalServerError || strings.Contains(a.text, "a secret") {
+		t.Errorf("it answered %d: %s", a.StatusCode, a.text)
+	}
+	w.Close() // the log is written
+	if !strings.Contains(log.String(), "a secret of the program's") || !strings.Contains(log.String(), "now_test.go") {
+		t.Errorf("the log says %s", log.String())
 	}
 }
 
