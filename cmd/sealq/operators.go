@@ -153,7 +153,7 @@ func (p *program) operatorsDisable() *cobra.Command {
 	var undo bool
 	c := uses(&cobra.Command{
 		Use: "disable NAME", Short: "Shut an operator out, at once", Args: exactly("NAME"),
-		Long:    "Shut an operator out, at once: his sessions and his keys for scripts end. --undo lets him in again, and\n" +
+		Long: "Shut an operator out, at once: his sessions and his keys for scripts end. --undo lets him in again, and\n" +
 			"brings no key back. It is audited.",
 		Example: "  sealq operators disable ann\n  sealq operators disable ann --undo",
 		RunE: p.withOperators(func(ctx context.Context, s *session, o *operators.Operators, args []string) error {
@@ -175,7 +175,7 @@ func (p *program) operatorsDisable() *cobra.Command {
 func (p *program) operatorsPassword() *cobra.Command {
 	return uses(&cobra.Command{
 		Use: "password NAME", Short: "Give an operator a new password", Args: exactly("NAME"),
-		Long:    "Give an operator a new password, from standard input. It ends his sessions and his keys for scripts, which whoever knew the old\n" +
+		Long: "Give an operator a new password, from standard input. It ends his sessions and his keys for scripts, which whoever knew the old\n" +
 			"one may have made, and lifts his lock. It is audited.",
 		Example: "  sealq operators password ann < password.txt",
 		RunE: p.withOperators(func(ctx context.Context, s *session, o *operators.Operators, args []string) error {
