@@ -48,7 +48,7 @@ func (s sweeper[Tx]) unlocking(a Accounts[Tx]) []sweep.Step {
 }
 
 // run sweeps, records the end of the job and what goes on after it.
-func (s sweeper[Tx]) run(ctx context.Context, effect jobs.Effect, policy jobs.Policy, o sweep.Order, rest func(left int) jobs.Job) error {
+func (s sweeper[Tx]) run(ctx context.Context, effect jobs.Effect, policy jobs.Policy, o sweep.Order, rest func(left int, key jobs.Option) jobs.Job) error {
 	runner, err := sweep.NewRunner(s.sweeps, s.sweeps, sweep.Config{Budget: budget(policy.Timeout), OnProgress: s.tell, Logger: s.logger, Now: s.now})
 	if err != nil {
 		return err
@@ -64,8 +64,7 @@ func (s sweeper[Tx]) run(ctx context.Context, effect jobs.Effect, policy jobs.Po
 			if o.Limit > 0 {
 				left = o.Limit - out.Rows
 			}
-			// One that goes on is enough, whoever recorded it.
-			if _, err := s.sweeps.EnqueueTx(ctx, tx, rest(left)); err != nil && !errors.Is(err, jobs.ErrDuplicate) {
+			if err := s.goOn(ctx, tx, effect.Kind, func(key jobs.Option) jobs.Job { return rest(left, key) }); err != nil {
 				return fmt.Errorf("record the rest of the sweep: %w", err)
 			}
 		}
@@ -100,8 +99,16 @@ func (s sweeper[Tx]) record(ctx context.Context, tx Tx, kind jobs.Kind, out swee
 	return s.sweeps.AppendAudit(ctx, tx, audit.Entry{Actor: "sweep", Action: "retention.purge", Subject: "retention", Detail: detail})
 }
 
-// goesOn names the one job of a kind that goes on with a sweep.
-func goesOn(kind jobs.Kind) jobs.Option { return jobs.UniqueKey("sweep goes on: " + string(kind)) }
+// goOn records the job that goes on with a sweep of the kind. One is enough, whoever recorded it. But the job that ends here may be one itself, and
+// has its key until its row is completed, at the end of tx: so there are two keys, by turns.
+func (s sweeper[Tx]) goOn(ctx context.Context, tx Tx, kind jobs.Kind, rest func(key jobs.Option) jobs.Job) error {
+	for _, key := range []string{"sweep goes on: ", "sweep goes on still: "} {
+		if _, err := s.sweeps.EnqueueTx(ctx, tx, rest(jobs.UniqueKey(key+string(kind)))); !errors.Is(err, jobs.ErrDuplicate) {
+			return err
+		}
+	}
+	return nil
+}
 
 func handleSweeps[Tx any](h *worker.Handlers, s sweeper[Tx], a Accounts[Tx], r sweep.Retention) {
 	for _, def := range []struct {
@@ -113,14 +120,14 @@ func handleSweeps[Tx any](h *worker.Handlers, s sweeper[Tx], a Accounts[Tx], r s
 	} {
 		worker.Handle(h, def.Def, func(ctx context.Context, j worker.Job[authjobs.Sweep]) error {
 			o := sweep.Order{Tick: j.Args.Tick, Limit: j.Args.Limit, Steps: def.steps}
-			return s.run(ctx, j.Effect(), def.Policy(), o, func(left int) jobs.Job {
-				return def.With(authjobs.Sweep{Tick: j.Args.Tick, Limit: left}, goesOn(def.Kind()))
+			return s.run(ctx, j.Effect(), def.Policy(), o, func(left int, key jobs.Option) jobs.Job {
+				return def.With(authjobs.Sweep{Tick: j.Args.Tick, Limit: left}, key)
 			})
 		})
 	}
 	purge := authjobs.Purge()
 	worker.Handle(h, purge, func(ctx context.Context, j worker.Job[authjobs.Tick]) error {
 		o := sweep.Order{Tick: j.Args.Tick, Steps: sweep.Of(s.sweeps, r.Walks())}
-		return s.run(ctx, j.Effect(), purge.Policy(), o, func(int) jobs.Job { return purge.With(j.Args, goesOn(purge.Kind())) })
+		return s.run(ctx, j.Effect(), purge.Policy(), o, func(_ int, key jobs.Option) jobs.Job { return purge.With(j.Args, key) })
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -147,6 +148,22 @@ func TestASweepWhoseTimeIsOverGoesOnInAnotherJob(t *testing.T) {
 				t.Errorf("progress: %+v", p)
 			}
 		})
+	}
+}
+
+func TestASweepGoesOnForAsManyJobsAsItTakes(t *testing.T) {
+	t.Parallel()
+	d := &due{pending: 9000} // each run is over its budget after two batches
+	s := newSystem(t, nil, func(b backend) backend { d.backend = b; return d }, func(c *authworker.Config) { c.Now = d.clock() })
+	s.enqueue(t, authjobs.ExpirePending().With(authjobs.Sweep{Tick: "t"}))
+	s.settled(t)
+	if pending, _, batches := d.left(); pending != 0 {
+		t.Errorf("%d left after batches %v", pending, batches)
+	}
+	_, _, batches := d.left()
+	want := fmt.Sprintf("%d %[1]d", (len(batches)+1)/2)
+	if got := s.text(t, `SELECT count(*) || ' ' || (SELECT count(*) FROM ledger) FROM outbox WHERE state = 'done'`); got != want || len(batches) < 8 {
+		t.Errorf("jobs and effects: %s after batches %v", got, batches)
 	}
 }
 
