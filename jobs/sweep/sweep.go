@@ -50,7 +50,8 @@ type Store interface {
 
 // Counter says how much there is to delete.
 type Counter interface {
-	// CountDue says how many rows of a part are due, and changes nothing. Unless exactly, it may be an estimate, at the cost of a few pages.
+	// CountDue says how many rows of a part are due, and changes nothing; of Jobs and Mails also those that are kept for a row which Ticks and Jobs
+	// of that Keep delete before them. Unless exactly, it may be an estimate, at the cost of a few pages.
 	CountDue(ctx context.Context, w Walk, exactly bool) (int64, error)
 }
 

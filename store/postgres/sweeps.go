@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -20,6 +21,7 @@ type swept struct {
 	table, key string
 	byID       bool   // key is a UUID of version 7, which begins with the time at which it was made
 	only       string // of the rows t whose time has come: " AND …"; $2 is the instant at which it came at the latest
+	counted    string // only, for who counts before the parts that go first have gone; "": only
 }
 
 // jobOver: no task of the row can be signed or accepted any more, and nothing tells of a schedule's run by it. Signatures are accepted for
@@ -30,6 +32,17 @@ const jobOver = ` AND t.ended_at <= $2 AND t.expires_at <= statement_timestamp()
 // mailOver: no job is going to send it, or tells of it.
 const mailOver = ` AND coalesce(t.lease_until <= statement_timestamp(), true) AND NOT EXISTS (SELECT FROM outbox o WHERE o.id =
 	CASE WHEN t.id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' THEN t.id::uuid END)`
+
+// jobOverThen and mailOverThen are what they are once the same purge has deleted the ticks and jobs that are kept for as long.
+const (
+	jobOverThen = ` AND t.ended_at <= $2 AND t.expires_at <= statement_timestamp() - interval '1 hour'
+	AND NOT EXISTS (SELECT FROM ticks k WHERE k.row_id = t.id AND NOT EXISTS (` + ticksAfter + `))`
+	mailOverThen = ` AND coalesce(t.lease_until <= statement_timestamp(), true) AND NOT EXISTS (SELECT FROM outbox o WHERE o.id =
+	CASE WHEN t.id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' THEN t.id::uuid END
+	AND (o.ended_at <= $2 AND o.expires_at <= statement_timestamp() - interval '1 hour'
+		AND NOT EXISTS (SELECT FROM ticks k WHERE k.row_id = o.id AND NOT EXISTS (` + ticksAfter + `))) IS NOT TRUE)`
+	ticksAfter = `SELECT FROM ticks n WHERE n.schedule = k.schedule AND n.due_at > k.due_at OFFSET 99` // sweep.KeptTicks - 1
+)
 
 func sweptBy(part sweep.Part) (swept, error) {
 	switch part {
@@ -47,9 +60,9 @@ func sweptBy(part sweep.Part) (swept, error) {
 		return swept{table: "ticks", key: "row_id", byID: true, only: fmt.Sprintf(
 			` AND EXISTS (SELECT FROM ticks n WHERE n.schedule = t.schedule AND n.due_at > t.due_at OFFSET %d)`, sweep.KeptTicks-1)}, nil
 	case sweep.Jobs:
-		return swept{table: "outbox", key: "id", byID: true, only: jobOver}, nil
+		return swept{table: "outbox", key: "id", byID: true, only: jobOver, counted: jobOverThen}, nil
 	case sweep.Mails:
-		return swept{table: "mails", key: "created_at", only: mailOver}, nil
+		return swept{table: "mails", key: "created_at", only: mailOver, counted: mailOverThen}, nil
 	case sweep.Quarantine:
 		return swept{table: "quarantine", key: "received_at"}, nil
 	case sweep.Audit:
@@ -168,7 +181,7 @@ func (db *DB) CountDue(ctx context.Context, w sweep.Walk, exactly bool) (n int64
 		if s.byID {
 			args = []any{1, walk.to, earliestID(walk.from), earliestID(walk.to)}
 		}
-		sql := ` FROM ` + s.table + ` t WHERE ` + s.from() + s.only + ` AND $1::int = 1`
+		sql := ` FROM ` + s.table + ` t WHERE ` + s.from() + cmp.Or(s.counted, s.only) + ` AND $1::int = 1`
 		if exactly {
 			return tx.QueryRow(ctx, `SELECT count(*)`+sql, args...).Scan(&n)
 		}

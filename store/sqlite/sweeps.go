@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/binary"
@@ -19,6 +20,7 @@ type swept struct {
 	due        string
 	byID       bool   // due is a UUID of version 7, which begins with the time at which it was made
 	only       string // of the rows t whose time has come, " AND …"; ?1 is the instant at which it came at the latest, ?3 is now
+	counted    string // only, for who counts before the parts that go first have gone; "": only
 }
 
 // jobOver: no task of the row can be signed or accepted any more, and nothing tells of a schedule's run by it.
@@ -26,6 +28,16 @@ const jobOver = ` AND t.ended_at <= ?1 AND t.expires_at <= ?3 - 3600000000 AND N
 
 // mailOver: no job is going to send it, or tells of it.
 const mailOver = ` AND coalesce(t.lease_until <= ?3, 1) AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.id = t.id)`
+
+// jobOverThen and mailOverThen are what they are once the same purge has deleted the ticks and jobs that are kept for as long.
+const (
+	jobOverThen = ` AND t.ended_at <= ?1 AND t.expires_at <= ?3 - 3600000000
+	AND NOT EXISTS (SELECT 1 FROM ticks k WHERE k.row_id = t.id AND NOT EXISTS (` + ticksAfter + `))`
+	mailOverThen = ` AND coalesce(t.lease_until <= ?3, 1) AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.id = t.id
+	AND (o.ended_at <= ?1 AND o.expires_at <= ?3 - 3600000000
+		AND NOT EXISTS (SELECT 1 FROM ticks k WHERE k.row_id = o.id AND NOT EXISTS (` + ticksAfter + `))) IS NOT TRUE)`
+	ticksAfter = `SELECT 1 FROM ticks n WHERE n.schedule = k.schedule AND n.due_at > k.due_at LIMIT 1 OFFSET 99` // sweep.KeptTicks - 1
+)
 
 func sweptBy(part sweep.Part) (swept, error) {
 	switch part {
@@ -43,9 +55,9 @@ func sweptBy(part sweep.Part) (swept, error) {
 		return swept{table: "ticks", key: "schedule, due_at", due: "row_id", byID: true, only: fmt.Sprintf(
 			` AND EXISTS (SELECT 1 FROM ticks n WHERE n.schedule = t.schedule AND n.due_at > t.due_at LIMIT 1 OFFSET %d)`, sweep.KeptTicks-1)}, nil
 	case sweep.Jobs:
-		return swept{table: "outbox", key: "id", due: "id", byID: true, only: jobOver}, nil
+		return swept{table: "outbox", key: "id", due: "id", byID: true, only: jobOver, counted: jobOverThen}, nil
 	case sweep.Mails:
-		return swept{table: "mails", key: "id", due: "created_at", only: mailOver}, nil
+		return swept{table: "mails", key: "id", due: "created_at", only: mailOver, counted: mailOverThen}, nil
 	case sweep.Quarantine:
 		return swept{table: "quarantine", key: "id", due: "received_at"}, nil
 	case sweep.Audit:
@@ -102,6 +114,7 @@ func (db *DB) CountDue(ctx context.Context, w sweep.Walk, _ bool) (n int64, err 
 	if err != nil {
 		return 0, err
 	}
+	s.only = cmp.Or(s.counted, s.only)
 	instant, err := now(ctx, db.read)
 	if err == nil {
 		err = db.read.QueryRowContext(ctx, `SELECT count(*) FROM (`+s.rows("1")+` LIMIT ?2)`, s.args(w, -1, instant)...).Scan(&n)

@@ -160,6 +160,39 @@ func jobRetentionTests[Tx any]() []test[Tx] {
 
 func otherRetentionTests[Tx any]() []test[Tx] {
 	return []test[Tx]{
+		{"what is counted before a purge is what goes: also a job whose tick goes before it, and a mail whose job does", func(s suite[Tx]) {
+			s.placed("often", "@daily")
+			told := s.aged(jobs.RowDone, 2*month)
+			s.exec("INSERT INTO ticks (schedule, due_at, row_id, made_at) SELECT name, anchor, '" + told + "', anchor FROM schedules")
+			for range sweep.KeptTicks {
+				s.backdate(time.Second)
+				s.placed("often", "@hourly")
+				s.placed("often", "@daily") // anchored now
+				s.exec(fmt.Sprintf("INSERT INTO ticks (schedule, due_at, row_id, made_at) SELECT name, anchor, '%s', anchor FROM schedules", s.madeAgo(2*month)))
+			}
+			mailed, queued := s.aged(jobs.RowDone, 2*month), s.enqueue(note())
+			saved := s.save(newPending("da@example.org"))
+			for _, id := range []string{mailed, told, queued, "direct"} {
+				c := mailClaim(saved)
+				c.MailID, c.MessageID = id, id+"@example.org"
+				must(s, s.DB.MailFailed(s.Context(), s.claimMail(c), accepted(), "a try"))
+			}
+			s.backdate(month)
+			walks := sweep.Retention{Done: month}.Walks()
+			counted, gone := make(map[sweep.Part]int64), make(map[sweep.Part]int64)
+			for _, w := range walks {
+				n, err := s.DB.CountDue(s.Context(), w, true)
+				must(s, err)
+				counted[w.Part] = n
+			}
+			for _, w := range walks {
+				b, err := s.DB.SweepBatch(s.Context(), w, 1000)
+				must(s, err)
+				gone[w.Part] = int64(b.Gone)
+			}
+			equal(s, "jobs and mails that went", [2]int64{2, 3}, [2]int64{gone[sweep.Jobs], gone[sweep.Mails]})
+			equal(s, "counted", fmt.Sprint(gone), fmt.Sprint(counted))
+		}},
 		{"links that are over go, a day later, and those that work stay", func(s suite[Tx]) {
 			for i, end := range []time.Duration{25 * time.Hour, time.Hour, 0} {
 				p := newPending(fmt.Sprintf("%d@example.org", i))
