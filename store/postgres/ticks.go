@@ -139,6 +139,11 @@ func (db *DB) makeAll(ctx context.Context, c *tickColumns, made []jobs.TickMade)
 // RunSchedule makes a tick that somebody asks for, whatever the schedule's times are and whether it is paused. It advances
 // nothing.
 func (db *DB) RunSchedule(ctx context.Context, tx pgx.Tx, t jobs.Tick) (rowID string, err error) {
+	// The schedule first, as makeTicksSQL does, and then the job, which may have to wait for another's unique key: the tick's row will need the
+	// schedule's.
+	if _, err := tx.Exec(ctx, `SELECT FROM schedules WHERE name = $1 FOR KEY SHARE`, name(t.Schedule)); err != nil {
+		return "", wrap("run schedule "+t.Schedule, err)
+	}
 	rowID, err = db.EnqueueTx(ctx, tx, t.Job)
 	if err != nil {
 		return "", err

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -153,6 +154,36 @@ func tickTests[Tx any]() []test[Tx] {
 			equal(s, "manual", true, history[0].Manual)
 			equal(s, "its row", row, history[0].RowID)
 			equal(s, "not manual", false, history[1].Manual)
+		}},
+		{"ticks that are asked for and one that is due, at once, make one job that is unique, and none is in another's way", func(s suite[Tx]) {
+			state := s.place()
+			for round := range 20 {
+				key := jobs.UniqueKey(fmt.Sprint("one ", round))
+				outcomes := race(8, func(i int) error {
+					if i%2 == 0 {
+						made, err := s.DB.MakeTicks(s.Context(), []jobs.Tick{{Due: due(state, time.Duration(round+1)*time.Minute), Job: note(key)}})
+						if err == nil && made[0].Err == nil && !made[0].Made {
+							err = jobs.ErrDuplicate // another scheduler made it
+						}
+						if err != nil {
+							return err
+						}
+						return made[0].Err
+					}
+					at := state.Anchor.Add(time.Duration(round*8+i)*time.Second + time.Microsecond)
+					run := jobs.Tick{Due: jobs.Due{Schedule: "sweep", Revision: state.Revision, At: at}, Job: note(key)}
+					return s.try(func(tx Tx) error { _, err := s.DB.RunSchedule(s.Context(), tx, run); return err })
+				})
+				wins := 0
+				for _, err := range outcomes {
+					if err == nil {
+						wins++
+					} else {
+						want(s, err, jobs.ErrDuplicate)
+					}
+				}
+				equal(s, "made", 1, wins)
+			}
 		}},
 		{"a report tells the last tick, the last success and what is unfinished", func(s suite[Tx]) {
 			state := s.place()
