@@ -120,6 +120,9 @@ func TestAScheduleThatCannotBeReadIsLeftAloneAndTheOthersRun(t *testing.T) {
 			"c-kind":  func(s *jobs.ScheduleState) { s.Cron, s.Kind, s.Args = "* * * * *", "unknown", `{}` },
 			"d-args":  func(s *jobs.ScheduleState) { s.Cron, s.Kind, s.Args = "* * * * *", "sweep", `{"limit":1}` },
 			"e-other": func(s *jobs.ScheduleState) { s.Cron, s.Kind, s.Args = "* * * * *", "sweep", "" },
+			"g-dates": func(s *jobs.ScheduleState) {
+				s.Cron, s.Kind, s.Args, s.Anchor, s.LastDueAt = "@every 5m", "sweep", `{"table":"t"}`, time.Time{}, time.Time{}
+			},
 			"f-sound": func(s *jobs.ScheduleState) { s.Cron, s.Kind, s.Args = "* * * * *", "sweep", `{"table":"t"}` },
 		} {
 			m.change(name, change)
@@ -132,7 +135,7 @@ func TestAScheduleThatCannotBeReadIsLeftAloneAndTheOthersRun(t *testing.T) {
 		if got := m.all(); len(got) != 1 || !strings.Contains(got[0], "f-sound@") {
 			t.Errorf("want the one tick of the one that is sound, got %q", got)
 		}
-		for _, reason := range []string{`field 1 (minute)`, "unknown time zone", "unknown kind", "sweep requires table", "by a function of the program"} {
+		for _, reason := range []string{`field 1 (minute)`, "unknown time zone", "unknown kind", "sweep requires table", "by a function of the program", "no date of ours"} {
 			if n := strings.Count(log.String(), reason); n != 1 {
 				t.Errorf("%q is told %d times:\n%s", reason, n, log.String())
 			}

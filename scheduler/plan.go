@@ -73,6 +73,19 @@ func compile(p jobs.SchedulePlan, kinds *jobs.Catalog, least time.Duration) (*Ti
 	return times, job, err
 }
 
+// farthest is how far a schedule's anchor and last due time may be from now; twice that is less than a time.Duration holds.
+const farthest = 140 * 365 * 24 * time.Hour
+
+// checkDates refuses what only somebody who writes into the database can have made of a schedule: to walk to now from there takes for ever.
+func checkDates(s jobs.ScheduleState, now time.Time) error {
+	for _, at := range []time.Time{s.Anchor, s.LastDueAt} {
+		if now.Sub(at).Abs() > farthest {
+			return fmt.Errorf("%w: its anchor or its last due time is no date of ours (%s): remove it, and add it again", ErrInvalidPlan, at.UTC().Format(time.DateOnly))
+		}
+	}
+	return nil
+}
+
 func checkName(name string) error {
 	switch {
 	case strings.TrimSpace(name) == "":

@@ -147,6 +147,9 @@ var errOthers = errors.New("its jobs are made by a function of the program that 
 
 func (s *Scheduler) planned(state jobs.ScheduleState) (*planned, error) {
 	times, job, err := compile(state.SchedulePlan, s.cfg.Kinds, s.cfg.MinInterval)
+	if err == nil {
+		err = checkDates(state, s.desk.now)
+	}
 	if err != nil {
 		return nil, err
 	}

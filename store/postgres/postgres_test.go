@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sealq/sealq/internal/testservers"
+	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/store/postgres"
 	"github.com/sealq/sealq/store/storetest"
 )
@@ -165,6 +166,35 @@ func settle(t testing.TB, db *postgres.DB, raw *pgxpool.Pool) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the server has %d sessions of the driver's %d connections", sessions, db.Connections())
+		}
+	}
+}
+
+func TestAScheduleWithATimeThatIsNoneHidesNoOther(t *testing.T) {
+	t.Parallel()
+	db, raw := open(t)
+	plans := []jobs.SchedulePlan{
+		{Name: "endless", Cron: "@daily", CatchUp: jobs.CatchUpLatest, Source: jobs.FromCode}, {Name: "sound", Cron: "@daily", CatchUp: jobs.CatchUpLatest, Source: jobs.FromCode},
+	}
+	place := func() error {
+		return db.PlaceSchedules(t.Context(), jobs.Placement{Plans: plans, Actor: "test"})
+	}
+	if err := place(); err != nil {
+		t.Fatal(err)
+	}
+	for _, times := range []string{"anchor = 'infinity'", "last_due_at = '-infinity'"} {
+		if _, err := raw.Exec(t.Context(), "UPDATE schedules SET "+times+" WHERE name = 'endless'"); err != nil {
+			t.Fatal(err)
+		}
+		book, err := db.ScheduleBook(t.Context(), 0)
+		if err != nil || len(book.Schedules) != 2 || book.Schedules[1].Anchor.Year() < 2000 {
+			t.Errorf("%s: %+v, %v", times, book.Schedules, err)
+		}
+		if reports, _, err := db.ScheduleReports(t.Context()); err != nil || len(reports) != 2 {
+			t.Errorf("%s: %+v, %v", times, reports, err)
+		}
+		if err := place(); err != nil {
+			t.Errorf("%s: %v", times, err)
 		}
 	}
 }

@@ -11,7 +11,9 @@ import (
 	"github.com/sealq/sealq/jobs"
 )
 
-const stateColumns = ` s.name, s.cron, s.zone, s.kind, s.args, s.catch_up, s.jitter, s.paused, s.source, s.changed, s.revision, s.anchor, s.last_due_at `
+// stateColumns: of times that no Go program can hold it says the year 1, so that whoever reads the other schedules can.
+const stateColumns = ` s.name, s.cron, s.zone, s.kind, s.args, s.catch_up, s.jitter, s.paused, s.source, s.changed, s.revision,
+	CASE WHEN isfinite(s.anchor) THEN s.anchor ELSE '0001-01-01 00:00Z' END, CASE WHEN isfinite(s.last_due_at) THEN s.last_due_at ELSE '0001-01-01 00:00Z' END `
 
 // stateRow is what stateColumns are scanned into. All of it is NULL in the one row that there is without schedules.
 type stateRow struct {
