@@ -44,6 +44,9 @@ func Judge(r jobs.ScheduleReport, kinds *jobs.Catalog, now time.Time) Standing {
 		timeout = def.Policy().Timeout
 	}
 	times, _, err := compile(plan, kinds, MinInterval)
+	if err == nil && !r.Paused {
+		err = checkDates(r.ScheduleState, now)
+	}
 	if err != nil {
 		s.Trouble, s.Detail = Unusable, err.Error()
 		return s
@@ -59,11 +62,20 @@ func Judge(r jobs.ScheduleReport, kinds *jobs.Catalog, now time.Time) Standing {
 		s.NextAt = times.Next(r.Anchor, now)
 		return s
 	}
+	if ahead := r.LastDueAt.Sub(now); ahead > Late {
+		s.Trouble = Overdue
+		s.Detail = fmt.Sprintf("its last due time is %s ahead of the database's clock, which was put back: nothing is due until then, unless it is removed and added again", age(ahead))
+		s.NextAt = times.Next(r.Anchor, r.LastDueAt)
+		return s
+	}
 	next := times.Next(r.Anchor, now)
 	period := times.Next(r.Anchor, next).Sub(next)
 	since := r.Anchor // what there was to succeed began then
 	if r.LastSuccessAt.After(since) {
 		since = r.LastSuccessAt
+	}
+	if r.LastDueAt.After(r.LastTickAt) && r.LastDueAt.After(since) {
+		since = r.LastDueAt // resumed since its last tick: what it missed while it was paused is no failure
 	}
 	switch {
 	case r.LastTickAt.IsZero(): // nothing was to succeed yet

@@ -49,8 +49,17 @@ func TestAScheduleIsJudgedByWhatItShouldHaveDone(t *testing.T) {
 		"never a success":        {func(r *jobs.ScheduleReport) { r.LastSuccessAt = time.Time{} }, scheduler.Failing, "none of its jobs has succeeded", 3, "12:05:00"},
 		"running long":           {func(r *jobs.ScheduleReport) { r.Unfinished = ago(12 * time.Minute) }, scheduler.Long, "has not ended for 12m0s", 3, "12:05:00"},
 		"running":                {func(r *jobs.ScheduleReport) { r.Unfinished = ago(10 * time.Minute) }, "", "", 3, "12:05:00"},
-		"of an unknown kind":     {func(r *jobs.ScheduleReport) { r.Kind = "gone" }, scheduler.Unusable, `unknown kind "gone"`, 3, ""},
-		"of a function":          {func(r *jobs.ScheduleReport) { r.Kind, r.Args = "gone", "" }, "", "", 3, "12:05:00"},
+		"resumed after a long pause": {func(r *jobs.ScheduleReport) {
+			r.LastTickAt, r.LastSuccessAt = ago(20*time.Hour), ago(20*time.Hour)
+		}, "", "", 3, "12:05:00"},
+		"ticked by a clock that was ahead": {func(r *jobs.ScheduleReport) {
+			r.LastDueAt = ago(-48 * time.Hour)
+		}, scheduler.Overdue, "its last due time is 48h0m ahead of the database's clock", 3, "12:05:00"},
+		"anchored before there were clocks": {func(r *jobs.ScheduleReport) {
+			r.Cron, r.Anchor = "@every 5m", time.Time{}
+		}, scheduler.Unusable, "its anchor or its last due time is no date of ours", 3, ""},
+		"of an unknown kind": {func(r *jobs.ScheduleReport) { r.Kind = "gone" }, scheduler.Unusable, `unknown kind "gone"`, 3, ""},
+		"of a function":      {func(r *jobs.ScheduleReport) { r.Kind, r.Args = "gone", "" }, "", "", 3, "12:05:00"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			t.Parallel()
