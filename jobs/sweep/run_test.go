@@ -1,8 +1,12 @@
 package sweep_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -329,6 +333,36 @@ func TestProgressIsToldEachSecondWithRateAndEstimate(t *testing.T) {
 		d, o = world(few)
 		if p := sound(t, d, o, sweep.Config{}).Progress; len(d.told) != 2 || p.Due != 10 {
 			t.Errorf("a sweep of one batch is told of when it begins and ends, got %+v", d.told)
+		}
+	})
+}
+
+func TestASweepUnderWayIsLoggedEveryTenSecondsWithRateAndWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, o := world(&table{due: 225_000, takes: always(80 * time.Millisecond)})
+		text, began := new(bytes.Buffer), time.Now()
+		sound(t, d, o, sweep.Config{Logger: slog.New(slog.NewJSONHandler(text, nil))})
+		lines := 0
+		for line := range strings.Lines(text.String()) {
+			var said struct {
+				Time                   time.Time
+				Level, Msg, Kind, Part string
+				Done, Due, Left        int64
+				RowsPerSecond          float64 `json:"rows_per_second"`
+			}
+			if err := json.Unmarshal([]byte(line), &said); err != nil {
+				t.Fatal(err)
+			}
+			elapsed := said.Time.Sub(began)
+			if lines++; int(elapsed/(10*time.Second)) != lines || said.Level != "INFO" || said.Msg != "sweep under way" || said.Kind != "test:sweep" || said.Part != "first" || said.Due != 225_000 ||
+				math.Abs(said.RowsPerSecond-float64(said.Done)/elapsed.Seconds()) > 1 ||
+				math.Abs(float64(said.Due-said.Done)/said.RowsPerSecond-time.Duration(said.Left).Seconds()) > 1 {
+				t.Errorf("after %v: %s", elapsed, line)
+			}
+		}
+		if lines < 2 || lines != int(time.Since(began)/(10*time.Second)) {
+			t.Errorf("%d lines in %v", lines, time.Since(began))
 		}
 	})
 }
