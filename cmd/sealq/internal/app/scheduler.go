@@ -72,6 +72,9 @@ func NewScheduler(ticks scheduler.Ticks, c SchedulerConfig) (s *scheduler.Schedu
 		}
 		sch.Source = jobs.FromConfig
 		first, twice := configured[sch.Name]
+		if !twice && sch.Name != "" {
+			configured[sch.Name] = conf.Where // also where it is refused: which of the two was meant, nobody knows
+		}
 		err := conf.Err
 		switch {
 		case err != nil:
@@ -89,7 +92,6 @@ func NewScheduler(ticks scheduler.Ticks, c SchedulerConfig) (s *scheduler.Schedu
 			}
 			continue
 		}
-		configured[sch.Name] = conf.Where
 		if isDefault {
 			cfg.Schedules[i] = sch
 		} else {
