@@ -113,6 +113,9 @@ func (f addFlags) plan(ctx context.Context, db app.Database, name string, given 
 		}
 		if i := slices.IndexFunc(book.Schedules, func(s jobs.ScheduleState) bool { return s.Name == name }); i >= 0 {
 			plan = book.Schedules[i].SchedulePlan
+			if given("paused") {
+				return plan, wrongly("--paused is for a schedule that is added: say `sealq schedules pause %s`, or resume", shownText(name))
+			}
 		}
 	}
 	for flag, set := range map[string]func(){
