@@ -24,6 +24,7 @@ type ranSchedule struct {
 	DueAt    time.Time     `json:"due_at"`
 	State    jobs.RowState `json:"state"`
 	Cause    string        `json:"cause"`
+	GoesOn   bool          `json:"goes_on"` // the job is done, and another goes on with its sweep
 }
 
 func (p *program) schedulesRun() *cobra.Command {
@@ -32,7 +33,8 @@ func (p *program) schedulesRun() *cobra.Command {
 	c := uses(&cobra.Command{
 		Use: "run NAME", Short: "Run a schedule's job now", Args: exactly("NAME"),
 		Long: "Record a tick of the schedule that is due now, also where it is paused, beside those that it is due for. A worker does it.\n" +
-			"With --wait wait until it has ended; exit 1 where it did not end well, or not in time. It is audited.\n" +
+			"With --wait wait until it has ended, though a sweep may go on in another job; exit 1 where it did not end well, or not in\n" +
+			"time. It is audited.\n" +
 			"With --dry-run say what a sweep would delete now, by the same --retain options as the worker's, and record nothing.",
 		Example: "  sealq schedules run users:expire_pending\n  sealq schedules run lockouts:reset --wait --timeout 5m\n  sealq schedules run retention:purge --dry-run",
 		RunE: p.onSchedules(func(ctx context.Context, s *session, db app.Database, args []string) error {
@@ -125,7 +127,12 @@ func (s *session) ended(ctx context.Context, db app.Database, ran ranSchedule) e
 	}
 	ran.State, ran.Cause = row.State, shownText(row.Cause)
 	if row.State == jobs.RowDone {
-		return s.answer(ran, "%s: %s, done in %v", ran.ID, ran.Kind, row.EndedAt.Sub(row.CreatedAt).Round(time.Millisecond))
+		text := "%s: %s, done in %v"
+		// Its time was over, or another was at it: what cannot be read is not told.
+		if p, err := db.SweepProgress(ctx, string(ran.Kind)); err == nil && p.ToldAt.After(ran.DueAt) && !p.Ended {
+			ran.GoesOn, text = true, text+fmt.Sprintf("; the sweep goes on in another job: %d rows of about %d are gone", p.Done, max(p.Due, p.Done))
+		}
+		return s.answer(ran, text, ran.ID, ran.Kind, row.EndedAt.Sub(row.CreatedAt).Round(time.Millisecond))
 	}
 	if s.json {
 		if err := s.printJSON(ran); err != nil {
