@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// forgetAfter is how long attempts are kept where they count for ever.
-const forgetAfter = 30 * 24 * time.Hour
+// ForgetAfter is how long LiftLockouts keeps attempts where they count for ever.
+const ForgetAfter = 30 * 24 * time.Hour
 
 // keepDevices is how many devices of one user have a counter of their own.
 const keepDevices = 20
@@ -126,7 +126,7 @@ func (a *Accounts[Tx]) LiftLockouts(ctx context.Context, tx Tx, limit int) (int,
 	if len(lifted) == limit {
 		return limit, nil
 	}
-	forgotten, err := a.store.ForgetAttempts(ctx, tx, cmp.Or(a.cfg.Lockout.Window, forgetAfter), limit-len(lifted))
+	forgotten, err := a.store.ForgetAttempts(ctx, tx, cmp.Or(a.cfg.Lockout.Window, ForgetAfter), limit-len(lifted))
 	if err != nil {
 		return 0, fmt.Errorf("forget attempts: %w", err)
 	}

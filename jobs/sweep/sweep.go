@@ -15,6 +15,7 @@ const (
 	Registrations Part = "registrations" // pending_users whose expires_at has passed
 	Requests      Part = "requests"      // owner_requests likewise
 	Lockouts      Part = "lockouts"      // login_state whose locked_until has passed
+	Attempts      Part = "old attempts"  // login_state without a lock, last attempt Keep ago: LiftLockouts forgets them
 	Ledger        Part = "ledger"        // effects whose keep_until has passed
 	Tokens        Part = "tokens"        // user_tokens whose expires_at passed Keep ago
 	Ticks         Part = "ticks"         // made Keep ago, but for the newest KeptTicks of each schedule

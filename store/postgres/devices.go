@@ -193,3 +193,13 @@ func (db *DB) ForgetAttempts(ctx context.Context, tx pgx.Tx, age time.Duration, 
 	}
 	return int(tag.RowsAffected()), nil
 }
+
+// countForgettable counts what ForgetAttempts would delete.
+func (db *DB) countForgettable(ctx context.Context, age time.Duration) (n int64, err error) {
+	err = db.pool.QueryRow(ctx, `SELECT count(*) FROM login_state
+		WHERE attempted_on < ((statement_timestamp() - $1::interval) AT TIME ZONE 'UTC')::date AND locked_until IS NULL`, age).Scan(&n)
+	if err != nil {
+		return 0, wrap("count attempts", err)
+	}
+	return n, nil
+}

@@ -65,7 +65,7 @@ func sweptBy(part sweep.Part) (swept, error) {
 		return swept{table: "mails", key: "created_at", only: mailOver, counted: mailOverThen}, nil
 	case sweep.Quarantine:
 		return swept{table: "quarantine", key: "received_at"}, nil
-	case sweep.Audit:
+	case sweep.Audit, sweep.Attempts:
 	}
 	return swept{}, fmt.Errorf("sweep %q: there is no such part", part)
 }
@@ -162,8 +162,11 @@ func earliestID(t time.Time) string {
 
 // CountDue counts what is due of a part, as sweep.Store says. The estimate is the planner's.
 func (db *DB) CountDue(ctx context.Context, w sweep.Walk, exactly bool) (n int64, err error) {
-	if w.Part == sweep.Audit {
+	switch w.Part { //nolint:exhaustive // the others are walked
+	case sweep.Audit:
 		return db.countPurgeable(ctx, w.Keep)
+	case sweep.Attempts:
+		return db.countForgettable(ctx, w.Keep)
 	}
 	s, err := sweptBy(w.Part)
 	if err != nil {

@@ -124,3 +124,15 @@ func (db *DB) ForgetAttempts(ctx context.Context, tx *sql.Tx, age time.Duration,
 const forgetAttemptsSQL = `
 	DELETE FROM login_state WHERE email_norm IN (
 		SELECT email_norm FROM login_state WHERE locked_until IS NULL AND last_failed_at <= ` + nowSQL + ` - ? ORDER BY last_failed_at LIMIT ?)`
+
+// countForgettable counts what ForgetAttempts would delete.
+func (db *DB) countForgettable(ctx context.Context, age time.Duration) (n int64, err error) {
+	instant, err := now(ctx, db.read)
+	if err == nil {
+		err = db.read.QueryRowContext(ctx, `SELECT count(*) FROM login_state WHERE locked_until IS NULL AND last_failed_at <= ?`, instant-age.Microseconds()).Scan(&n)
+	}
+	if err != nil {
+		return 0, db.wrap("count attempts", err)
+	}
+	return n, nil
+}

@@ -60,7 +60,7 @@ func sweptBy(part sweep.Part) (swept, error) {
 		return swept{table: "mails", key: "id", due: "created_at", only: mailOver, counted: mailOverThen}, nil
 	case sweep.Quarantine:
 		return swept{table: "quarantine", key: "id", due: "received_at"}, nil
-	case sweep.Audit:
+	case sweep.Audit, sweep.Attempts:
 	}
 	return swept{}, fmt.Errorf("sweep %q: there is no such part", part)
 }
@@ -107,8 +107,11 @@ func (db *DB) SweepBatch(ctx context.Context, w sweep.Walk, limit int) (sweep.Ba
 
 // CountDue counts what is due of a part: see [sweep.Store]. It is exact, as that costs little here.
 func (db *DB) CountDue(ctx context.Context, w sweep.Walk, _ bool) (n int64, err error) {
-	if w.Part == sweep.Audit {
+	switch w.Part { //nolint:exhaustive // the others are walked
+	case sweep.Audit:
 		return db.countPurgeable(ctx, w.Keep)
+	case sweep.Attempts:
+		return db.countForgettable(ctx, w.Keep)
 	}
 	s, err := sweptBy(w.Part)
 	if err != nil {

@@ -170,9 +170,14 @@ func forgetTests[Tx any]() []test[Tx] {
 			attempt("late@example.org")
 			s.backdate(2 * day)
 			attempt("new@example.org")
+			left := int64(3)
 			for _, want := range []int{2, 1, 0} {
+				due, err := s.DB.CountDue(s.Context(), sweep.Walk{Part: sweep.Attempts, Keep: month}, true)
+				must(s, err)
+				equal(s, "counted before", left, due)
 				n, err := s.forget(2)
 				must(s, err)
+				left -= int64(n)
 				equal(s, "forgotten", want, n)
 				if want == 2 {
 					equal(s, "the third is next", 1, s.state("old2@example.org").FailedAttempts)

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/sweep"
@@ -23,7 +24,7 @@ func Walks(kind jobs.Kind, r sweep.Retention) ([]sweep.Walk, error) {
 	case authjobs.KindExpirePending:
 		return sweep.Expiry(), nil
 	case authjobs.KindResetLockouts:
-		return sweep.Unlocking(), nil
+		return append(sweep.Unlocking(), sweep.Walk{Part: sweep.Attempts, Keep: accounts.ForgetAfter}), nil
 	case authjobs.KindPurge:
 		return r.Walks(), nil
 	}

@@ -34,13 +34,17 @@ func TestAPreviewSaysWhatWouldGoAndForHowLongItWasKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	locks, err := sweeps.Preview(t.Context(), counts{sweep.Lockouts: 7, sweep.Attempts: 2}, authjobs.KindResetLockouts, sweep.Retention{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	purge := counts{sweep.Ledger: 1, sweep.Tokens: 0, sweep.Ticks: 2, sweep.Jobs: 30_000, sweep.Mails: 4, sweep.Quarantine: 5}
 	all, err := sweeps.Preview(t.Context(), purge, authjobs.KindPurge, sweep.Retention{Done: 72 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	for _, d := range [][]sweeps.Due{due, all} {
+	for _, d := range [][]sweeps.Due{due, locks, all} {
 		if err := sweeps.Print(&out, d); err != nil {
 			t.Fatal(err)
 		}
@@ -49,6 +53,10 @@ func TestAPreviewSaysWhatWouldGoAndForHowLongItWasKept(t *testing.T) {
 registrations  –         12
 requests       –         3
 together                 15
+PART          KEPT FOR  WOULD GO
+lockouts      –         7
+old attempts  720h0m0s  2
+together                9
 PART           KEPT FOR   WOULD GO
 ledger         –          1
 tokens         24h0m0s    0
