@@ -100,3 +100,26 @@ func TestATickThatTheDatabaseDoesNotTakeForDueYetIsMadeWhenItIs(t *testing.T) {
 		t.Error("no tick was made in time")
 	})
 }
+
+func TestWhereClocksGoForwardJitterPutsNoTickAfterTheNext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newTicks()
+		var all []scheduler.Schedule
+		for n := range 30 { // an hour apart, but on the day on which 02:30 is 03:00
+			sch := schedule(fmt.Sprintf("s%02d", n), "30 2,3 26 3 *")
+			sch.Zone, sch.Jitter = "Europe/Berlin", 50*time.Minute
+			all = append(all, sch)
+		}
+		stop := run(t, m, scheduler.Config{Schedules: all, Poll: time.Minute})
+		elapse(time.Until(time.Date(2000, time.March, 26, 6, 0, 0, 0, time.UTC)))
+		stop()
+		made := m.madeAt()
+		for n := range 30 {
+			first, second := made[fmt.Sprintf("s%02d 00", n)], made[fmt.Sprintf("s%02d 30", n)]
+			if first < time.Hour || first >= 90*time.Minute || second < 90*time.Minute || second >= 140*time.Minute {
+				t.Errorf("s%02d: want ticks after 01:00 and 01:30 UTC, each before the next is due, got %v and %v", n, first, second)
+			}
+		}
+	})
+}

@@ -183,9 +183,13 @@ func (p *planned) madeAt(due time.Time) time.Time {
 	if p.Jitter <= 0 {
 		return due
 	}
+	most := p.Jitter
+	if next := p.times.Next(p.Anchor, due); !next.IsZero() { // where clocks change due times may be closer together than they are otherwise
+		most = min(most, next.Sub(due))
+	}
 	h := fnv.New64a()
-	_, _ = fmt.Fprintf(h, "%s@%d", p.Name, due.UnixMicro())          // a hash takes everything
-	return due.Add(time.Duration(mix(h.Sum64()) % uint64(p.Jitter))) //nolint:gosec // neither is negative
+	_, _ = fmt.Fprintf(h, "%s@%d", p.Name, due.UnixMicro())      // a hash takes everything
+	return due.Add(time.Duration(mix(h.Sum64()) % uint64(most))) //nolint:gosec // neither is negative
 }
 
 // mix spreads the few bits in which hashes of like texts differ (the finalizer of MurmurHash3).
