@@ -97,7 +97,7 @@ type Outcome struct {
 	By       map[Part]int // of these, by part
 	// Left: its budget was used up before all was done. Somebody has to go on.
 	Left bool
-	// Taken: another is at it, and this run did nothing.
+	// Taken: another is at it, and this run did nothing. Progress is his.
 	Taken bool
 }
 
@@ -110,9 +110,9 @@ func (r *Runner) Run(ctx context.Context, o Order) (out Outcome, err error) {
 	now := r.cfg.Now()
 	u := &run{Runner: r, order: o, began: now, since: now, size: largest}
 	u.out.By = make(map[Part]int)
-	taken, err := u.begin(ctx)
+	his, taken, err := u.begin(ctx)
 	if err != nil || taken {
-		return Outcome{Taken: taken}, err
+		return Outcome{Taken: taken, Progress: his}, err
 	}
 	defer func() {
 		if err == nil {
@@ -149,10 +149,10 @@ type run struct {
 	counted      bool
 }
 
-func (u *run) begin(ctx context.Context) (taken bool, err error) {
-	before, err := u.desk.SweepProgress(ctx, u.order.Sweep)
+func (u *run) begin(ctx context.Context) (before Progress, taken bool, err error) {
+	before, err = u.desk.SweepProgress(ctx, u.order.Sweep)
 	if err != nil {
-		return false, err
+		return before, false, err
 	}
 	u.out.Progress = Progress{Sweep: u.order.Sweep, Holder: uuid.NewString(), Tick: u.order.Tick, Part: u.order.Steps[0].Part}
 	if before.Holder != "" && !before.Ended && before.Tick == u.order.Tick {
@@ -161,7 +161,7 @@ func (u *run) begin(ctx context.Context) (taken bool, err error) {
 	}
 	had, err := u.desk.TellSweep(ctx, u.out.Progress, u.cfg.Lease)
 	u.told, u.logged = u.cfg.Now(), u.cfg.Now()
-	return !had && err == nil, err
+	return before, !had && err == nil, err
 }
 
 // full says that the order wants no more.

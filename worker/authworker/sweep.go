@@ -47,6 +47,8 @@ func (s sweeper[Tx]) unlocking(a Accounts[Tx]) []sweep.Step {
 	return steps
 }
 
+var errCutOff = errors.New("the run before has not given the sweep back yet")
+
 // run sweeps, records the end of the job and what goes on after it.
 func (s sweeper[Tx]) run(ctx context.Context, effect jobs.Effect, policy jobs.Policy, o sweep.Order, rest func(left int, key jobs.Option) jobs.Job) error {
 	runner, err := sweep.NewRunner(s.sweeps, s.sweeps, sweep.Config{Budget: budget(policy.Timeout), OnProgress: s.tell, Logger: s.logger, Now: s.now})
@@ -57,6 +59,9 @@ func (s sweeper[Tx]) run(ctx context.Context, effect jobs.Effect, policy jobs.Po
 	out, err := runner.Run(ctx, o)
 	if err != nil {
 		return err
+	}
+	if out.Taken && o.Tick != "" && out.Progress.Tick == o.Tick { // a run of this very sweep, that was killed or is cut off: nobody else goes on with it
+		return worker.Defer(out.Progress.LeaseUntil, errCutOff)
 	}
 	_, err = s.ledger.Once(ctx, effect, func(ctx context.Context, tx Tx) error {
 		if out.Left {

@@ -194,6 +194,30 @@ func TestASweepThatAnotherIsAtIsLeftToHim(t *testing.T) {
 	}
 }
 
+func TestASweepWhoseWorkerWasKilledIsGoneOnWithWhenItsLeaseIsOver(t *testing.T) {
+	t.Parallel()
+	d := &due{pending: 10}
+	s := newSystem(t, nil, func(b backend) backend { d.backend = b; return d })
+	killed := sweep.Progress{Sweep: string(authjobs.KindExpirePending), Holder: "killed", Tick: "t", Done: 5}
+	had, err := s.db.TellSweep(t.Context(), killed, 2*time.Second)
+	if err != nil || !had {
+		t.Fatal(had, err)
+	}
+	s.enqueue(t, authjobs.ExpirePending().With(authjobs.Sweep{Tick: "t"})) // comes again, before that
+	s.settled(t)
+	if pending, _, batches := d.left(); pending != 0 {
+		t.Errorf("%d left after batches %v", pending, batches)
+	}
+	p, err := s.db.SweepProgress(t.Context(), killed.Sweep)
+	check(t, err)
+	if !p.Ended || p.Done != 15 {
+		t.Errorf("progress: %+v", p)
+	}
+	if got := s.text(t, `SELECT state || ' ' || failures FROM outbox`); got != "done 0" {
+		t.Errorf("its job is %s", got)
+	}
+}
+
 func TestAPurgeWalksEveryPartWithItsRetentionAndIsAudited(t *testing.T) {
 	t.Parallel()
 	d := &due{}
