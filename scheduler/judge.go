@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ type Standing struct {
 }
 
 // Judge says where a schedule stands. In Missed is also what is overdue now. kinds are those whose jobs run here, nil where that
-// is not known; then nothing is said of kinds.
+// is not known; then nothing is said of kinds. A kind that is not among them is another program's if there were ticks.
 func Judge(r jobs.ScheduleReport, kinds *jobs.Catalog, now time.Time) Standing {
 	s := Standing{ScheduleReport: r}
 	plan, timeout := r.SchedulePlan, jobs.DefaultTimeout
@@ -44,6 +45,10 @@ func Judge(r jobs.ScheduleReport, kinds *jobs.Catalog, now time.Time) Standing {
 		timeout = def.Policy().Timeout
 	}
 	times, _, err := compile(plan, kinds, MinInterval)
+	if errors.Is(err, jobs.ErrUnknownKind) && !r.LastTickAt.IsZero() { // another program's: it makes the ticks, or is overdue
+		plan.Args = ""
+		times, _, err = compile(plan, kinds, MinInterval)
+	}
 	if err == nil && !r.Paused {
 		err = checkDates(r.ScheduleState, now)
 	}

@@ -58,8 +58,10 @@ func TestAScheduleIsJudgedByWhatItShouldHaveDone(t *testing.T) {
 		"anchored before there were clocks": {func(r *jobs.ScheduleReport) {
 			r.Cron, r.Anchor = "@every 5m", time.Time{}
 		}, scheduler.Unusable, "its anchor or its last due time is no date of ours", 3, ""},
-		"of an unknown kind": {func(r *jobs.ScheduleReport) { r.Kind = "gone" }, scheduler.Unusable, `unknown kind "gone"`, 3, ""},
-		"of a function":      {func(r *jobs.ScheduleReport) { r.Kind, r.Args = "gone", "" }, "", "", 3, "12:05:00"},
+		"of a kind that nobody knows":         {func(r *jobs.ScheduleReport) { r.Kind, r.LastTickAt = "gone", time.Time{} }, scheduler.Unusable, `unknown kind "gone"`, 3, ""},
+		"of another program's kind":           {func(r *jobs.ScheduleReport) { r.Kind = "other" }, "", "", 3, "12:05:00"},
+		"of another program's, which is away": {func(r *jobs.ScheduleReport) { r.Kind, r.LastDueAt = "other", ago(452*time.Second) }, scheduler.Overdue, "7m30s ago", 5, "12:05:00"},
+		"of a function":                       {func(r *jobs.ScheduleReport) { r.Kind, r.Args = "gone", "" }, "", "", 3, "12:05:00"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			t.Parallel()
