@@ -108,14 +108,14 @@ func tickTests[Tx any]() []test[Tx] {
 				must(s, err)
 			}
 			n := 0
-			for _, made := range answers {
-				for _, m := range made {
+			for i, made := range answers {
+				for k, m := range made {
 					if m.Made {
 						n++
 					}
 					must(s, m.Err)
 					equal(s, "stale", false, m.Stale)
-					equal(s, "advanced", due(states[0], 30*time.Minute).At, m.LastDueAt)
+					equal(s, "advanced", due(states[(k+i)%len(states)], 30*time.Minute).At, m.LastDueAt)
 				}
 			}
 			equal(s, "made", 5, n)
