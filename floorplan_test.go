@@ -52,7 +52,8 @@ var floorPlan = map[string]place{
 	"signing":        {floor: 0, withoutAll: light},
 	"signing/attack": {floor: 1, withoutAll: light},
 	"accounts":       {floor: 0},
-	"operators":      {floor: 1, withoutAll: queue}, // whoever comes in; the dashboard shows them the door
+	"operators":      {floor: 1, withoutAll: queue},                                 // whoever comes in; the dashboard shows them the door
+	"requests":       {floor: 1, withoutAll: append(slices.Clone(light), queue...)}, // what the pages ask for, and who holds what it takes does
 	"audit":          {floor: 0, withoutAll: light},
 	"mail":           {floor: 0},
 	"mail/catcher":   {floor: 0},

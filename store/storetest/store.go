@@ -17,6 +17,7 @@ import (
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/operators"
+	"github.com/sealq/sealq/requests"
 	"github.com/sealq/sealq/scheduler"
 	"github.com/sealq/sealq/signing"
 	"github.com/sealq/sealq/worker"            //nolint:depguard // the suite holds drivers to their consumers, so it knows them
@@ -54,6 +55,9 @@ type Store[Tx any] interface {
 	Operations
 	Histories
 	operators.Store
+	requests.Desk
+	requests.Store
+	Pages
 	// InTx runs fn in a transaction and commits it. An error of fn rolls back and is returned as it is; a panic rolls back.
 	InTx(ctx context.Context, fn func(tx Tx) error) error
 }
@@ -106,6 +110,16 @@ type Audit[Tx any] interface {
 	ChainAudit(ctx context.Context, limit int) (linked int, err error)
 	// AuditHead returns the head of the chain, the zero one where nothing is linked.
 	AuditHead(ctx context.Context) (audit.Head, error)
+}
+
+// Pages are what the dashboard's pages ask of a driver.
+type Pages interface {
+	// RefusedPage lists up to limit entries that the query means, the newest first, without their payloads.
+	RefusedPage(ctx context.Context, q quarantine.Query, limit int) ([]jobs.Refused, error)
+	// OutboxPayload returns the arguments of an outbox row to the byte, or jobs.ErrNoSuchRow.
+	OutboxPayload(ctx context.Context, id string) ([]byte, error)
+	// AuditPage lists up to limit entries that the query means, the newest first, linked or not: what is not has no position yet.
+	AuditPage(ctx context.Context, q audit.Query, limit int) ([]audit.Link, error)
 }
 
 // Operations are what the command line asks of a driver.
@@ -194,6 +208,8 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"operators", operatorTests[Tx]()},
 		{"logins of operators", operatorLoginTests[Tx]()},
 		{"second factors and keys of operators", operatorFactorTests[Tx]()},
+		{"what operators ask for", operatorRequestTests[Tx]()},
+		{"pages", pageTests[Tx]()},
 		{"devices", deviceTests[Tx]()},
 		{"resends", resendTests[Tx]()},
 		{"notices", noticeTests[Tx]()},
