@@ -13,8 +13,10 @@ import (
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/judge"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/rawtask"
 	"github.com/sealq/sealq/operators"
+	"github.com/sealq/sealq/requests"
 )
 
 // Judge says what a worker would say of a task: see [judge.Judge], which holds the keys that the dashboard must not have.
@@ -30,6 +32,31 @@ type Records interface {
 	RowInfo(ctx context.Context, id string) (jobs.RowInfo, error)
 	// Record enters what an operator is about to do in the audit log.
 	Record(ctx context.Context, e audit.Entry) error
+	Refusals
+	AuditLog
+	// Desk is where what nobody may do here is asked for.
+	requests.Desk
+}
+
+// Refusals are the refused tasks.
+type Refusals interface {
+	// RefusedPage lists entries, the newest first, without payloads.
+	RefusedPage(ctx context.Context, q quarantine.Query, limit int) ([]jobs.Refused, error)
+	// QuarantineShow reads one entry whole, or jobs.ErrNoSuchEntry.
+	QuarantineShow(ctx context.Context, id string) (jobs.Refused, error)
+	// QuarantineUsage says how full it is, and what found no room.
+	QuarantineUsage(ctx context.Context) (quarantine.Usage, error)
+	// MatchRefused counts what a purge would delete.
+	MatchRefused(ctx context.Context, f quarantine.Filter) (quarantine.Purged, error)
+	// OutboxPayload returns the arguments of an outbox row, to be compared with a refused task's, or jobs.ErrNoSuchRow.
+	OutboxPayload(ctx context.Context, id string) ([]byte, error)
+}
+
+// AuditLog is who changed what, and the chain over it.
+type AuditLog interface {
+	audit.Chain
+	// AuditPage lists entries, the newest first, linked or not.
+	AuditPage(ctx context.Context, q audit.Query, limit int) ([]audit.Link, error)
 }
 
 // Inspector does to tasks and queues what can be done to them: [asynq.Inspector].
@@ -80,6 +107,8 @@ type Config struct {
 	Examine func(ctx context.Context) []Finding
 	// ExamineEvery is how often, while somebody looks. Zero: 30 s.
 	ExamineEvery time.Duration
+	// Ring tells what may be known of the keys. Zero: the page of the keys says that nothing is known here.
+	Ring func(ctx context.Context) (Ring, error)
 	// PlainKind says of which kinds the arguments hold nothing that not everybody should read. Of the others the values are shown to
 	// operators who ask for them, which is audited. Zero: of none.
 	PlainKind func(kind string) bool

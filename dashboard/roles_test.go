@@ -35,6 +35,14 @@ var allowed = map[string]string{
 	"POST /task/reveal":          ". . . x x . x",
 	"POST /tasks":                ". . . x x . x",
 	"POST /queue":                ". . . x x . x",
+	"GET /quarantine":            ". . x x x x x",
+	"GET /quarantine/entry":      ". . x x x x x",
+	"POST /quarantine/reveal":    ". . . x x . x",
+	"POST /quarantine":           ". . . x x . x",
+	"GET /requests":              ". . x x x x x",
+	"GET /audit":                 ". . . x x . x",
+	"GET /keys":                  ". . x x x x x",
+	"POST /keys":                 ". . . . x . .",
 	"GET /account":               ". . x x x . .",
 	"POST /account/sessions/end": ". . x x x . .",
 	"GET /account/enrol":         ". . x x x . .",
@@ -161,7 +169,7 @@ func TestReadOnlyRefusesEveryChange(t *testing.T) {
 			t.Errorf("%s answered %d", rt.Pattern, a.StatusCode)
 		}
 	}
-	want := []string{"POST /task/reveal", "POST /tasks", "POST /queue", "POST /account/enrol", "POST /account/keys"}
+	want := []string{"POST /task/reveal", "POST /tasks", "POST /queue", "POST /quarantine/reveal", "POST /quarantine", "POST /keys", "POST /account/enrol", "POST /account/keys"}
 	if diff := cmp.Diff(want, changes); diff != "" {
 		t.Errorf("what changes something (-want +got):\n%s", diff)
 	}

@@ -51,6 +51,15 @@ func (d *Dashboard) routes() []route {
 		{pattern: "POST /tasks", least: operator, changes: true, serve: d.actOnTasks},
 		{pattern: "POST /queue", least: operator, changes: true, serve: d.actOnQueue},
 
+		{pattern: "GET /quarantine", least: viewer, serve: d.quarantine},
+		{pattern: "GET /quarantine/entry", least: viewer, serve: d.entry},
+		{pattern: "POST /quarantine/reveal", least: operator, changes: true, serve: d.revealEntry},
+		{pattern: "POST /quarantine", least: operator, changes: true, serve: d.actOnQuarantine},
+		{pattern: "GET /requests", least: viewer, serve: d.requests},
+		{pattern: "GET /audit", least: operator, serve: d.auditLog},
+		{pattern: "GET /keys", least: viewer, serve: d.keys},
+		{pattern: "POST /keys", least: operators.RoleAdmin, changes: true, serve: d.actOnKeys},
+
 		{pattern: "GET /account", least: viewer, personal: true, serve: d.account},
 		{pattern: "POST /account/sessions/end", least: viewer, personal: true, serve: d.endSession},
 		{pattern: "POST /account/enrol", least: viewer, personal: true, changes: true, serve: d.enrol},

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/sealq/sealq/audit"
@@ -109,6 +110,11 @@ func (v *visit) record(ctx context.Context, action, subject string, detail map[s
 	return v.d.cfg.Records.Record(ctx, audit.Entry{Actor: v.who.name, Action: action, Subject: subject, Detail: detail})
 }
 
+// patient bounds what the page asks of Redis and the database.
+func (v *visit) patient() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(v.r.Context(), patience)
+}
+
 // frame is what every page has around its own.
 type frame struct {
 	Title      string
@@ -132,7 +138,7 @@ func (v *visit) page(status int, name, title string, content any) error {
 	}
 	if v.who.complete {
 		f.Name, f.Role = strings.TrimPrefix(v.who.name, "operator:"), v.who.role
-		f.Live = name == "now" || name == "queue"
+		f.Live = slices.Contains([]string{"now", "queue", "quarantine", "entry", "keys", "requests"}, name) && v.r.Method == http.MethodGet
 		f.Again = v.again()
 		for _, role := range operators.Roles() {
 			f.May[string(role)] = v.who.role.May(role)

@@ -104,6 +104,13 @@ func (w *watch) look(ctx context.Context) {
 		r.oldest = 0
 		fmt.Fprintf(&seen, "%+v", r)
 	}
+	asked, err := w.d.cfg.Records.Requests(ctx, mostRequests)
+	if err != nil {
+		w.d.cfg.Logger.DebugContext(ctx, "requests not looked at", slog.Any("error", err))
+	}
+	for _, r := range asked {
+		fmt.Fprintf(&seen, "%s %s", r.ID, r.State)
+	}
 	w.seen(seen.String())
 }
 
@@ -152,6 +159,14 @@ func (w *watch) examine(ctx context.Context) {
 
 // examination is what the last one found, and when that was. Whoever is the first to ask for a while has the next one made now.
 func (w *watch) examination() ([]Finding, time.Time) {
+	w.attend()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.findings, w.examined
+}
+
+// attend notes that somebody looks.
+func (w *watch) attend() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.d.cfg.Now()
@@ -164,7 +179,6 @@ func (w *watch) examination() ([]Finding, time.Time) {
 		}
 	}
 	w.asked = now
-	return w.findings, w.examined
 }
 
 // seen wakes who watches, if it is not what was seen last.

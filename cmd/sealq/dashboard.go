@@ -138,6 +138,9 @@ func (s *session) openDashboard(ctx context.Context, db app.Database, keys *sign
 			return err
 		}
 	}
+	if c.Ring, err = s.ringShown(db, keys); err != nil {
+		return err
+	}
 	checks, err := s.doctorConfig()
 	if err != nil {
 		return err

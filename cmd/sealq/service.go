@@ -129,6 +129,9 @@ func (s *session) open(ctx context.Context, p plan, sv *service) error {
 	}
 	sv.keys = keys
 	s.reloads(keys, sv)
+	if err := s.openCarrier(p, db, keys, sv); err != nil {
+		return err
+	}
 	if p.worker != nil {
 		if err := s.openWorker(ctx, p.worker, db, keys, sv); err != nil {
 			return err

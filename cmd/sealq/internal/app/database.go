@@ -16,6 +16,7 @@ import (
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/relay"
 	"github.com/sealq/sealq/operators"
+	"github.com/sealq/sealq/requests"
 	"github.com/sealq/sealq/scheduler"
 	"github.com/sealq/sealq/store"
 	"github.com/sealq/sealq/store/postgres"
@@ -51,6 +52,9 @@ type backend[Tx any] interface {
 	SuppressionReader
 	operators.Store
 	RefusedGroups
+	requests.Desk
+	requests.Store
+	Pages
 	// RemoveSuppression takes a normalised address off the list, or returns authjobs.ErrNotSuppressed.
 	RemoveSuppression(ctx context.Context, tx Tx, emailNorm string) error
 	// RemoveSuppressions takes up to limit of those that the filter means off the list, the oldest first, and says how many it took.
@@ -81,6 +85,16 @@ type RefusedGroups interface {
 	RefusedGroups(ctx context.Context, limit int) ([]jobs.RefusedGroup, error)
 }
 
+// Pages are lists that come in pages, and what a page compares.
+type Pages interface {
+	// RefusedPage lists entries of the quarantine, the newest first, without payloads.
+	RefusedPage(ctx context.Context, q quarantine.Query, limit int) ([]jobs.Refused, error)
+	// OutboxPayload returns the arguments of an outbox row, or jobs.ErrNoSuchRow.
+	OutboxPayload(ctx context.Context, id string) ([]byte, error)
+	// AuditPage lists entries of the audit log, the newest first.
+	AuditPage(ctx context.Context, q audit.Query, limit int) ([]audit.Link, error)
+}
+
 // Rows shows single rows of the outbox to people, and queues one anew.
 type Rows interface {
 	// EffectCommitted says whether the effect is done, and changes nothing.
@@ -106,6 +120,9 @@ type Database interface {
 	Quarantine
 	operators.Store
 	RefusedGroups
+	requests.Desk
+	requests.Store
+	Pages
 	SweepReader
 	// Record enters what somebody is about to do in the audit log.
 	Record(ctx context.Context, e audit.Entry) error
