@@ -199,6 +199,7 @@ func Run[Tx any](t *testing.T, open func(t *testing.T) Harness[Tx]) {
 		{"purges", purgeTests[Tx]()},
 		{"mails", mailTests[Tx]()},
 		{"tries of mails", mailAttemptTests[Tx]()},
+		{"mails at a glance", mailGlanceTests[Tx]()},
 		{"suppressions", suppressionTests[Tx]()},
 		{"limits of mails", mailLimitTests[Tx]()},
 		{"requests", requestTests[Tx]()},

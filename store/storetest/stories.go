@@ -27,6 +27,11 @@ type Histories interface {
 	MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error)
 	// AttemptsOf lists the tries of a mail that are kept, authjobs.MaxAttempts at most, the first of them first.
 	AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAttempt, error)
+	// RecentMails lists up to limit mails that workers had first most lately, the newest first, and of two at the same time that with the higher ID,
+	// with their newest try that is kept, whether or not the outbox has their rows.
+	RecentMails(ctx context.Context, limit int) ([]authjobs.MailGlance, error)
+	// MailUse says how many mails count for the hour's cap and the day's, as MailLimits.Take counts them.
+	MailUse(ctx context.Context) (authjobs.MailUse, error)
 	// Suppressions lists up to limit addresses to which nothing is sent, the newest first.
 	Suppressions(ctx context.Context, limit int) ([]authjobs.Suppression, error)
 	// SuppressionOf returns the suppression of a normalised address, or authjobs.ErrNotSuppressed.

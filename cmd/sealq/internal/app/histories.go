@@ -22,6 +22,10 @@ type Histories interface {
 	MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailHistory, error)
 	// AttemptsOf lists the tries of a mail that are kept, the first of them first.
 	AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAttempt, error)
+	// RecentMails lists the mails that workers had first most lately, the newest first.
+	RecentMails(ctx context.Context, limit int) ([]authjobs.MailGlance, error)
+	// MailUse says what the deployment has used of its caps.
+	MailUse(ctx context.Context) (authjobs.MailUse, error)
 	// RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's.
 	RefusedOf(ctx context.Context, rowID string, limit int) ([]jobs.Refused, error)
 	// AuditOf lists the newest limit entries about a subject, the oldest of them first.
