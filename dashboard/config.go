@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/judge"
 	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/jobs/rawtask"
@@ -99,6 +100,14 @@ type Config struct {
 	Inspector Inspector
 	// Records are the database's. Required.
 	Records Records
+	// Schedules are shown, run and paused. Zero: there is no such page.
+	Schedules Schedules
+	// Accounts are explained, locked and unlocked. Zero: there is no such page.
+	Accounts Accounts
+	// Mails are shown, and sent again. Zero: there is no such page.
+	Mails Mails
+	// MailLimits are those of the workers, shown beside what is used of them. Zero: they are not known here.
+	MailLimits authjobs.MailLimits
 	// Queues are shown even if Redis does not know them.
 	Queues []string
 	// Judge judges tasks. Zero: the pages say that they are not judged here.

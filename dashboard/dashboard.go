@@ -35,6 +35,7 @@ type Dashboard struct {
 	templates map[string]*template.Template
 	handler   http.Handler
 	limit     *limiter
+	redact    *redactor
 	watch     *watch
 }
 
@@ -44,7 +45,7 @@ func New(c Config) (*Dashboard, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dashboard{cfg: c, tasks: rawtask.NewLister(c.Redis), limit: newLimiter(c.LoginsPerMinute, c.Now)}
+	d := &Dashboard{cfg: c, tasks: rawtask.NewLister(c.Redis), limit: newLimiter(c.LoginsPerMinute, c.Now), redact: newRedactor()}
 	d.watch = newWatch(d)
 	if d.templates, err = readPages(); err != nil {
 		return nil, fmt.Errorf("new dashboard: read the pages: %w", err)

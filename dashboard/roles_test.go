@@ -43,6 +43,17 @@ var allowed = map[string]string{
 	"GET /audit":                 ". . . x x . x",
 	"GET /keys":                  ". . x x x x x",
 	"POST /keys":                 ". . . . x . .",
+	"GET /schedules":             ". . x x x x x",
+	"GET /schedule":              ". . x x x x x",
+	"POST /schedule":             ". . . x x . x",
+	"GET /accounts":              ". . x x x x x",
+	"POST /accounts":             ". . x x x x x",
+	"POST /accounts/lock":        ". . . x x . x",
+	"GET /mails":                 ". . x x x x x",
+	"GET /mail":                  ". . x x x x x",
+	"POST /mail":                 ". . . x x . x",
+	"GET /suppressions":          ". . x x x x x",
+	"POST /suppressions":         ". . . x x . x",
 	"GET /account":               ". . x x x . .",
 	"POST /account/sessions/end": ". . x x x . .",
 	"GET /account/enrol":         ". . x x x . .",
@@ -169,7 +180,10 @@ func TestReadOnlyRefusesEveryChange(t *testing.T) {
 			t.Errorf("%s answered %d", rt.Pattern, a.StatusCode)
 		}
 	}
-	want := []string{"POST /task/reveal", "POST /tasks", "POST /queue", "POST /quarantine/reveal", "POST /quarantine", "POST /keys", "POST /account/enrol", "POST /account/keys"}
+	want := []string{
+		"POST /task/reveal", "POST /tasks", "POST /queue", "POST /quarantine/reveal", "POST /quarantine", "POST /keys",
+		"POST /schedule", "POST /accounts/lock", "POST /mail", "POST /suppressions", "POST /account/enrol", "POST /account/keys",
+	}
 	if diff := cmp.Diff(want, changes); diff != "" {
 		t.Errorf("what changes something (-want +got):\n%s", diff)
 	}

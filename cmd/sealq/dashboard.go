@@ -141,6 +141,9 @@ func (s *session) openDashboard(ctx context.Context, db app.Database, keys *sign
 	if c.Ring, err = s.ringShown(db, keys); err != nil {
 		return err
 	}
+	if err := s.openOffice(&c, db, client); err != nil {
+		return err
+	}
 	checks, err := s.doctorConfig()
 	if err != nil {
 		return err
