@@ -87,10 +87,10 @@ func TestAMailThatWasGivenUpIsSentAgainInTheOperatorsName(t *testing.T) {
 	w.tried(id, row, authjobs.MailAnswer{Code: 550, Reply: "5.1.1 no", Server: "mx.example", Stage: "rcpt", Outcome: authjobs.MailPermanent}, "smtp rcpt: 550")
 	w.dead(row)
 	a := b.page("/mail?id=" + row)
-	if !cmp.Equal(a.buttons(), []string{"Send again"}) || !strings.Contains(a.text, "dead, attempt 1") || !strings.Contains(a.text, "550 5.1.1 no") {
+	if !cmp.Equal(a.buttons(), []string{"Send again"}) || !strings.Contains(a.text, "dead , attempt 1") || !strings.Contains(a.text, "550 5.1.1 no") {
 		t.Errorf("it says: %s", a.text)
 	}
-	if a := b.confirmed("/mail", "id", row); !strings.Contains(a.text, "It is queued anew") || !strings.Contains(a.text, "queued, attempt 2") {
+	if a := b.confirmed("/mail", "id", row); !strings.Contains(a.text, "It is queued anew") || !strings.Contains(a.text, "queued , attempt 2") {
 		t.Errorf("again: %s", a.text)
 	}
 	if diff := cmp.Diff([]string{"operator:operator outbox.reissue outbox/" + row}, w.entries()); diff != "" {
