@@ -184,7 +184,7 @@ func (d *Dashboard) askRotate(v *visit, version string) error {
 			"Nobody is hit: the new key verifies on every host that has read the ring, and signs nothing until it is promoted, from five minutes on.",
 			"Where keys are rotated by policy (--rotate-every) the next rotation is counted from this one.",
 		},
-		Action: "/keys", Button: "Publish it", Back: "/keys",
+		Button: "Publish it", Danger: true, Back: "/keys",
 	})
 	if err != nil || !ok {
 		return err
@@ -208,7 +208,7 @@ func (d *Dashboard) askPromote(v *visit, version string, ring Ring, k keyRow, vi
 	} else {
 		radius = append(radius, "Nobody is hit: every process that reports its ring knows the key.")
 	}
-	ok, err := v.sure(confirmView{Ask: "Let the key " + k.KID + " sign?", Radius: radius, Action: "/keys", Button: "Promote it", Back: "/keys"})
+	ok, err := v.sure(confirmView{Ask: "Let the key " + k.KID + " sign?", Radius: radius, Button: "Promote it", Danger: true, Back: "/keys"})
 	if err != nil || !ok {
 		return err
 	}
@@ -230,7 +230,7 @@ func (d *Dashboard) askRevoke(v *visit, ring Ring, k keyRow) error {
 	if behind := fmt.Sprintf("%d processes report their rings; each reads the change within a minute.", len(ring.Hosts)); len(ring.Hosts) > 0 {
 		radius = append(radius, behind)
 	}
-	ok, err := v.sure(confirmView{Ask: "Revoke the key " + k.KID + " for good?", Radius: radius, Action: "/keys", Button: "Revoke it", Back: "/keys"})
+	ok, err := v.sure(confirmView{Ask: "Revoke the key " + k.KID + " for good?", Radius: radius, Button: "Revoke it", Danger: true, Back: "/keys"})
 	if err != nil || !ok {
 		return err
 	}

@@ -123,9 +123,13 @@ func (d *Dashboard) sendAgain(v *visit) error {
 	if ok, why := d.mayAgain(h.Row); !ok {
 		return refuse(http.StatusConflict, "Not sent again", "%s", why)
 	}
-	yes, err := v.sure(sureView{
-		Text: "The mail is queued anew, with all of its tries if it was given up. Mend first what went wrong. A worker looks once more whether it is wanted, and if the attempt before it comes through too, the mail is sent once.",
-		Yes:  "Send it again", Back: "/mail?" + here.Encode(),
+	yes, err := v.sure(confirmView{
+		Ask: "Send this mail again?",
+		Radius: []string{
+			"It is queued anew, with all of its tries if it was given up. Mend first what went wrong.",
+			"A worker looks once more whether it is wanted, and if the attempt before it comes through too, the mail is sent once.",
+		},
+		Button: "Send it again", Back: "/mail?" + here.Encode(),
 	})
 	if !yes {
 		return err

@@ -311,9 +311,13 @@ func (d *Dashboard) unsuppress(v *visit) error {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "No address", "That is no address.")
 	}
-	yes, err := v.sure(sureView{
-		Text: fmt.Sprintf("Mails go to %s again. If the server refuses it again, it is suppressed again; a server that is asked again and again takes its sender for a spammer.", label(email.Given())),
-		Yes:  "Take it off the list", Back: "/suppressions",
+	yes, err := v.sure(confirmView{
+		Ask: fmt.Sprintf("Take %s off the list?", label(email.Given())),
+		Radius: []string{
+			"Mails go to it again. If the server refuses it again, it is suppressed again.",
+			"A server that is asked again and again for a mailbox that it does not have takes its sender for a spammer.",
+		},
+		Button: "Take it off the list", Back: "/suppressions",
 	})
 	if !yes {
 		return err

@@ -219,10 +219,16 @@ func (d *Dashboard) actOnAccount(v *visit) error {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "No address", "That is no address.")
 	}
-	ask := sureView{Text: fmt.Sprintf("Whatever lock %s has is lifted, and its failures are forgotten.", label(address.Given())), Yes: "Unlock it", Back: back}
+	ask := confirmView{
+		Ask:    fmt.Sprintf("Unlock %s?", label(address.Given())),
+		Radius: []string{"Whatever lock it has is lifted, and its failures are forgotten."}, Button: "Unlock it", Back: back,
+	}
 	if do == "lock" {
-		ask.Text = fmt.Sprintf("%s is locked for %s: every login fails as with a wrong password, and a new password does not lift it. Sessions go on: sealq accounts disable ends them.", label(address.Given()), long(length))
-		ask.Yes, ask.Danger = "Lock it", true
+		ask.Ask, ask.Button, ask.Danger = fmt.Sprintf("Lock %s for %s?", label(address.Given()), long(length)), "Lock it", true
+		ask.Radius = []string{
+			"Every login fails as with a wrong password, and a new password does not lift it.",
+			"Sessions go on: sealq accounts disable ends them.",
+		}
 	}
 	if yes, err := v.sure(ask); !yes {
 		return err

@@ -134,7 +134,7 @@ func (d *Dashboard) askRelease(v *visit) error {
 			"Only what one of the keys signed for this deployment is released: a worker verifies it, not this page.",
 			sentences()[string(entry.Reason)],
 		},
-		Action: "/quarantine", Button: "Release it", Back: back,
+		Button: "Release it", Danger: true, Back: back,
 	})
 	if err != nil || !ok {
 		return err
@@ -191,7 +191,7 @@ func (d *Dashboard) askPurge(v *visit) error {
 	}
 	ok, err := v.sure(confirmView{
 		Ask: "Purge " + count(meant.Entries) + " " + noun + " (" + plural(meant.Bytes, "byte") + ")?", Radius: radius,
-		Action: "/quarantine", Button: "Purge them", Back: back,
+		Button: "Purge them", Danger: true, Back: back,
 	})
 	if err != nil || !ok {
 		return err

@@ -128,30 +128,6 @@ func (d *Dashboard) requests(v *visit) error {
 	return v.page(http.StatusOK, "requests", "Requests", views)
 }
 
-// confirmView asks whether it is really wanted.
-type confirmView struct {
-	Ask    string // what would be done
-	Radius []string
-	Action string // where the form goes
-	Fields []fact
-	Button string
-	Back   string
-}
-
-// sure says that the visitor was asked and said yes. Else it has shown him c, whose form brings back what was sent.
-func (v *visit) sure(c confirmView) (bool, error) {
-	if v.r.PostFormValue("sure") == "yes" {
-		return true, nil
-	}
-	for name, values := range v.r.PostForm {
-		for _, value := range values {
-			c.Fields = append(c.Fields, fact{name, value}) // as it came: the names in it are escaped already
-		}
-	}
-	slices.SortFunc(c.Fields, func(a, b fact) int { return strings.Compare(a.Name+"\x00"+a.Value, b.Name+"\x00"+b.Value) })
-	return false, v.page(http.StatusOK, "confirm", "Are you sure?", c)
-}
-
 // ask writes a request, and goes back to where its state is shown.
 func (v *visit) ask(kind requests.Kind, args map[string]string, back string) error {
 	r, err := requests.New(kind, v.who.name, args)

@@ -212,10 +212,10 @@ func (d *Dashboard) actOnSchedule(v *visit) error {
 	ctx, cancel := context.WithTimeout(v.r.Context(), patience)
 	defer cancel()
 	name, do := named(v.r.PostFormValue("name")), v.r.PostFormValue("do")
-	ask, ok := map[string]sureView{
-		"run":    {Text: "%s is run now, beside its due times, also if it is paused. A worker does the job.", Yes: "Run it now"},
-		"pause":  {Text: "%s makes no more ticks, on any scheduler and also after a restart, until somebody resumes it. What it would have done meanwhile is not made up for.", Yes: "Pause it", Danger: true},
-		"resume": {Text: "%s goes on with its next due time.", Yes: "Resume it"},
+	ask, ok := map[string]confirmView{
+		"run":    {Ask: "Run %s now?", Radius: []string{"It is run beside its due times, also if it is paused. A worker does the job."}, Button: "Run it now"},
+		"pause":  {Ask: "Pause %s?", Radius: []string{"It makes no more ticks, on any scheduler and also after a restart, until somebody resumes it.", "What it would have done meanwhile is not made up for."}, Button: "Pause it", Danger: true},
+		"resume": {Ask: "Resume %s?", Radius: []string{"It goes on with its next due time."}, Button: "Resume it"},
 	}[do]
 	if !ok {
 		return refuse(http.StatusBadRequest, "No such thing", "A schedule can be run now, paused and resumed.")
@@ -225,7 +225,7 @@ func (d *Dashboard) actOnSchedule(v *visit) error {
 		return err
 	}
 	here := url.Values{"name": {s.Name}}
-	ask.Text, ask.Back = fmt.Sprintf(ask.Text, label(s.Name)), "/schedule?"+here.Encode()
+	ask.Ask, ask.Back = fmt.Sprintf(ask.Ask, label(s.Name)), "/schedule?"+here.Encode()
 	if yes, err := v.sure(ask); !yes {
 		return err
 	}

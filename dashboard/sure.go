@@ -4,37 +4,33 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 )
 
-// sureView asks once more before something is done. Without a script it is a page.
-type sureView struct {
-	Action string // where the form goes
-	Text   string // what comes of it
-	Fields []field
-	Yes    string // what the button says
-	Danger bool
+// confirmView asks whether it is really wanted.
+type confirmView struct {
+	Ask    string   // what would be done
+	Radius []string // whom it hits, and what comes of it
+	Fields []fact   // of the form, as they were sent
+	Action string   // where the form goes; by itself where it came from
+	Button string
+	Danger bool   // what is done is not undone by the same page
 	Back   string // where who does not want it goes
 }
 
-// field is one of a form, escaped as target.Form is.
-type field struct{ Name, Value string }
-
-// sure says whether the visitor has been asked, and has said yes. Else it asks him: the form is sent again, by the page's button.
-func (v *visit) sure(s sureView) (yes bool, err error) {
+// sure says that the visitor was asked and said yes. Else it has shown him c, whose form brings back what was sent.
+func (v *visit) sure(c confirmView) (bool, error) {
 	if v.r.PostFormValue("sure") == "yes" {
 		return true, nil
 	}
-	s.Action = v.r.URL.Path
-	for name := range v.r.PostForm {
-		s.Fields = append(s.Fields, field{name, v.r.PostForm.Get(name)})
-	}
-	slices.SortFunc(s.Fields, func(a, b field) int {
-		if a.Name < b.Name {
-			return -1
+	c.Action = v.r.URL.Path
+	for name, values := range v.r.PostForm {
+		for _, value := range values {
+			c.Fields = append(c.Fields, fact{name, value}) // as it came: the names in it are escaped already
 		}
-		return 1
-	})
-	return false, v.page(http.StatusOK, "sure", "Are you sure?", s)
+	}
+	slices.SortFunc(c.Fields, func(a, b fact) int { return strings.Compare(a.Name+"\x00"+a.Value, b.Name+"\x00"+b.Value) })
+	return false, v.page(http.StatusOK, "confirm", "Are you sure?", c)
 }
 
 // back leads to a page that says what has just been done.
