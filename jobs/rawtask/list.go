@@ -18,13 +18,14 @@ import (
 type Lister struct {
 	redis redis.UniversalClient
 
-	page, look, count, names, sets, ids, scan *redis.Script
+	page, look, count, names, sets, ids, scan, alive, server, days *redis.Script
 }
 
 // NewLister reads through c, which stays the caller's to close.
 func NewLister(c redis.UniversalClient) *Lister {
+	alive, server, days := serverScripts()
 	return &Lister{
-		redis: c, page: redis.NewScript(listPage), look: redis.NewScript(lookAt), count: redis.NewScript(countPlaces),
+		redis: c, alive: alive, server: server, days: days, page: redis.NewScript(listPage), look: redis.NewScript(lookAt), count: redis.NewScript(countPlaces),
 		names: redis.NewScript(namesPage), sets: redis.NewScript(setNames), ids: redis.NewScript(listedIDs), scan: redis.NewScript(scanTasks),
 	}
 }
