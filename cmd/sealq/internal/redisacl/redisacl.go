@@ -188,6 +188,7 @@ func (c Config) dashboard() []string {
 		selector(c.ofQueues(writeOnly, "paused"), "+set"),
 		selector([]string{"~asynq:queues"}, join(scripts(), commands("sismember smembers sscan type"))...),
 		selector(processKeys(), join(scripts(), commands("get hvals zrangebyscore zremrangebyscore"))...),
+		[]string{"&" + cancellations, "+publish"}, // which asks the worker of a task to end it, and no more
 	)
 }
 
