@@ -385,6 +385,18 @@ func TestKeysOfScripts(t *testing.T) {
 	if _, err := d.Key(t.Context(), secret); !errors.Is(err, operators.ErrNoKey) {
 		t.Errorf("a revoked key: %v", err)
 	}
+	secret, err = d.NewKeyFor(t.Context(), "cli:root", "ann", "prometheus", operators.RoleViewer, time.Hour)
+	if k, keyErr := d.Key(t.Context(), secret); err != nil || keyErr != nil || k.Operator != "ann" || k.Name != "prometheus" {
+		t.Errorf("a key from the command line: %+v, %v, %v", k, err, keyErr)
+	}
+	for _, c := range []struct {
+		actor, operator string
+		want            error
+	}{{"", "ann", operators.ErrNoActor}, {"cli:root", "nobody", operators.ErrNoSuchOperator}} {
+		if _, err := d.NewKeyFor(t.Context(), c.actor, c.operator, "prometheus", operators.RoleViewer, time.Hour); !errors.Is(err, c.want) {
+			t.Errorf("for %q by %q: want %v, got %v", c.operator, c.actor, c.want, err)
+		}
+	}
 	for _, c := range []struct {
 		name string
 		role operators.Role

@@ -44,6 +44,22 @@ const minKeyLife, maxKeyLife = time.Minute, 366 * 24 * time.Hour
 // NewKey makes a key of an operator for scripts, and returns it: nobody can be shown it again. It can what role can, RoleOperator at most, and
 // never more than its operator. Errors: ErrInvalidKey, ErrNoSuchOperator.
 func (o *Operators) NewKey(ctx context.Context, s Session, name string, role Role, life time.Duration) (secret string, err error) {
+	return o.newKey(ctx, Actor(s.Name), s.OperatorID, s.Name, name, role, life)
+}
+
+// NewKeyFor does so in actor's name, who need not be logged in: the command line, for a program such as Prometheus. Errors: likewise, and ErrNoActor.
+func (o *Operators) NewKeyFor(ctx context.Context, actor, operator, name string, role Role, life time.Duration) (secret string, err error) {
+	if actor == "" {
+		return "", ErrNoActor
+	}
+	found, err := o.store.FindOperator(ctx, operator)
+	if err != nil {
+		return "", fmt.Errorf("make a key: %w", err)
+	}
+	return o.newKey(ctx, actor, found.ID, found.Name, name, role, life)
+}
+
+func (o *Operators) newKey(ctx context.Context, actor, operatorID, operator, name string, role Role, life time.Duration) (secret string, err error) {
 	name = strings.TrimSpace(name)
 	odd := func(r rune) bool { return !unicode.IsPrint(r) }
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, odd) ||
@@ -52,8 +68,8 @@ func (o *Operators) NewKey(ctx context.Context, s Session, name string, role Rol
 	}
 	text, _ := newToken()
 	secret = keyPrefix + text
-	k := NewKey{ID: newID(), Hash: tokenHash(secret), OperatorID: s.OperatorID, Name: name, Role: role, Life: life}
-	e := entry(Actor(s.Name), "api_key.made", s.Name, map[string]string{"key": k.ID, "name": name, "role": string(role), "life": life.String()})
+	k := NewKey{ID: newID(), Hash: tokenHash(secret), OperatorID: operatorID, Name: name, Role: role, Life: life}
+	e := entry(actor, "api_key.made", operator, map[string]string{"key": k.ID, "name": name, "role": string(role), "life": life.String()})
 	if err := o.store.SaveAPIKey(ctx, k, e); err != nil {
 		return "", fmt.Errorf("make a key: %w", err)
 	}

@@ -19,7 +19,7 @@ func (p *program) operators() *cobra.Command {
 		Long: "Say who may come to the dashboard, and as what: a viewer looks, an operator also does to tasks and schedules what can be done, an\n" +
 			"admin also says who may. Passwords come from standard input only. Every change is audited, and ends the operator's sessions.",
 		Example: "  sealq operators add ann --role admin < password.txt\n  sealq operators list",
-	}, p.operatorsAdd(), p.operatorsList(), p.operatorsRole(), p.operatorsDisable(), p.operatorsPassword(), p.operatorsResetMFA())
+	}, p.operatorsAdd(), p.operatorsList(), p.operatorsRole(), p.operatorsDisable(), p.operatorsPassword(), p.operatorsResetMFA(), p.operatorsKey())
 }
 
 // withOperators opens the operators in the database for one command.
@@ -49,6 +49,8 @@ func inOperators(err error, args []string) error {
 		return err
 	case errors.Is(err, operators.ErrInvalidName):
 		return wrongly("NAME: %w", operators.ErrInvalidName)
+	case errors.Is(err, operators.ErrInvalidKey):
+		return wrongly("--name, --role or --for: %w", operators.ErrInvalidKey)
 	case errors.Is(err, operators.ErrInvalidRole):
 		return wrongly("--role: %w", operators.ErrInvalidRole)
 	case errors.Is(err, operators.ErrNoSuchOperator), errors.Is(err, operators.ErrNameTaken):
