@@ -37,6 +37,7 @@ type Dashboard struct {
 	limit     *limiter
 	redact    *redactor
 	watch     *watch
+	known     *known
 }
 
 // New makes a Dashboard. It serves under the root of its host.
@@ -45,7 +46,7 @@ func New(c Config) (*Dashboard, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dashboard{cfg: c, tasks: rawtask.NewLister(c.Redis), limit: newLimiter(c.LoginsPerMinute, c.Now), redact: newRedactor()}
+	d := &Dashboard{cfg: c, tasks: rawtask.NewLister(c.Redis), limit: newLimiter(c.LoginsPerMinute, c.Now), redact: newRedactor(), known: newKnown()}
 	d.watch = newWatch(d)
 	if d.templates, err = readPages(); err != nil {
 		return nil, fmt.Errorf("new dashboard: read the pages: %w", err)
@@ -135,7 +136,7 @@ func (d *Dashboard) let(v *visit, rt route) error {
 	if rt.needs == nothing {
 		return nil
 	}
-	err := d.identify(v)
+	err := d.identify(v, rt.steady)
 	if err != nil && !errors.Is(err, errNobody) {
 		return err
 	}

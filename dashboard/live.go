@@ -96,7 +96,7 @@ func (d *Dashboard) live(v *visit) error {
 			text = "event: changed\ndata: 1\n\n"
 		case <-beat.C:
 		}
-		switch err := d.identify(v); {
+		switch err := d.identify(v, false); {
 		case err != nil && !errors.Is(err, errNobody):
 			return nil // nobody knows whether it is over: the page stays, says that it is old, and asks again
 		case err != nil || !v.who.complete:

@@ -80,6 +80,13 @@ func (d *Dashboard) mailView(h authjobs.MailHistory, tries []authjobs.MailAttemp
 	}
 	view.Bad = slices.Contains([]jobs.RowState{jobs.RowDead, jobs.RowRefused, jobs.RowExpired}, r.State)
 	view.Again, view.Why = d.mayAgain(r)
+	view.Answers = d.answers(tries, whole)
+	return view
+}
+
+// answers are a mail's tries, the newest first.
+func (d *Dashboard) answers(tries []authjobs.MailAttempt, whole bool) []answerRow {
+	var rows []answerRow
 	for _, a := range slices.Backward(tries) {
 		row := answerRow{
 			Try: a.Try, Ended: d.at(a.EndedAt), Took: max(0, a.EndedAt.Sub(a.StartedAt)).Round(time.Millisecond).String(), Server: label(a.Server), Stage: label(a.Stage),
@@ -88,9 +95,9 @@ func (d *Dashboard) mailView(h authjobs.MailHistory, tries []authjobs.MailAttemp
 		if a.SMTPCode != 0 {
 			row.Reply = strings.TrimSpace(fmt.Sprint(a.SMTPCode, " ", d.redact.reply(a.SMTPReply, whole)))
 		}
-		view.Answers = append(view.Answers, row)
+		rows = append(rows, row)
 	}
-	return view
+	return rows
 }
 
 // mayAgain says whether the row may be sent again as far as the page knows, or why not. The database decides.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 
@@ -23,7 +22,8 @@ type queueView struct {
 	From    int
 	Older   int // where the next page begins; 0: there is none
 	Shown   string
-	Said    string // what has just been done
+	Chart   *chartView // nil: this process may not see it
+	Said    string     // what has just been done
 	Problem string
 }
 
@@ -50,7 +50,7 @@ type taskRow struct {
 
 // listed are the states that have pages, in the order of their links.
 func listed() []rawtask.State {
-	return []rawtask.State{rawtask.Pending, rawtask.Active, rawtask.Scheduled, rawtask.Retry, rawtask.Archived, rawtask.Completed}
+	return []rawtask.State{rawtask.Pending, rawtask.Active, rawtask.Scheduled, rawtask.Retry, rawtask.Archived, rawtask.Completed, rawtask.Aggregating}
 }
 
 func (d *Dashboard) queue(v *visit) error {
@@ -62,7 +62,7 @@ func (d *Dashboard) queue(v *visit) error {
 		state = rawtask.Pending
 	}
 	if !slices.Contains(listed(), state) {
-		return refuse(http.StatusBadRequest, "No such state", "A task of a queue is pending, active, scheduled, retry, archived or completed.")
+		return refuse(http.StatusBadRequest, "No such state", "A task of a queue is pending, active, scheduled, retry, archived, completed or aggregating.")
 	}
 	from, err := strconv.Atoi(query.Get("from"))
 	if err != nil || from < 0 || from > rawtask.MaxFrom {
@@ -95,6 +95,12 @@ func (d *Dashboard) fillQueue(ctx context.Context, name string, view *queueView)
 	for _, state := range listed() {
 		view.States = append(view.States, stateView{Name: state, Count: count(counts[state]), Here: state == view.State})
 	}
+	if view.Chart, err = d.chart(ctx, name); err != nil {
+		return err
+	}
+	if view.State == rawtask.Aggregating {
+		return d.fillGroups(ctx, name, counts[view.State], view)
+	}
 	found, total, err := d.tasks.Page(ctx, name, view.State, view.From)
 	if place, ok := errors.AsType[*rawtask.PlaceError](err); ok {
 		view.Problem = clean(place.Error(), maxError, false)
@@ -118,6 +124,31 @@ func (d *Dashboard) fillQueue(ctx context.Context, name string, view *queueView)
 	case int64(next) < total:
 		view.Shown += "; for the others search by their IDs"
 	}
+	return nil
+}
+
+// mostGrouped is how many tasks of groups are listed.
+const mostGrouped = 100
+
+// fillGroups lists tasks that wait to be made one. No worker of sealq's does that, because what it makes is signed by nobody.
+func (d *Dashboard) fillGroups(ctx context.Context, name string, groups int64, view *queueView) error {
+	for f, err := range d.tasks.Tasks(ctx, name, rawtask.Aggregating) {
+		if place, ok := errors.AsType[*rawtask.PlaceError](err); ok {
+			view.Problem = clean(place.Error(), maxError, false)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		row, err := d.taskRow(ctx, f)
+		if err != nil {
+			return err
+		}
+		if view.Tasks = append(view.Tasks, row); len(view.Tasks) == mostGrouped {
+			break
+		}
+	}
+	view.Shown = fmt.Sprintf("%d of the tasks in %s groups", len(view.Tasks), count(groups))
 	return nil
 }
 
@@ -153,117 +184,3 @@ func shownVerdict(v judge.Verdict) string {
 }
 
 func good(o judge.Outcome) bool { return o != judge.Refused && o != judge.MalformedMessage }
-
-// deeds are what can be done to tasks, and how it is told.
-func deeds() map[string]string {
-	return map[string]string{"run": "will run now", "archive": "archived", "delete": "deleted", "cancel": "asked to stop"}
-}
-
-// said tells what has just been done, by numbers in the address that mean nothing else.
-func said(query url.Values) string {
-	switch query.Get("did") {
-	case "pause":
-		return "Paused."
-	case "resume":
-		return "It goes on."
-	}
-	deed, ok := deeds()[query.Get("did")]
-	if !ok {
-		return ""
-	}
-	n, failed := number(query.Get("n")), number(query.Get("failed"))
-	text := plural(n, "task") + " " + deed + "."
-	if failed > 0 {
-		text += " " + plural(failed, "task") + " not: gone, or in a state that does not allow it."
-	}
-	return text
-}
-
-// Form is a name as a form carries it: escaped as in an address, because HTML drops NUL, and takes one line end for another.
-func (t target) Form() target { return target{url.QueryEscape(t.Queue), url.QueryEscape(t.ID)} }
-
-// named is the name that a form of ours carries.
-func named(text string) string {
-	name, err := url.QueryUnescape(text)
-	if err != nil {
-		return text // it is not one of ours
-	}
-	return name
-}
-
-// mostChosen is how many tasks one request may name.
-const mostChosen = 100
-
-// actOnTasks does one thing to one task or many of one queue. It is entered before it is done: what cannot be entered is not done.
-func (d *Dashboard) actOnTasks(v *visit) error {
-	if err := v.r.ParseForm(); err != nil {
-		return refuse(http.StatusBadRequest, "Too much, or not readable", "At most %d tasks can be chosen at once.", mostChosen)
-	}
-	form := v.r.PostForm
-	queue, ids, do := named(form.Get("queue")), form["id"], form.Get("do")
-	for i := range ids {
-		ids[i] = named(ids[i])
-	}
-	act, ok := map[string]func(queue, id string) error{
-		"run": d.cfg.Inspector.RunTask, "archive": d.cfg.Inspector.ArchiveTask, "delete": d.cfg.Inspector.DeleteTask,
-		"cancel": func(_, id string) error { return d.cfg.Inspector.CancelProcessing(id) },
-	}[do]
-	switch {
-	case !ok:
-		return refuse(http.StatusBadRequest, "No such thing", "Tasks can be run, archived, deleted and cancelled.")
-	case len(ids) == 0:
-		return refuse(http.StatusBadRequest, "Nothing was chosen", "Choose one task or more.")
-	case len(ids) > mostChosen:
-		return refuse(http.StatusBadRequest, "Too many", "At most %d tasks can be chosen at once.", mostChosen)
-	}
-	if _, err := d.tasks.Counts(v.r.Context(), queue); errors.Is(err, rawtask.ErrQueueName) {
-		return refuse(http.StatusNotFound, "No such queue", "No queue has that name.")
-	}
-	done, failed := 0, 0
-	for _, id := range ids {
-		if err := v.record(v.r.Context(), "task."+do, "task/"+queue+"/"+id, nil); err != nil {
-			return err
-		}
-		if err := act(queue, id); err != nil {
-			d.cfg.Logger.WarnContext(v.r.Context(), "an operator's wish was not done", attrs(v.r, err)...)
-			failed++
-			continue
-		}
-		done++
-	}
-	back := url.Values{"did": {do}, "n": {strconv.Itoa(done)}, "failed": {strconv.Itoa(failed)}}
-	target := "/queue"
-	if form.Get("one") != "" && do != "delete" {
-		target, back["queue"], back["id"] = "/task", []string{queue}, ids[:1]
-	} else {
-		back.Set("name", queue)
-		back.Set("state", form.Get("state"))
-	}
-	http.Redirect(v, v.r, target+"?"+back.Encode(), http.StatusSeeOther)
-	return nil
-}
-
-// actOnQueue pauses a queue, or lets it go on.
-func (d *Dashboard) actOnQueue(v *visit) error {
-	queue, do := named(v.r.PostFormValue("queue")), v.r.PostFormValue("do")
-	act, ok := map[string]func(string) error{"pause": d.cfg.Inspector.PauseQueue, "resume": d.cfg.Inspector.UnpauseQueue}[do]
-	if !ok {
-		return refuse(http.StatusBadRequest, "No such thing", "A queue can be paused, and go on.")
-	}
-	names, err := d.queueNames(v.r.Context())
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(names, queue) {
-		return refuse(http.StatusNotFound, "No such queue", "No queue has that name.")
-	}
-	if err := v.record(v.r.Context(), "queue."+do, "queue/"+queue, nil); err != nil {
-		return err
-	}
-	if err := act(queue); err != nil {
-		d.cfg.Logger.WarnContext(v.r.Context(), "an operator's wish was not done", attrs(v.r, err)...)
-		return refuse(http.StatusConflict, "Not done", "It is so already, or Redis does not allow it to this process's user.")
-	}
-	http.Redirect(v, v.r, "/queue?"+url.Values{"name": {queue}, "did": {do}}.Encode(), http.StatusSeeOther)
-	return nil
-}

@@ -29,9 +29,11 @@ var allowed = map[string]string{
 	"GET /live":                  ". . x x x x x",
 	"GET /metrics":               ". . x x x x x",
 	"GET /runbooks/{name}":       ". . x x x x x",
+	"GET /servers":               ". . x x x x x",
 	"GET /queue":                 ". . x x x x x",
 	"GET /task":                  ". . x x x x x",
 	"GET /find":                  ". . x x x x x",
+	"POST /find":                 ". . x x x x x",
 	"POST /task/reveal":          ". . . x x . x",
 	"POST /tasks":                ". . . x x . x",
 	"POST /queue":                ". . . x x . x",
@@ -159,7 +161,7 @@ func (w *world) key(role operators.Role) string {
 	check(w.t, err)
 	s, err := w.ops.Session(w.t.Context(), token, true)
 	check(w.t, err)
-	secret, err := w.ops.NewKey(w.t.Context(), s, "script", role, time.Hour)
+	secret, err := w.ops.NewKey(w.t.Context(), s, "script", role, 2*time.Hour)
 	check(w.t, err)
 	return secret
 }

@@ -24,6 +24,7 @@ type route struct {
 	personal bool           // for people: not for keys of scripts
 	changes  bool           // refused by Config.ReadOnly
 	lasts    bool           // it has no end of its own
+	steady   bool           // a key that was good lately is good here while the database does not answer
 	serve    func(*visit) error
 }
 
@@ -42,11 +43,13 @@ func (d *Dashboard) routes() []route {
 
 		{pattern: "GET /{$}", least: viewer, serve: d.now},
 		{pattern: "GET /live", least: viewer, lasts: true, serve: d.live},
-		{pattern: "GET /metrics", least: viewer, serve: d.metrics},
+		{pattern: "GET /metrics", least: viewer, steady: true, serve: d.metrics},
 		{pattern: "GET /runbooks/{name}", least: viewer, serve: d.runbook},
 		{pattern: "GET /queue", least: viewer, serve: d.queue},
 		{pattern: "GET /task", least: viewer, serve: d.task},
 		{pattern: "GET /find", least: viewer, serve: d.find},
+		{pattern: "POST /find", least: viewer, serve: d.find},
+		{pattern: "GET /servers", least: viewer, serve: d.servers},
 		{pattern: "POST /task/reveal", least: operator, changes: true, serve: d.reveal},
 		{pattern: "POST /tasks", least: operator, changes: true, serve: d.actOnTasks},
 		{pattern: "POST /queue", least: operator, changes: true, serve: d.actOnQueue},
@@ -81,6 +84,15 @@ func (d *Dashboard) routes() []route {
 
 		{pattern: "/", least: viewer, serve: notFound},
 	}
+}
+
+// Patterns are those of everything that a Dashboard serves, as package net/http has them, for whoever measures or guards all of it.
+func Patterns() []string {
+	var all []string
+	for _, rt := range (&Dashboard{}).routes() {
+		all = append(all, rt.pattern)
+	}
+	return all
 }
 
 func asset(v *visit) error {

@@ -9,12 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/judge"
 	"github.com/sealq/sealq/jobs/rawtask"
+	"github.com/sealq/sealq/operators"
 )
 
 // taskView is one task.
@@ -36,6 +36,7 @@ type taskView struct {
 	Hidden                       bool   // their values are
 	Row                          *rowView
 	Runs, Archives, Active       bool // what can be done
+	Known                        tryView
 	Said                         string
 }
 
@@ -53,7 +54,7 @@ type rowView struct {
 
 func (d *Dashboard) task(v *visit) error {
 	query := v.r.URL.Query()
-	view, err := d.lookAt(v.r.Context(), query.Get("queue"), query.Get("id"), false)
+	view, err := d.lookAt(v, query.Get("queue"), query.Get("id"), false)
 	if err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func (d *Dashboard) task(v *visit) error {
 // reveal shows the arguments of a kind that hides them, once it is entered who asked.
 func (d *Dashboard) reveal(v *visit) error {
 	queue, id := named(v.r.PostFormValue("queue")), named(v.r.PostFormValue("id"))
-	view, err := d.lookAt(v.r.Context(), queue, id, true)
+	view, err := d.lookAt(v, queue, id, true)
 	if err != nil {
 		return err
 	}
@@ -74,8 +75,8 @@ func (d *Dashboard) reveal(v *visit) error {
 	return v.page(http.StatusOK, "task", "Task", view)
 }
 
-func (d *Dashboard) lookAt(ctx context.Context, queue, id string, revealed bool) (taskView, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (d *Dashboard) lookAt(v *visit, queue, id string, revealed bool) (taskView, error) {
+	ctx, cancel := v.patient()
 	defer cancel()
 	if id == "" || len(id) > rawtask.MaxID {
 		return taskView{}, refuse(http.StatusNotFound, "No such task", "No task has that ID.")
@@ -95,8 +96,10 @@ func (d *Dashboard) lookAt(ctx context.Context, queue, id string, revealed bool)
 	}
 	view := d.taskView(f, verdict, revealed)
 	view.Target = target{queue, id}
-	view.Row, err = d.rowOf(ctx, f)
-	return view, err
+	if view.Row, err = d.rowOf(ctx, f); err != nil {
+		return taskView{}, err
+	}
+	return view, d.tries(ctx, &view, v.who.role.May(operators.RoleOperator))
 }
 
 func (d *Dashboard) taskView(f rawtask.Found, verdict judge.Verdict, revealed bool) taskView {
@@ -191,37 +194,4 @@ func hide(value any) any {
 		return value
 	}
 	return hidden
-}
-
-// find leads to the task of an ID, in whichever queue it lies: of a task, or of an outbox row.
-func (d *Dashboard) find(v *visit) error {
-	ctx, cancel := context.WithTimeout(v.r.Context(), patience)
-	defer cancel()
-	id := v.r.URL.Query().Get("id")
-	if id == "" || len(id) > rawtask.MaxID {
-		return refuse(http.StatusNotFound, "No such task", "No task has that ID.")
-	}
-	ids := []string{id}
-	if row, err := d.cfg.Records.RowInfo(ctx, id); err == nil {
-		ids = append(ids, row.TaskID())
-	} else if !errors.Is(err, jobs.ErrNoSuchRow) {
-		return err
-	}
-	names, err := d.queueNames(ctx)
-	if err != nil {
-		return err
-	}
-	for _, queue := range names {
-		for _, id := range ids {
-			_, err := d.tasks.Look(ctx, queue, id)
-			if err == nil {
-				http.Redirect(v, v.r, "/task?"+url.Values{"queue": {queue}, "id": {id}}.Encode(), http.StatusSeeOther)
-				return nil
-			}
-			if !errors.Is(err, rawtask.ErrNoTask) {
-				return err
-			}
-		}
-	}
-	return refuse(http.StatusNotFound, "No such task", "No queue has it: it was done, refused or lost. The quarantine and the outbox know more (sealq quarantine list, sealq explain ID).")
 }

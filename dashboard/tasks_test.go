@@ -94,7 +94,11 @@ func TestTasksAreRunArchivedAndDeletedOneOrMany(t *testing.T) {
 		}
 		return w.redis.ZCard(t.Context(), "asynq:{mail}:"+place).Val()
 	}
-	a := b.follow(b.post("/tasks", "queue", "mail", "state", "scheduled", "do", "archive", "id", "a", "id", "b", "id", "gone"))
+	a := b.post("/tasks", "queue", "mail", "state", "scheduled", "do", "archive", "id", "a", "id", "b", "id", "gone")
+	if got := textOf(a.doc); !strings.Contains(got, "Archive 3 tasks of queue mail?") || count("archived") != 0 {
+		t.Errorf("it is not asked before many are archived, %d are: %s", count("archived"), got)
+	}
+	a = b.follow(b.agree(a))
 	if got := texts(a.doc, "p"); !slices.Contains(got, "2 tasks archived. 1 task not: gone, or in a state that does not allow it.") || count("archived") != 2 {
 		t.Errorf("archived %d: %q", count("archived"), got)
 	}
@@ -102,7 +106,10 @@ func TestTasksAreRunArchivedAndDeletedOneOrMany(t *testing.T) {
 	if !strings.Contains(textOf(a.doc), "1 task will run now.") || count("pending") != 1 || texts(a.doc, "h1")[0] != "Task" {
 		t.Errorf("run: %s", textOf(a.doc))
 	}
-	b.post("/tasks", "queue", "mail", "do", "delete", "id", "b", "id", "c")
+	if a = b.post("/tasks", "queue", "mail", "do", "delete", "id", "b", "id", "c"); !strings.Contains(textOf(a.doc), "Delete 2 tasks of queue mail?") || count("archived") != 1 {
+		t.Errorf("it is not asked before tasks are deleted: %s", textOf(a.doc))
+	}
+	b.agree(a)
 	if count("archived") != 0 || count("scheduled") != 0 {
 		t.Error("not all were deleted")
 	}
@@ -131,10 +138,10 @@ func TestAQueueIsPausedAndGoesOn(t *testing.T) {
 	w := open(t)
 	b := w.as(operators.RoleOperator)
 	for _, c := range []struct{ do, state string }{{"pause", "mail is paused"}, {"resume", "mail is idle"}} {
-		if a := b.follow(b.post("/queue", "queue", "mail", "do", c.do)); !strings.Contains(textOf(a.doc), c.state) {
+		if a := b.follow(b.agree(b.post("/queue", "queue", "mail", "do", c.do))); !strings.Contains(textOf(a.doc), c.state) {
 			t.Errorf("%s: %s", c.do, textOf(a.doc))
 		}
-		if a := b.post("/queue", "queue", "mail", "do", c.do); a.StatusCode != http.StatusConflict {
+		if a := b.post("/queue", "queue", "mail", "do", c.do, "sure", "yes"); a.StatusCode != http.StatusConflict {
 			t.Errorf("%s again answered %d", c.do, a.StatusCode)
 		}
 	}
@@ -153,11 +160,11 @@ func TestTasksAreFoundByTheirIDWhateverTheirQueue(t *testing.T) {
 	w := open(t)
 	w.put("other", "a/b?c&d #%")
 	b := w.as(operators.RoleViewer)
-	a := b.follow(b.get("/find?" + url.Values{"id": {"a/b?c&d #%"}}.Encode()))
+	a := b.follow(b.post("/find", "id", " a/b?c&d #% "))
 	if !strings.Contains(textOf(a.doc), "Queue other") || !slices.Contains(texts(a.doc, "code"), "a/b?c&d #%") {
 		t.Errorf("found: %s", textOf(a.doc))
 	}
-	for _, path := range []string{"/find?id=none", "/find?id=", "/find?id=" + strings.Repeat("x", 2000), task("mail", "none"), task("mail", ""), task("{", "x"), "/queue?name=%7B"} {
+	for _, path := range []string{"/find?id=none", "/find?id=", "/find?id=a%2Fb%3Fc%26d+%23%25", "/find?id=" + strings.Repeat("x", 2000), task("mail", "none"), task("mail", ""), task("{", "x"), "/queue?name=%7B"} {
 		if a := b.get(path); a.StatusCode != http.StatusNotFound {
 			t.Errorf("%.60s answered %d", path, a.StatusCode)
 		}
@@ -219,10 +226,32 @@ func TestHostileContentIsShownHarmless(t *testing.T) {
 	if got := texts(a.doc, "code"); !slices.Contains(got, shown) {
 		t.Errorf("the ID is shown as %q", got)
 	}
-	b.post("/tasks", "do", "delete", "queue", hidden(a.doc, "queue"), "id", hidden(a.doc, "id"))
+	b.agree(b.post("/tasks", "do", "delete", "queue", hidden(a.doc, "queue"), "id", hidden(a.doc, "id"), "one", "yes"))
 	if a := b.get(task("mail", evil)); a.StatusCode != http.StatusNotFound {
 		t.Errorf("deleted by the page's own form, it answers %d", a.StatusCode)
 	}
+}
+
+// agree says yes where it is asked whether that is really wanted, by the form that asks.
+func (b *browser) agree(a answer) answer {
+	b.t.Helper()
+	form := url.Values{"sure": {"yes"}}
+	for n := range a.doc.Descendants() {
+		if n.Type != html.ElementNode || n.Data != "input" || !slices.Contains(n.Attr, html.Attribute{Key: "type", Val: "hidden"}) {
+			continue
+		}
+		fields := make(map[string]string)
+		for _, at := range n.Attr {
+			fields[at.Key] = at.Val
+		}
+		if fields["name"] != "to" { // of the footer's form
+			form.Add(fields["name"], fields["value"])
+		}
+	}
+	if a.StatusCode != http.StatusOK || !slices.Contains(texts(a.doc, "h1"), "Are you sure?") {
+		return a // it was not asked
+	}
+	return b.do(http.MethodPost, a.Request.URL.Path, form)
 }
 
 // hidden is the value of a form's hidden field.

@@ -58,10 +58,10 @@ func (v *visit) again() string {
 }
 
 // identify finds out who asks. A key that is shown counts alone, so that a script cannot borrow a browser's session.
-func (d *Dashboard) identify(v *visit) error {
+func (d *Dashboard) identify(v *visit, steady bool) error {
 	if header := v.r.Header.Get("Authorization"); header != "" {
 		secret, _ := strings.CutPrefix(header, "Bearer ")
-		k, err := d.cfg.Operators.Key(v.r.Context(), secret)
+		k, err := d.key(v.r.Context(), secret, steady)
 		if errors.Is(err, operators.ErrNoKey) {
 			v.who.key = true
 			return errNobody
@@ -138,7 +138,7 @@ func (v *visit) page(status int, name, title string, content any) error {
 	}
 	if v.who.complete {
 		f.Name, f.Role = strings.TrimPrefix(v.who.name, "operator:"), v.who.role
-		f.Live = slices.Contains([]string{"now", "queue", "quarantine", "entry", "keys", "requests"}, name) && v.r.Method == http.MethodGet
+		f.Live = slices.Contains([]string{"now", "queue", "servers", "quarantine", "entry", "keys", "requests"}, name) && v.r.Method == http.MethodGet
 		f.Again = v.again()
 		for _, role := range operators.Roles() {
 			f.May[string(role)] = v.who.role.May(role)
