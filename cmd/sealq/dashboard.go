@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 
 func dashboardOptions() []string {
 	return ringOptions("redis-url", "audience", "queues", "smtp-url", "mail-from", "rotate-every", "quarantine-budget", "quarantine-reserve", "listen",
-		"read-only", "shutdown-timeout", "log-level", "log-format")
+		"read-only", "session-idle", "session-life", "shutdown-timeout", "log-level", "log-format")
 }
 
 func (p *program) dashboard() *cobra.Command {
@@ -98,15 +99,16 @@ func (s *session) serveDashboard(ctx context.Context, keys *signing.Keys, db app
 	if err != nil {
 		return err
 	}
-	if err := s.openDashboard(ctx, db, keys, &sv, func(c *dashboard.Config) { c.Metrics = shown }); err != nil {
+	if err := s.openDashboard(ctx, db, keys, &sv, shown); err != nil {
 		return err
 	}
 	app.LogRedis(s.logger)
 	return s.serveUntil(ctx, &sv, listener, nil, p.shutdown)
 }
 
-// openDashboard makes the pages of a service, on a connection of their own: a worker's has hooks that are not for people.
-func (s *session) openDashboard(ctx context.Context, db app.Database, keys *signing.Keys, sv *service, change func(*dashboard.Config)) error {
+// openDashboard makes the pages of a service, with the metrics among them, on a connection of their own: a worker's has hooks that are not for
+// people.
+func (s *session) openDashboard(ctx context.Context, db app.Database, keys *signing.Keys, sv *service, shown http.Handler) error {
 	server, err := s.redis()
 	if err != nil {
 		return err
@@ -122,7 +124,7 @@ func (s *session) openDashboard(ctx context.Context, db app.Database, keys *sign
 	}
 	c := dashboard.Config{
 		Redis: client, Inspector: asynq.NewInspectorFromRedisClient(client), Records: db, Queues: slices.Sorted(maps.Keys(queues)),
-		PlainKind: ofOurs(), Runbooks: runbooks.Files, Now: s.now, Logger: s.logger,
+		PlainKind: ofOurs(), Runbooks: runbooks.Files, Metrics: shown, Now: s.now, Logger: s.logger,
 	}
 	if c.Deployment, err = s.Text("audience"); err != nil {
 		return err
@@ -130,7 +132,11 @@ func (s *session) openDashboard(ctx context.Context, db app.Database, keys *sign
 	if c.ReadOnly, err = s.Yes("read-only"); err != nil {
 		return err
 	}
-	if c.Operators, err = operators.New(db, operators.Config{Issuer: issuer(c.Deployment), Now: s.now, Logger: s.logger}); err != nil {
+	o := operators.Config{Issuer: issuer(c.Deployment), Now: s.now, Logger: s.logger}
+	if o.Idle, o.Life, err = s.sessionLimits(); err != nil {
+		return err
+	}
+	if c.Operators, err = operators.New(db, o); err != nil {
 		return err
 	}
 	if keys != nil {
@@ -149,9 +155,6 @@ func (s *session) openDashboard(ctx context.Context, db app.Database, keys *sign
 		return err
 	}
 	c.Examine = func(ctx context.Context) []dashboard.Finding { return findings(doctor.Run(ctx, checks)) }
-	if change != nil {
-		change(&c)
-	}
 	pages, err := dashboard.New(c)
 	if err != nil {
 		return err
@@ -160,6 +163,24 @@ func (s *session) openDashboard(ctx context.Context, db app.Database, keys *sign
 	sv.pages = pages
 	sv.parts = append(sv.parts, part{"dashboard", pages.Run})
 	return nil
+}
+
+// The longest that an operator's session may be idle, and last.
+const mostIdle, mostLife = 24 * time.Hour, 7 * 24 * time.Hour
+
+// sessionLimits are how long an operator's session may be idle, and how long it lasts at most.
+func (s *session) sessionLimits() (idle, life time.Duration, err error) {
+	into(&idle, &err)(s.Duration("session-idle"))
+	into(&life, &err)(s.Duration("session-life"))
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case idle < time.Minute || idle > mostIdle:
+		return 0, 0, wrongly("--session-idle %s is not from 1m to 24h", idle)
+	case life < idle || life > mostLife:
+		return 0, 0, wrongly("--session-life %s is not from --session-idle, %s, to 168h", life, idle)
+	}
+	return idle, life, nil
 }
 
 // issuer is what authenticator apps call a deployment.

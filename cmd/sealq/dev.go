@@ -121,15 +121,15 @@ func (s *session) dev(ctx context.Context, f devFlags, cmd *cobra.Command) (err 
 	if err := s.devPages(&sv, stack, at, f); err != nil {
 		return err
 	}
-	if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, nil); err != nil {
-		return err
-	}
 	listener, err := sv.listens(ctx, p.listen, "listen")
 	if err != nil {
 		return err
 	}
 	shown, err := s.metrics(&sv)
 	if err != nil {
+		return err
+	}
+	if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, shown); err != nil {
 		return err
 	}
 	welcome := devWelcome{
@@ -139,7 +139,7 @@ func (s *session) dev(ctx context.Context, f devFlags, cmd *cobra.Command) (err 
 	if err := s.welcome(welcome); err != nil {
 		return err
 	}
-	return s.serveUntil(ctx, &sv, listener, shown, p.shutdown)
+	return s.serveUntil(ctx, &sv, listener, nil, p.shutdown)
 }
 
 // checkDev reads what can be wrong before anything is made.

@@ -47,7 +47,7 @@ const welcomeText = `sealq dev: SQLite, miniredis and a mail catcher inside this
   demo app     %s/signup
   mail inbox   %s/
   dashboard    %s/, where nobody may come in before sealq operators add
-  health       %s/readyz, /healthz and /metrics
+  health       %s/readyz and /healthz; /metrics takes a key: sealq operators key ann --name prometheus
   data         %s
 
 In another terminal:

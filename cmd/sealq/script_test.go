@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 //	terminate NAME         send SIGTERM, and do not wait
 //	killed NAME            send SIGTERM again; it must end at once, of the signal
 //	readyz NAME CODE       ask /readyz until it answers with the code; its answer is the standard output
-//	metrics NAME           ask /metrics; its answer is the standard output
+//	metrics NAME           ask /metrics, with $METRICS_KEY where there is one; its answer is the standard output
 //	redis [stop|start]     a Redis of the script's own at $SEALQ_REDIS_URL
 //	postgres               an empty PostgreSQL database at $SEALQ_DATABASE_URL
 //	role NAME [SQL]        make a role of that PostgreSQL, with those attributes (LOGIN); $NAME is its name
@@ -155,7 +155,11 @@ func scrape(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: metrics NAME")
 	}
-	code, body := get(ts, "http://"+ts.Getenv(args[0]+"_addr")+"/metrics")
+	var headers []string
+	if key := ts.Getenv("METRICS_KEY"); key != "" {
+		headers = []string{"Authorization", "Bearer " + key}
+	}
+	code, body := get(ts, "http://"+ts.Getenv(args[0]+"_addr")+"/metrics", headers...)
 	if code != http.StatusOK {
 		ts.Fatalf("/metrics answers %d", code)
 	}

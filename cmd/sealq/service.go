@@ -76,9 +76,10 @@ func (s *session) start(ctx context.Context, withWorker, withScheduler bool) (er
 		return err
 	}
 	if withWorker && withScheduler {
-		if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, nil); err != nil {
+		if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, shown); err != nil {
 			return err
 		}
+		shown = nil // the pages have it, for whom they let in
 	}
 	app.LogRedis(s.logger)
 	return s.serveUntil(ctx, &sv, listener, shown, p.shutdown)
@@ -190,7 +191,7 @@ func (sv *service) closeAll() error {
 	return errors.Join(errs...)
 }
 
-// serveUntil runs the parts until ctx ends, or one of them does. Then it turns unready, before anything stops,
+// serveUntil serves pages, and shown at /metrics to everybody unless it is nil, and runs the parts until ctx ends, or one of them does. Then it turns unready, before anything stops,
 // lets the parts finish, and stops answering last.
 func (s *session) serveUntil(ctx context.Context, sv *service, listener net.Listener, shown http.Handler, shutdown time.Duration) error {
 	state := health.New(health.Config{Checks: sv.checks, Now: s.now})

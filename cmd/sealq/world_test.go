@@ -426,11 +426,15 @@ func (w *world) killed(ts *testscript.TestScript, args []string) {
 
 func (p *process) kill() { _ = p.cmd.Process.Kill() } // it has ended, mostly
 
-func get(ts *testscript.TestScript, address string) (int, []byte) {
+// get asks for an address, with headers as pairs.
+func get(ts *testscript.TestScript, address string, headers ...string) (int, []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	ts.Check(err)
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
 	response, err := http.DefaultClient.Do(request)
 	ts.Check(err)
 	defer response.Body.Close()

@@ -61,6 +61,8 @@ func Options() []Option {
 		{Name: "mail-lang", Default: "en", Usage: "the language of mails to whom there are none in his own, such as de"},
 		{Name: "listen", Default: "127.0.0.1:8080", Usage: "address of the dashboard, /healthz, /readyz and /metrics"},
 		{Name: "read-only", Default: "no", Usage: "whether the dashboard refuses every change: yes or no"},
+		{Name: "session-idle", Default: "1h", Usage: "how long an operator's session may be idle, from 1m to 24h"},
+		{Name: "session-life", Default: "12h", Usage: "how long one lasts, whatever is done, up to 168h"},
 		{Name: "queues", Default: "critical=6,mail=3,default=2,maintenance=1", Usage: "queues to serve and their weights"},
 		{Name: "concurrency", Default: "100", Usage: "how many tasks run at once, of mails no more than --smtp-url has connections"},
 		{Name: "fetchers", Default: "1", Usage: "how many fetch loops share the concurrency; more help above some hundred tasks at once"},
