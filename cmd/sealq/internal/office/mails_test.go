@@ -90,7 +90,7 @@ func TestAMailThatWasGivenUpIsSentAgainInTheOperatorsName(t *testing.T) {
 	if !cmp.Equal(a.buttons(), []string{"Send again"}) || !strings.Contains(a.text, "dead , attempt 1") || !strings.Contains(a.text, "550 5.1.1 no") {
 		t.Errorf("it says: %s", a.text)
 	}
-	if a := b.confirmed("/mail", "id", row); !strings.Contains(a.text, "It is queued anew") || !strings.Contains(a.text, "queued , attempt 2") {
+	if a := b.confirmed("/mail", "id", row); !strings.Contains(a.text, "It is queued anew") || !strings.Contains(a.text, "queued, attempt 2") {
 		t.Errorf("again: %s", a.text)
 	}
 	if diff := cmp.Diff([]string{"operator:operator outbox.reissue outbox/" + row}, w.entries()); diff != "" {

@@ -179,22 +179,24 @@ func (b *browser) confirmed(target string, pairs ...string) answer {
 	return a
 }
 
-// form is the action and the hidden fields of the form that has a field of that name.
-func form(doc *html.Node, has string) (action string, fields []string) {
+// form is the action of the form that has a button of that name, and what is sent when it is pressed.
+func form(doc *html.Node, button string) (action string, fields []string) {
 	for n := range doc.Descendants() {
 		if n.Type != html.ElementNode || n.Data != "form" {
 			continue
 		}
 		var pairs []string
+		found := false
 		for in := range n.Descendants() {
-			if in.Data == "input" && attr(in, "type") == "hidden" {
+			switch {
+			case in.Data == "input" && attr(in, "type") == "hidden":
 				pairs = append(pairs, attr(in, "name"), attr(in, "value"))
+			case in.Data == "button" && attr(in, "name") == button:
+				pairs, found = append(pairs, button, attr(in, "value")), true
 			}
 		}
-		for i := 0; i < len(pairs); i += 2 {
-			if pairs[i] == has {
-				return attr(n, "action"), pairs
-			}
+		if found {
+			return attr(n, "action"), pairs
 		}
 	}
 	return "", nil
