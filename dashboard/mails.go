@@ -34,8 +34,9 @@ type MailReader interface {
 	MailOf(ctx context.Context, row string) (authjobs.MailHistory, error)
 	// AttemptsOf lists the tries of a mail that are kept, the first of them first.
 	AttemptsOf(ctx context.Context, mailID string) ([]authjobs.MailAttempt, error)
-	// OutboxBacklog counts what is unfinished by kind, queue and state.
-	OutboxBacklog(ctx context.Context) ([]jobs.Backlog, error)
+	// MailBacklog counts the unfinished mails by kind, queue and state, of up to limit rows that wait and up to limit that are enqueued; more says
+	// that there may be others.
+	MailBacklog(ctx context.Context, limit int) (backlog []jobs.Backlog, more bool, err error)
 	// MailUse says what is used of the caps.
 	MailUse(ctx context.Context) (authjobs.MailUse, error)
 }
@@ -44,15 +45,19 @@ type MailReader interface {
 type Suppressions interface {
 	// Suppressions lists up to limit of them, the newest first.
 	Suppressions(ctx context.Context, limit int) ([]authjobs.Suppression, error)
-	// CountSuppressions says how many there are.
-	CountSuppressions(ctx context.Context, f authjobs.SuppressionFilter) (int64, error)
+	// SuppressedUpTo says how many there are, up to that many.
+	SuppressedUpTo(ctx context.Context, most int) (int64, error)
 	// Unsuppress takes an address off the list in actor's name, or returns authjobs.ErrNotSuppressed.
 	Unsuppress(ctx context.Context, actor string, email accounts.Email) error
 }
 
 const (
 	// countedMails are those that the numbers are of.
-	countedMails = 1000
+	countedMails = 300
+	// countedRows are how many unfinished rows are counted: a page must not take longer because a million wait.
+	countedRows = 2000
+	// countedSuppressions likewise.
+	countedSuppressions = 10_000
 	// shownMails are those that are listed.
 	shownMails = 100
 	// shownSuppressions likewise.
@@ -70,6 +75,7 @@ type mailsView struct {
 	Since        moment
 	Caps         []capRow
 	Waiting      []waitRow
+	MoreWait     bool // than were counted
 	Outcomes     []outcomeRow
 	Counted      string
 	Suppressed   string
@@ -129,7 +135,7 @@ func (d *Dashboard) mails(v *visit) error {
 	if err != nil {
 		return err
 	}
-	backlog, err := d.cfg.Mails.OutboxBacklog(ctx)
+	backlog, more, err := d.cfg.Mails.MailBacklog(ctx, countedRows)
 	if err != nil {
 		return err
 	}
@@ -137,22 +143,28 @@ func (d *Dashboard) mails(v *visit) error {
 	if err != nil {
 		return err
 	}
-	suppressed, err := d.cfg.Mails.CountSuppressions(ctx, authjobs.SuppressionFilter{})
+	suppressed, err := d.cfg.Mails.SuppressedUpTo(ctx, countedSuppressions)
 	if err != nil {
 		return err
 	}
 	whole := v.who.role.May(operators.RoleOperator)
-	view := mailsView{Counted: count(int64(len(all))), Suppressed: count(suppressed), Caps: caps(use, d.cfg.MailLimits), Outcomes: outcomes(all), More: len(all) > shownMails}
+	view := mailsView{Counted: count(int64(len(all))), Suppressed: upTo(suppressed, countedSuppressions), MoreWait: more, Caps: caps(use, d.cfg.MailLimits), Outcomes: outcomes(all), More: len(all) > shownMails}
 	d.mailState(&view, all, whole)
 	for _, b := range backlog {
-		if strings.HasPrefix(string(b.Kind), "mail:") && b.Rows > 0 {
-			view.Waiting = append(view.Waiting, waitRow{label(string(b.Kind)), label(string(b.State)), count(b.Rows), waited(b.Oldest)})
-		}
+		view.Waiting = append(view.Waiting, waitRow{label(string(b.Kind)), label(string(b.State)), count(b.Rows), waited(b.Oldest)})
 	}
 	for _, g := range all[:min(len(all), shownMails)] {
 		view.Mails = append(view.Mails, d.mailRow(g, whole))
 	}
 	return v.page(http.StatusOK, "mails", "Mail", view)
+}
+
+// upTo is a number that was counted up to most.
+func upTo(n int64, most int) string {
+	if n >= int64(most) {
+		return count(n) + " or more"
+	}
+	return count(n)
 }
 
 func waited(d time.Duration) string {
@@ -278,12 +290,12 @@ func (d *Dashboard) suppressions(v *visit) error {
 	if err != nil {
 		return err
 	}
-	n, err := d.cfg.Mails.CountSuppressions(ctx, authjobs.SuppressionFilter{})
+	n, err := d.cfg.Mails.SuppressedUpTo(ctx, countedSuppressions)
 	if err != nil {
 		return err
 	}
 	whole := v.who.role.May(operators.RoleOperator)
-	view := suppressionsView{All: count(n), More: n > int64(len(found)), Hidden: !whole}
+	view := suppressionsView{All: upTo(n, countedSuppressions), More: n > int64(len(found)), Hidden: !whole}
 	if v.r.URL.Query().Get("did") == "remove" {
 		view.Said = "Mails go to it again. Those that were not sent meanwhile are not sent now: have them asked for again."
 	}

@@ -166,12 +166,7 @@ func (s Story) link(asked string) string {
 
 // fillStory makes a story fit to be shown. whole shows addresses.
 func (d *Dashboard) fillStory(view *storyView, s Story, whole bool) {
-	shown := func(text string, most int) string {
-		if !whole {
-			text = d.redact.text(text, s.Email)
-		}
-		return clean(text, most, false)
-	}
+	shown := func(text string, most int) string { return d.redact.shown(text, s.Email, most, whole) }
 	view.Found, view.ID, view.Email, view.Status, view.Locked, view.Hidden = true, label(s.AccountID), shown(s.Email, maxError), label(string(s.Status)), s.Locked, !whole
 	view.Missing, view.Advice = label(s.Missing), spans(shown(s.Advice, maxBlock))
 	if s.Redis != "answered" && s.Redis != "not needed" {

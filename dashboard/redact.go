@@ -19,13 +19,16 @@ type redactor struct {
 	replied *regexp.Regexp
 	// enhanced is the status that mail servers put before their words (RFC 3463).
 	enhanced *regexp.Regexp
+	// tail is what may be the begin of an address, at the end of a text that was cut.
+	tail *regexp.Regexp
 }
 
 func newRedactor() *redactor {
 	return &redactor{
 		addressLike: regexp.MustCompile("[^\\s<>\"'`,;:()\\[\\]=]+@[^\\s<>\"'`,;:()\\[\\]]+"),
-		replied:     regexp.MustCompile(`\b([2-5]\d\d) "((?:[245]\.\d{1,3}\.\d{1,3})?)[^"]*"`),
+		replied:     regexp.MustCompile(`\b([2-5]\d\d) "((?:[245]\.\d{1,3}\.\d{1,3})?)[^"]*("|$)`), // also one that was cut
 		enhanced:    regexp.MustCompile(`^[245]\.\d{1,3}\.\d{1,3}\b`),
+		tail:        regexp.MustCompile("[^\\s<>\"'`,;:()\\[\\]=]*$"),
 	}
 }
 
@@ -49,12 +52,29 @@ func (r *redactor) text(text, known string) string {
 	})
 }
 
+// margin is how much more of a text is looked through than is shown of it, in bytes: what is taken out may be longer than what takes its place.
+const margin = 4 << 10
+
+// shown is a text on one line of at most that many bytes, with its addresses or without. Of a text of any length no more is looked through
+// than may be shown.
+func (r *redactor) shown(text, known string, most int, whole bool) string {
+	if whole {
+		return clean(text, most, false)
+	}
+	more := 0
+	if end := most + margin; len(text) > end {
+		text, more = text[:end], len(text)-end
+	}
+	text = r.text(text, known)
+	if more > 0 {
+		text = r.tail.ReplaceAllLiteralString(text, "")
+	}
+	return cleanOf(text, most, false, more)
+}
+
 // address is one on one line.
 func (r *redactor) address(text string, whole bool) string {
-	if !whole {
-		text = r.text(text, text)
-	}
-	return label(text)
+	return r.shown(text, text, maxName, whole)
 }
 
 // reply is what a mail server said: of it no more than its status, unless all of it may be seen.
@@ -69,9 +89,4 @@ func (r *redactor) reply(text string, whole bool) string {
 }
 
 // cause is what went wrong, in words of ours around others'.
-func (r *redactor) cause(text string, whole bool) string {
-	if !whole {
-		text = r.text(text, "")
-	}
-	return clean(text, maxError, false)
-}
+func (r *redactor) cause(text string, whole bool) string { return r.shown(text, "", maxError, whole) }

@@ -19,14 +19,16 @@ const (
 // characters, and with everything visible that could deceive – control characters, those that turn the direction of text or show
 // nothing, spaces that a page would drop or that only look like one, bytes that are no UTF-8. lines keeps line ends, tabs and spaces. Joiners stay where
 // scripts and emojis need them. Markup stays too: templates escape it.
-func clean(s string, most int, lines bool) string {
-	more := 0
+func clean(s string, most int, lines bool) string { return cleanOf(s, most, lines, 0) }
+
+// cleanOf is clean of a text of which that many bytes were cut already.
+func cleanOf(s string, most int, lines bool, more int) string {
 	if len(s) > most {
 		end := most
 		for end > 0 && end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
 			end--
 		}
-		s, more = s[:end], len(s)-end
+		s, more = s[:end], more+len(s)-end
 	}
 	var b strings.Builder
 	before := ' ' // as if a space were before the first

@@ -1,6 +1,8 @@
 package authjobs
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sealq/sealq/jobs"
@@ -30,4 +32,19 @@ type MailUse struct {
 func UsedSince(now time.Time) (hour, day time.Time) {
 	since := func(w window) time.Time { return now.Add(-w.span - w.slice) }
 	return since(hourWindow()), since(dayWindow())
+}
+
+// MailBacklog leaves the mails of what was counted, and says whether the count may have stopped: of the rows that wait for a relay, or of
+// those that are enqueued, there are as many as were looked at.
+func MailBacklog(counted []jobs.Backlog, limit int) (mails []jobs.Backlog, more bool) {
+	var waiting, enqueued int64
+	for _, b := range counted {
+		if b.State == jobs.RowEnqueued {
+			enqueued += b.Rows
+		} else {
+			waiting += b.Rows
+		}
+	}
+	mails = slices.DeleteFunc(counted, func(b jobs.Backlog) bool { return !strings.HasPrefix(string(b.Kind), "mail:") })
+	return mails, max(waiting, enqueued) >= int64(limit)
 }

@@ -36,6 +36,10 @@ const (
 	OverdueRowsSQL    = overdueRowsSQL
 	ExpireRowsSQL     = expireRowsSQL
 	OutboxBacklogSQL  = outboxBacklogSQL
+	MailBacklogSQL    = mailBacklogSQL
+	RecentMailsSQL    = recentMailsSQL
+	RefusedOfSQL      = refusedOfSQL
+	TickHistorySQL    = tickHistorySQL
 	OutboxDepthSQL    = outboxDepthSQL
 	PendingOfKeySQL   = pendingOfKeySQL
 	RowsNeedingKeySQL = rowsNeedingKeySQL

@@ -34,6 +34,13 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		`INSERT INTO owner_requests (email_norm, mail, id, asked_at, expires_at)
 		 SELECT n::text, 'm', gen_random_uuid(), now(), now() + n * interval '1 s' - interval '10 min' FROM generate_series(1, 20000) n`,
 		`INSERT INTO login_devices (token_hash, user_id, expires_at) SELECT sha256(email_norm::bytea), id, now() + interval '1 h' FROM users`,
+		`INSERT INTO mails (id, pending_id, generation, message_id, created_at) SELECT gen_random_uuid()::text, gen_random_uuid(), 1, n::text, now() + n * interval '1 s' FROM generate_series(1, 20000) n`,
+		`INSERT INTO mail_attempts (mail, try, started_at, ended_at, server, stage, outcome, smtp_code, smtp_reply, cause) SELECT id, 1, now(), now(), '', '', 'o', 0, '', '' FROM mails`,
+		`INSERT INTO schedules (name, cron, anchor, last_due_at) SELECT n::text, '', now(), now() FROM generate_series(1, 10) n`,
+		`INSERT INTO ticks (schedule, due_at, row_id, outcome) SELECT name, now() + n * interval '1 s', gen_random_uuid(), 'done' FROM schedules, generate_series(1, 2000) n`,
+		`INSERT INTO quarantine (id, task_id, queue, kind, headers, max_retry, payload, size, payload_sha256, reason, kid, detail, authentic, row_id, attempt, received_at)
+		 SELECT n::text, gen_random_uuid() || '.1', 'q', 'k', '[]', 1, '', 0, sha256(''), 'r', '', '', false, CASE n % 10 WHEN 0 THEN gen_random_uuid()::text ELSE '' END, 0, now()
+		 FROM generate_series(1, 20000) n`,
 		`ANALYZE`,
 	} {
 		exec(t, raw, fill)
@@ -64,6 +71,15 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		{"lift lockouts with their users", postgres.LiftOwnedSQL(), "(20, '-infinity')", "users_email_norm_key", "users"},
 		{"forget attempts", postgres.ForgetAttemptsSQL, "(20, '30 days')", "login_state_attempted", "login_state"},
 		{"forget attempts, delete them", postgres.ForgetAttemptsSQL, "(20, '30 days')", "login_state_pkey", "login_state"},
+		{"list recent mails", postgres.RecentMailsSQL, "(300)", "mails_made", "mails"},
+		{"list recent mails, their rows", postgres.RecentMailsSQL, "(300)", "outbox_pkey", "outbox"},
+		{"list recent mails, their tries", postgres.RecentMailsSQL, "(300)", "mail_attempts_pkey", "mail_attempts"},
+		{"count mails that wait", postgres.MailBacklogSQL, "(20)", "outbox_lanes", "outbox"},
+		{"count mails that are enqueued", postgres.MailBacklogSQL, "(20)", "outbox_enqueued", "outbox"},
+		{"list ticks", postgres.TickHistorySQL, "('7', 100)", "ticks_pkey", "ticks"},
+		{"list ticks, their rows", postgres.TickHistorySQL, "('7', 100)", "outbox_pkey", "outbox"},
+		{"list what was refused of a row", postgres.RefusedOfSQL, "('00000000-0000-0000-0000-000000000000', 5)", "quarantine_row", "quarantine"},
+		{"list what was refused under a row's name", postgres.RefusedOfSQL, "('00000000-0000-0000-0000-000000000000', 5)", "quarantine_task", "quarantine"},
 		{"charge a device", postgres.ChargeDeviceSQL, "('7', 5, '1 min', '0', sha256('7'))", "login_devices_pkey", "login_devices"},
 	} {
 		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {

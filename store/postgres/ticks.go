@@ -193,13 +193,16 @@ func (db *DB) SettleTicks(ctx context.Context, limit int) (settled int, err erro
 	return settled, nil
 }
 
+// No more ticks and rows are read than are listed.
+const tickHistorySQL = `
+SELECT t.due_at, t.manual, t.made_at, t.row_id::text, coalesce(o.signed_at, t.started_at), CASE WHEN o.id IS NULL THEN t.finished_at ELSE o.ended_at END,
+       CASE WHEN o.id IS NULL THEN coalesce(nullif(t.outcome, ''), 'gone') WHEN o.ended_at IS NULL THEN '' ELSE o.state END, coalesce(o.cause, t.cause)
+FROM schedules AS s LEFT JOIN LATERAL (SELECT * FROM ticks WHERE schedule = s.name ORDER BY due_at DESC LIMIT $2) AS t ON true
+LEFT JOIN LATERAL (SELECT * FROM outbox WHERE id = t.row_id LIMIT 1) AS o ON true WHERE s.name = $1 ORDER BY t.due_at DESC`
+
 // TickHistory lists the last ticks of a schedule, the newest first, or returns jobs.ErrNoSuchSchedule.
 func (db *DB) TickHistory(ctx context.Context, schedule string, limit int) ([]jobs.TickInfo, error) {
-	rows, err := db.pool.Query(ctx, `
-		SELECT t.due_at, t.manual, t.made_at, t.row_id::text, coalesce(o.signed_at, t.started_at), CASE WHEN o.id IS NULL THEN t.finished_at ELSE o.ended_at END,
-		       CASE WHEN o.id IS NULL THEN coalesce(nullif(t.outcome, ''), 'gone') WHEN o.ended_at IS NULL THEN '' ELSE o.state END, coalesce(o.cause, t.cause)
-		FROM schedules AS s LEFT JOIN ticks AS t ON t.schedule = s.name LEFT JOIN outbox AS o ON o.id = t.row_id
-		WHERE s.name = $1 ORDER BY t.due_at DESC LIMIT $2`, name(schedule), limit)
+	rows, err := db.pool.Query(ctx, tickHistorySQL, name(schedule), limit)
 	if err != nil {
 		return nil, wrap("list ticks", err)
 	}

@@ -3,7 +3,9 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"time"
 
+	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
 )
 
@@ -49,4 +51,37 @@ func (db *DB) MailUse(ctx context.Context) (u authjobs.MailUse, err error) {
 		return u, db.wrap("count mails", err)
 	}
 	return u, nil
+}
+
+// MailBacklog counts the unfinished rows of mails by kind, queue and state, of up to limit that wait for a relay and up to limit of any
+// kind that are enqueued. more says that it stopped at the limit, so that there may be more.
+func (db *DB) MailBacklog(ctx context.Context, limit int) (backlog []jobs.Backlog, more bool, err error) {
+	rows, err := db.read.QueryContext(ctx, `
+		SELECT kind, queue, state, count(*), max(0, `+nowSQL+` - min(not_before)) FROM (
+			SELECT * FROM (SELECT kind, queue, state, not_before FROM outbox
+				WHERE claimable_at IS NOT NULL AND kind >= 'mail:' AND kind < 'mail;' ORDER BY kind, queue, claimable_at, id LIMIT ?1)
+			UNION ALL SELECT * FROM (SELECT kind, queue, state, not_before FROM outbox WHERE state = 'enqueued' AND ended_at IS NULL ORDER BY next_at, expires_at LIMIT ?1)
+		) GROUP BY kind, queue, state ORDER BY kind, queue, state`, limit)
+	if err != nil {
+		return nil, false, db.wrap("count mails", err)
+	}
+	all, err := collect(rows, func(rows *sql.Rows) (b jobs.Backlog, err error) {
+		var waited int64
+		err = rows.Scan(&b.Kind, &b.Queue, &b.State, &b.Rows, &waited)
+		b.Oldest = time.Duration(waited) * time.Microsecond
+		return b, err //nolint:wrapcheck // wrapped below
+	})
+	if err != nil {
+		return nil, false, db.wrap("count mails", err)
+	}
+	backlog, more = authjobs.MailBacklog(all, limit)
+	return backlog, more, nil
+}
+
+// SuppressedUpTo counts the addresses to which nothing is sent, up to that many.
+func (db *DB) SuppressedUpTo(ctx context.Context, most int) (n int64, err error) {
+	if err := db.read.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM suppressions LIMIT ?)`, most).Scan(&n); err != nil {
+		return 0, db.wrap("count suppressions", err)
+	}
+	return n, nil
 }

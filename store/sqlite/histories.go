@@ -95,10 +95,13 @@ func (db *DB) MailOf(ctx context.Context, rowOrMessageID string) (authjobs.MailH
 	return h, nil
 }
 
+// Two indexes are read, of as much of the names as a row's ID has.
+const refusedOfSQL = `SELECT` + refusedColumns + `NULL FROM quarantine
+	WHERE substr(row_id, 1, 36) = ?1 AND row_id <> '' OR substr(task_id, 1, 37) = ?1 || '.' ORDER BY received_at DESC, id DESC LIMIT ?2`
+
 // RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's, the newest first, without payloads.
 func (db *DB) RefusedOf(ctx context.Context, rowID string, limit int) ([]jobs.Refused, error) {
-	rows, err := db.read.QueryContext(ctx, `SELECT`+refusedColumns+`NULL FROM quarantine
-		WHERE row_id = ?1 OR substr(task_id, 1, length(?1) + 1) = ?1 || '.' ORDER BY received_at DESC, id DESC LIMIT ?2`, rowID, limit)
+	rows, err := db.read.QueryContext(ctx, refusedOfSQL, rowID, limit)
 	if err != nil {
 		return nil, db.wrap("list refused tasks", err)
 	}

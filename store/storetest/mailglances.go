@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -92,6 +93,46 @@ func mailGlanceTests[Tx any]() []test[Tx] {
 			equal(s, "use two hours later", authjobs.MailUse{Day: 1}, use())
 			s.backdate(24 * time.Hour)
 			equal(s, "use a day later", authjobs.MailUse{}, use())
+		}},
+		{"unfinished mails are counted up to a limit, which is told", func(s suite[Tx]) {
+			count := func(limit int) (string, bool) {
+				s.Helper()
+				all, more, err := s.DB.MailBacklog(s.Context(), limit)
+				must(s, err)
+				var told []string
+				for _, b := range all {
+					told = append(told, fmt.Sprintf("%s %s %s %d", b.Kind, b.Queue, b.State, b.Rows))
+					if b.Oldest < 0 || b.Oldest > time.Minute {
+						s.Errorf("oldest: %v", b.Oldest)
+					}
+				}
+				return strings.Join(told, ", "), more
+			}
+			told, more := count(10)
+			equal(s, "of nothing", " false", fmt.Sprint(told, " ", more))
+			rows := make([]string, 4)
+			for i := range rows {
+				rows[i] = s.confirmationOf(s.save(newPending(fmt.Sprintf("d%d@example.org", i))))
+			}
+			s.enqueue(note()) // no mail
+			s.exec("UPDATE outbox SET state = 'enqueued' WHERE id = '" + rows[0] + "'")
+			s.exec("UPDATE outbox SET state = 'done', unique_key = NULL, ended_at = created_at WHERE id = '" + rows[1] + "'")
+			told, more = count(3)
+			equal(s, "all", "mail:confirmation mail enqueued 1, mail:confirmation mail queued 2 false", fmt.Sprint(told, " ", more))
+			told, more = count(2)
+			equal(s, "as many as are counted", "mail:confirmation mail enqueued 1, mail:confirmation mail queued 2 true", fmt.Sprint(told, " ", more))
+			told, more = count(1)
+			equal(s, "more than are counted", "mail:confirmation mail enqueued 1, mail:confirmation mail queued 1 true", fmt.Sprint(told, " ", more))
+		}},
+		{"suppressions are counted up to a limit", func(s suite[Tx]) {
+			for i, address := range []string{"", "da@example.org", "db@example.org", "dc@example.org"} {
+				if address != "" {
+					s.suppressed(address)
+				}
+				n, err := s.DB.SuppressedUpTo(s.Context(), 2)
+				must(s, err)
+				equal(s, fmt.Sprint("of ", i), int64(min(i, 2)), n)
+			}
 		}},
 	}
 }

@@ -32,6 +32,11 @@ type Histories interface {
 	RecentMails(ctx context.Context, limit int) ([]authjobs.MailGlance, error)
 	// MailUse says how many mails count for the hour's cap and the day's, as MailLimits.Take counts them.
 	MailUse(ctx context.Context) (authjobs.MailUse, error)
+	// MailBacklog counts unfinished rows of mails by kind, queue and state, as OutboxBacklog does, of up to limit that wait for a relay and up to
+	// limit of any kind that are enqueued. more says that there may be others.
+	MailBacklog(ctx context.Context, limit int) (backlog []jobs.Backlog, more bool, err error)
+	// SuppressedUpTo counts the addresses to which nothing is sent, up to that many.
+	SuppressedUpTo(ctx context.Context, most int) (int64, error)
 	// Suppressions lists up to limit addresses to which nothing is sent, the newest first.
 	Suppressions(ctx context.Context, limit int) ([]authjobs.Suppression, error)
 	// SuppressionOf returns the suppression of a normalised address, or authjobs.ErrNotSuppressed.

@@ -26,6 +26,10 @@ type Histories interface {
 	RecentMails(ctx context.Context, limit int) ([]authjobs.MailGlance, error)
 	// MailUse says what the deployment has used of its caps.
 	MailUse(ctx context.Context) (authjobs.MailUse, error)
+	// MailBacklog counts the unfinished mails, of a bounded number of rows; more says that there may be others.
+	MailBacklog(ctx context.Context, limit int) (backlog []jobs.Backlog, more bool, err error)
+	// SuppressedUpTo counts the addresses to which nothing is sent, up to that many.
+	SuppressedUpTo(ctx context.Context, most int) (int64, error)
 	// RefusedOf lists up to limit entries of the quarantine whose task was, or called itself, one of the row's.
 	RefusedOf(ctx context.Context, rowID string, limit int) ([]jobs.Refused, error)
 	// AuditOf lists the newest limit entries about a subject, the oldest of them first.

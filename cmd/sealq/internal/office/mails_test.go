@@ -107,7 +107,7 @@ func TestAnAddressIsTakenOffTheListInTheOperatorsName(t *testing.T) {
 	id, row := w.register(ada)
 	w.tried(id, row, authjobs.MailAnswer{Code: 550, Reply: "5.1.1 no " + ada, Server: "mx.example", Stage: "rcpt", Outcome: authjobs.MailPermanent, Bounced: true}, "smtp rcpt: 550")
 	b := w.as(operators.RoleOperator)
-	if a := b.page("/mails"); !strings.Contains(a.text, "1 addresses") {
+	if a := b.page("/mails"); !strings.Contains(a.text, "Suppressed addresses 1") {
 		t.Errorf("mails: %s", a.text)
 	}
 	if a := b.page("/suppressions"); !strings.Contains(a.text, ada) || !strings.Contains(a.text, "550 5.1.1 no") {

@@ -34,24 +34,32 @@ const password = "a long enough passphrase"
 type world struct {
 	*httptest.Server
 
-	t      *testing.T
+	t      testing.TB
 	db     app.Database
-	raw    *sqlite.DB // the same file, for what workers do
+	raw    *sqlite.DB // the same file, for what workers do; nil where it is PostgreSQL
 	people app.Accounts
 	redis  *redis.Client
 }
 
-func open(t *testing.T) *world {
+func open(t testing.TB, options ...func(*dashboard.Config)) *world {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "sealq.db")
-	db, err := app.Open(t.Context(), "sqlite:"+file)
+	return openOn(t, "sqlite:"+filepath.Join(t.TempDir(), "sealq.db"), options...)
+}
+
+// openOn is open on a database of the test's choice.
+func openOn(t testing.TB, database string, options ...func(*dashboard.Config)) *world {
+	t.Helper()
+	db, err := app.Open(t.Context(), database)
 	check(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	_, err = db.Migrate(t.Context())
 	check(t, err)
-	raw, err := sqlite.Open(t.Context(), file)
-	check(t, err)
-	t.Cleanup(func() { _ = raw.Close() })
+	var raw *sqlite.DB
+	if file, ok := strings.CutPrefix(database, "sqlite:"); ok {
+		raw, err = sqlite.Open(t.Context(), file)
+		check(t, err)
+		t.Cleanup(func() { _ = raw.Close() })
+	}
 	cheap := accounts.HashCost{MemoryKiB: 8, Passes: 1, Lanes: 1}
 	ops, err := operators.New(db, operators.Config{Hash: cheap})
 	check(t, err)
@@ -63,18 +71,22 @@ func open(t *testing.T) *world {
 	kinds, err := app.Kinds()
 	check(t, err)
 	client := testservers.Redis(t).Client(t)
-	d, err := dashboard.New(dashboard.Config{
+	c := dashboard.Config{
 		Operators: ops, Redis: client, Inspector: asynq.NewInspectorFromRedisClient(client), Records: db, LoginsPerMinute: 1000,
 		Schedules: office.Schedules{Database: db, Kinds: kinds}, Accounts: office.Accounts{Database: db, Queue: rawtask.NewLister(client), Accounts: people},
 		Mails: office.Mails{Database: db}, MailLimits: authjobs.MailLimits{Hourly: 2},
-	})
+	}
+	for _, option := range options {
+		option(&c)
+	}
+	d, err := dashboard.New(c)
 	check(t, err)
 	w := &world{Server: httptest.NewTLSServer(d), t: t, db: db, raw: raw, people: people, redis: client}
 	t.Cleanup(w.Close)
 	return w
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
