@@ -59,7 +59,7 @@ func (d *Dashboard) mail(v *visit) error {
 func (d *Dashboard) mailOf(ctx context.Context, id string) (authjobs.MailHistory, error) {
 	err := jobs.ErrNoSuchRow
 	var h authjobs.MailHistory
-	if id != "" && len(id) <= maxMailID {
+	if id != "" && len(id) <= maxLinked {
 		h, err = d.cfg.Mails.MailOf(ctx, id)
 	}
 	if errors.Is(err, jobs.ErrNoSuchRow) {
@@ -71,8 +71,8 @@ func (d *Dashboard) mailOf(ctx context.Context, id string) (authjobs.MailHistory
 func (d *Dashboard) mailView(h authjobs.MailHistory, tries []authjobs.MailAttempt, whole bool) mailView {
 	r := h.Row
 	view := mailView{
-		ID: label(r.ID), Form: url.QueryEscape(r.ID), Kind: label(string(r.Kind)), State: label(string(r.State)), Attempt: fmt.Sprint(r.Attempt), Queue: label(r.Queue),
-		Cause: d.redact.cause(r.Cause, whole), MessageID: label(h.MessageID), Account: h.AccountID, Tries: fmt.Sprint(h.Tries), First: d.at(h.FirstTry), Sent: d.at(h.SentAt),
+		ID: label(r.ID), Form: formed(r.ID), Kind: label(string(r.Kind)), State: label(string(r.State)), Attempt: fmt.Sprint(r.Attempt), Queue: label(r.Queue),
+		Cause: d.redact.cause(r.Cause, whole), MessageID: label(h.MessageID), Account: linked(h.AccountID), Tries: fmt.Sprint(h.Tries), First: d.at(h.FirstTry), Sent: d.at(h.SentAt),
 		Created: d.at(r.CreatedAt), Expires: d.at(r.ExpiresAt), Ended: d.at(r.EndedAt), HeldBy: label(string(h.HeldBy)), Held: d.at(h.HeldUntil), Hidden: !whole,
 	}
 	if h.LeaseUntil.After(d.cfg.Now()) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -64,8 +63,6 @@ const (
 	shownSuppressions = 200
 	// outageAfter is how many tries in a row that found no usable server make an outage, as the workers' breaker has it.
 	outageAfter = 3
-	// maxMailID bounds what is asked for, in bytes.
-	maxMailID = 1 << 10
 )
 
 // mailsView is where mails stand.
@@ -253,7 +250,7 @@ func (d *Dashboard) mailRow(g authjobs.MailGlance, whole bool) mailRow {
 		First: d.at(g.FirstTry), Bad: badOutcome(o), Reply: d.answered(g.Last, whole),
 	}
 	if g.Kind != "" {
-		row.Link = g.ID
+		row.Link = linked(g.ID)
 	}
 	return row
 }
@@ -301,11 +298,11 @@ func (d *Dashboard) suppressions(v *visit) error {
 	}
 	for _, s := range found {
 		row := suppressionRow{
-			Address: d.redact.address(s.Address, whole), Reason: label(s.Reason), Mail: s.MailID, Since: d.at(s.Since),
+			Address: d.redact.address(s.Address, whole), Reason: label(s.Reason), Mail: linked(s.MailID), Since: d.at(s.Since),
 			Reply: strings.TrimSpace(fmt.Sprint(s.SMTPCode, " ", d.redact.reply(s.SMTPReply, whole))),
 		}
 		if whole {
-			row.Form = url.QueryEscape(s.Address)
+			row.Form = formed(s.Address)
 		}
 		view.Rows = append(view.Rows, row)
 	}

@@ -158,10 +158,10 @@ func (s Story) link(asked string) string {
 	asked = strings.TrimSuffix(strings.TrimPrefix(asked, "<"), ">")
 	for _, step := range s.Steps {
 		if step.MessageID == asked && step.Row != "" {
-			return step.Row
+			return linked(step.Row)
 		}
 	}
-	return s.AccountID
+	return linked(s.AccountID)
 }
 
 // fillStory makes a story fit to be shown. whole shows addresses.
@@ -173,13 +173,13 @@ func (d *Dashboard) fillStory(view *storyView, s Story, whole bool) {
 		view.Redis = shown(s.Redis, maxError)
 	}
 	if whole && s.Email != "" {
-		view.Form, view.ByAddress = url.QueryEscape(s.Email), true
+		view.Form, view.ByAddress = formed(s.Email), true
 		if s.AccountID != "" {
-			view.Form, view.ByAddress = url.QueryEscape(s.AccountID), false
+			view.Form, view.ByAddress = formed(s.AccountID), false
 		}
 	}
 	for _, step := range s.Steps {
-		view.Steps = append(view.Steps, stepRow{At: d.at(step.At), Step: label(step.Step), Text: shown(step.Text, maxError), Row: step.Row})
+		view.Steps = append(view.Steps, stepRow{At: d.at(step.At), Step: label(step.Step), Text: shown(step.Text, maxError), Row: linked(step.Row)})
 	}
 }
 

@@ -74,12 +74,8 @@ type sweepView struct {
 	Began, Told                 moment
 }
 
-const (
-	// mostTicks is how many ticks of a schedule are shown.
-	mostTicks = 100
-	// maxScheduleName bounds the name that is asked for, in bytes.
-	maxScheduleName = 1 << 10
-)
+// mostTicks is how many ticks of a schedule are shown.
+const mostTicks = 100
 
 func (d *Dashboard) scheduleRow(s Schedule) scheduleRow {
 	zone := s.Zone
@@ -87,10 +83,10 @@ func (d *Dashboard) scheduleRow(s Schedule) scheduleRow {
 		zone = "UTC"
 	}
 	row := scheduleRow{
-		Name: label(s.Name), Link: s.Name, Form: url.QueryEscape(s.Name), Cron: label(s.Cron), Zone: label(zone), Kind: label(string(s.Kind)),
+		Name: label(s.Name), Link: linked(s.Name), Form: formed(s.Name), Cron: label(s.Cron), Zone: label(zone), Kind: label(string(s.Kind)),
 		Args: clean(s.Args, maxError, false), CatchUp: label(string(s.CatchUp)), Source: label(string(s.Source)),
 		Next: d.at(s.NextAt), LastDue: d.at(s.LastTickAt), LastSuccess: d.at(s.LastSuccessAt), LastStarted: d.at(s.LastStartedAt), Unfinished: d.at(s.Unfinished),
-		LastOutcome: string(s.LastOutcome), Missed: count(s.Missed), State: "ok", Paused: s.Paused,
+		LastOutcome: label(string(s.LastOutcome)), Missed: count(s.Missed), State: "ok", Paused: s.Paused,
 	}
 	if s.Jitter > 0 {
 		row.Jitter = s.Jitter.String()
@@ -146,7 +142,7 @@ func (d *Dashboard) schedule(v *visit) error {
 	for _, t := range ticks {
 		row := tickRow{
 			Due: d.at(t.DueAt), Made: d.at(t.MadeAt), Started: d.at(t.StartedAt), Finished: d.at(t.FinishedAt), Asked: t.Manual,
-			Delay: max(0, t.MadeAt.Sub(t.DueAt)).Round(time.Millisecond).String(), Outcome: label(string(t.Outcome)), Cause: clean(t.Cause, maxError, false), ID: label(t.RowID), Row: t.RowID,
+			Delay: max(0, t.MadeAt.Sub(t.DueAt)).Round(time.Millisecond).String(), Outcome: label(string(t.Outcome)), Cause: clean(t.Cause, maxError, false), ID: label(t.RowID), Row: linked(t.RowID),
 		}
 		row.Bad = t.Outcome != "" && t.Outcome != jobs.RowDone
 		if t.Outcome == "" {
@@ -183,7 +179,7 @@ func (d *Dashboard) sweepView(p sweep.Progress) *sweepView {
 
 // scheduleOf is the schedule of that name.
 func (d *Dashboard) scheduleOf(ctx context.Context, name string) (Schedule, error) {
-	if name == "" || len(name) > maxScheduleName {
+	if name == "" || len(name) > maxLinked {
 		return Schedule{}, noSchedule(jobs.ErrNoSuchSchedule)
 	}
 	all, err := d.cfg.Schedules.Schedules(ctx)

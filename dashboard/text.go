@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -72,6 +73,26 @@ func joins(before, r, after rune) bool {
 		return unicode.Is(unicode.So, before)
 	}
 	return false
+}
+
+// maxLinked bounds what a link or a form of a page names, in bytes: a page is asked for in 8 KiB at most.
+const maxLinked = 1 << 10
+
+// linked is what a link may name: "" for what is too long for one, and for what may be somebody's address. Links are kept by proxies,
+// browsers and logs.
+func linked(id string) string {
+	if len(id) > maxLinked || strings.Contains(id, "@") {
+		return ""
+	}
+	return id
+}
+
+// formed is what a form's field names, to be read by named; "" for what is too long.
+func formed(name string) string {
+	if len(name) > maxLinked {
+		return ""
+	}
+	return url.QueryEscape(name)
 }
 
 // label is a name on one line.
