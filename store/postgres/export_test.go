@@ -39,6 +39,8 @@ const (
 	MailBacklogSQL    = mailBacklogSQL
 	RecentMailsSQL    = recentMailsSQL
 	RefusedOfSQL      = refusedOfSQL
+	ReissueRowSQL     = reissueRowSQL
+	ReopenTickSQL     = reopenTickSQL
 	TickHistorySQL    = tickHistorySQL
 	OutboxDepthSQL    = outboxDepthSQL
 	PendingOfKeySQL   = pendingOfKeySQL

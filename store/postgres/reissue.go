@@ -71,6 +71,9 @@ UPDATE outbox SET state = 'queued', attempts = attempts + 1, failures = CASE WHE
 	unique_key = coalesce(unique_key, ended_key), ended_key = NULL, lease_token = NULL, lease_until = NULL, ended_at = NULL
 WHERE id = $1::uuid`
 
+// What was said of its tick is taken back, so that its schedule is told how it ends now.
+const reopenTickSQL = `UPDATE ticks SET outcome = '', started_at = NULL, finished_at = NULL, cause = '' WHERE row_id = $1::uuid`
+
 // ReissueRow queues the row as its next attempt, and enters who did so.
 func (db *DB) ReissueRow(ctx context.Context, r jobs.RowRef, e audit.Entry) error {
 	err := db.InTx(ctx, func(tx pgx.Tx) error {
@@ -91,8 +94,10 @@ func (db *DB) ReissueRow(ctx context.Context, r jobs.RowRef, e audit.Entry) erro
 		case over || state == jobs.RowExpired:
 			return jobs.ErrRowExpired
 		}
-		if _, err := tx.Exec(ctx, reissueRowSQL, uuidOf(r.ID)); err != nil {
-			return err //nolint:wrapcheck // wrapped below
+		for _, statement := range []string{reissueRowSQL, reopenTickSQL} {
+			if _, err := tx.Exec(ctx, statement, uuidOf(r.ID)); err != nil {
+				return err //nolint:wrapcheck // wrapped below
+			}
 		}
 		e.Detail = maps.Clone(e.Detail)
 		if e.Detail == nil {

@@ -160,10 +160,11 @@ func (db *DB) RunSchedule(ctx context.Context, tx pgx.Tx, t jobs.Tick) (rowID st
 	return rowID, nil
 }
 
-// settleTicksSQL locks in the order in which makeTicksSQL does: schedules by name.
+// settleTicksSQL locks in the order in which makeTicksSQL does: schedules by name. A tick whose row is reissued meanwhile has another
+// version, and is left alone: what was read of the row is over.
 const settleTicksSQL = `
 WITH ended AS MATERIALIZED (
-	SELECT t.schedule, t.due_at, CASE WHEN o.id IS NULL THEN 'gone' ELSE o.state END AS outcome, coalesce(o.ended_at, statement_timestamp()) AS ended_at,
+	SELECT t.schedule, t.due_at, t.xmin AS version, CASE WHEN o.id IS NULL THEN 'gone' ELSE o.state END AS outcome, coalesce(o.ended_at, statement_timestamp()) AS ended_at,
 	       o.signed_at, coalesce(o.cause, '') AS cause
 	FROM ticks AS t LEFT JOIN outbox AS o ON o.id = t.row_id
 	WHERE t.outcome = '' AND (o.id IS NULL OR o.ended_at IS NOT NULL) LIMIT $1
@@ -171,7 +172,7 @@ WITH ended AS MATERIALIZED (
 	SELECT name FROM schedules WHERE name IN (SELECT schedule FROM ended) ORDER BY name FOR UPDATE
 ), settled AS (
 	UPDATE ticks AS t SET outcome = e.outcome, finished_at = e.ended_at, started_at = e.signed_at, cause = e.cause
-	FROM ended AS e JOIN held AS h ON h.name = e.schedule WHERE t.schedule = e.schedule AND t.due_at = e.due_at AND t.outcome = ''
+	FROM ended AS e JOIN held AS h ON h.name = e.schedule WHERE t.schedule = e.schedule AND t.due_at = e.due_at AND t.outcome = '' AND t.xmin = e.version
 	RETURNING t.schedule, t.outcome, t.finished_at, t.started_at
 ), summed AS (
 	SELECT schedule, max(started_at) AS started, max(finished_at) FILTER (WHERE outcome = 'done') AS success,

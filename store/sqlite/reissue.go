@@ -65,6 +65,10 @@ func (db *DB) ReissueRow(ctx context.Context, r jobs.RowRef, e audit.Entry) erro
 			WHERE id = ?`, instant, enqueueAhead.Microseconds(), r.ID); err != nil {
 			return err
 		}
+		// What was said of its tick is taken back, so that its schedule is told how it ends now.
+		if _, err := execute(ctx, tx, `UPDATE ticks SET outcome = '', started_at = NULL, finished_at = NULL, cause = '' WHERE row_id = ?`, r.ID); err != nil {
+			return err
+		}
 		e.Detail = maps.Clone(e.Detail)
 		if e.Detail == nil {
 			e.Detail = make(map[string]string, 1)

@@ -242,6 +242,26 @@ func tickTests[Tx any]() []test[Tx] {
 			equal(s, "success", true, r.LastSuccessAt.IsZero())
 			equal(s, "outcome", jobs.RowGone, r.LastOutcome)
 		}},
+		{"a tick whose row is reissued after it was settled is told by its new end", func(s suite[Tx]) {
+			s.made(due(s.place(), 5*time.Minute))
+			row := s.claim(1)[0].ID
+			must(s, s.DB.RowDead(s.Context(), ref(row, 1), "broken"))
+			equal(s, "settled", 1, s.settle(10))
+			equal(s, "outcome", jobs.RowDead, s.reported().LastOutcome)
+			must(s, s.reissue(row))
+			equal(s, "unfinished", true, !s.reported().Unfinished.IsZero() && s.history(1)[0].Outcome == "")
+			equal(s, "settled while it is unfinished", 0, s.settle(10))
+			before := s.now()
+			must(s, s.DB.RowsEnqueued(s.Context(), s.claim(1)))
+			must(s, s.DB.RowDone(s.Context(), ref(row, 2)))
+			near(s, "success", before, s.now(), s.reported().LastSuccessAt)
+			equal(s, "settled again", 1, s.settle(10))
+			s.exec("DELETE FROM outbox")
+			r := s.reported()
+			near(s, "success once it is settled", before, s.now(), r.LastSuccessAt)
+			equal(s, "outcome", jobs.RowDone, r.LastOutcome)
+			equal(s, "outcome of the tick", jobs.RowDone, s.history(1)[0].Outcome)
+		}},
 		{"the history is the newest first, and limited", func(s suite[Tx]) {
 			state := s.place()
 			equal(s, "no ticks yet", 0, len(s.history(10)))
