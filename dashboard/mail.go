@@ -39,6 +39,7 @@ func (d *Dashboard) mail(v *visit) error {
 	}
 	ctx, cancel := context.WithTimeout(v.r.Context(), patience)
 	defer cancel()
+	d.watch.attend()
 	query := v.r.URL.Query()
 	h, err := d.mailOf(ctx, query.Get("id"))
 	if err != nil {

@@ -128,6 +128,7 @@ func (d *Dashboard) mails(v *visit) error {
 	}
 	ctx, cancel := context.WithTimeout(v.r.Context(), patience)
 	defer cancel()
+	d.watch.attend()
 	all, err := d.cfg.Mails.RecentMails(ctx, countedMails)
 	if err != nil {
 		return err

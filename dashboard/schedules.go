@@ -51,6 +51,13 @@ type scheduleRow struct {
 	Bad, Paused                                                       bool
 }
 
+// schedulesView is the list.
+type schedulesView struct {
+	Rows []scheduleRow
+	All  string
+	More bool
+}
+
 // scheduleView is one schedule with its ticks.
 type scheduleView struct {
 	scheduleRow
@@ -74,8 +81,12 @@ type sweepView struct {
 	Began, Told                 moment
 }
 
-// mostTicks is how many ticks of a schedule are shown.
-const mostTicks = 100
+const (
+	// mostSchedules is how many are listed.
+	mostSchedules = 500
+	// mostTicks is how many ticks of a schedule are shown.
+	mostTicks = 100
+)
 
 func (d *Dashboard) scheduleRow(s Schedule) scheduleRow {
 	zone := s.Zone
@@ -103,21 +114,31 @@ func (d *Dashboard) scheduleRow(s Schedule) scheduleRow {
 	return row
 }
 
+func troubled(s Schedule) int {
+	if s.Trouble != "" {
+		return 1
+	}
+	return 0
+}
+
 func (d *Dashboard) schedules(v *visit) error {
 	if d.cfg.Schedules == nil {
 		return sorry("schedules")
 	}
 	ctx, cancel := context.WithTimeout(v.r.Context(), patience)
 	defer cancel()
+	d.watch.attend()
 	all, err := d.cfg.Schedules.Schedules(ctx)
 	if err != nil {
 		return err
 	}
-	rows := make([]scheduleRow, len(all))
-	for i, s := range all {
-		rows[i] = d.scheduleRow(s)
+	// What somebody should look at comes first: the others may be too many to be shown.
+	slices.SortStableFunc(all, func(a, b Schedule) int { return troubled(b) - troubled(a) })
+	view := schedulesView{All: count(int64(len(all))), More: len(all) > mostSchedules}
+	for _, s := range all[:min(len(all), mostSchedules)] {
+		view.Rows = append(view.Rows, d.scheduleRow(s))
 	}
-	return v.page(http.StatusOK, "schedules", "Schedules", rows)
+	return v.page(http.StatusOK, "schedules", "Schedules", view)
 }
 
 func (d *Dashboard) schedule(v *visit) error {
@@ -126,6 +147,7 @@ func (d *Dashboard) schedule(v *visit) error {
 	}
 	ctx, cancel := context.WithTimeout(v.r.Context(), patience)
 	defer cancel()
+	d.watch.attend()
 	query := v.r.URL.Query()
 	s, err := d.scheduleOf(ctx, query.Get("name"))
 	if err != nil {

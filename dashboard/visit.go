@@ -138,7 +138,7 @@ func (v *visit) page(status int, name, title string, content any) error {
 	}
 	if v.who.complete {
 		f.Name, f.Role = strings.TrimPrefix(v.who.name, "operator:"), v.who.role
-		f.Live = slices.Contains([]string{"now", "queue", "servers", "quarantine", "entry", "keys", "requests"}, name) && v.r.Method == http.MethodGet
+		f.Live = slices.Contains([]string{"now", "queue", "servers", "quarantine", "entry", "keys", "requests", "schedules", "schedule", "mails", "mail"}, name) && v.r.Method == http.MethodGet
 		f.Again = v.again()
 		for _, role := range operators.Roles() {
 			f.May[string(role)] = v.who.role.May(role)

@@ -1,6 +1,8 @@
 package office_test
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealq/sealq/cmd/sealq/internal/office"
+	"github.com/sealq/sealq/dashboard"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/sweep"
 	"github.com/sealq/sealq/operators"
@@ -45,6 +49,32 @@ func TestSchedulesAreListedWithWhatIsWrongWithThem(t *testing.T) {
 	check(t, err)
 	if a := b.page("/schedules"); !strings.Contains(a.text, "paused") {
 		t.Errorf("it is not paused: %s", a.text)
+	}
+}
+
+// many are a database's, and 700 that it does not have.
+type many struct{ deeds }
+
+type deeds = office.Schedules
+
+func (many) Schedules(context.Context) ([]dashboard.Schedule, error) {
+	all := make([]dashboard.Schedule, 700)
+	for i := range all {
+		all[i].Name = fmt.Sprintf("s%03d", i)
+	}
+	all[699].Trouble, all[699].Detail = "overdue", "nothing has come of it"
+	return all, nil
+}
+
+func TestOfManySchedulesThoseWithTroubleComeFirstAndThatThereAreMoreIsSaid(t *testing.T) {
+	t.Parallel()
+	w := open(t, func(c *dashboard.Config) { c.Schedules = many{} })
+	a := w.as(operators.RoleViewer).page("/schedules")
+	if first, second := strings.Index(a.text, "s699"), strings.Index(a.text, "s000"); first < 0 || first > second || strings.Contains(a.text, "s499") || !strings.Contains(a.text, "Of 700,") {
+		t.Errorf("it says: %.300s", a.text)
+	}
+	if !strings.Contains(a.raw, "data-live") {
+		t.Error("it does not keep itself up to date")
 	}
 }
 
