@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,7 +190,7 @@ func TestWhatChangesSchedulesAccountsAndMailsIsDoneByWhoMayAndMeansItAlone(t *te
 	viewer, operator, stranger, watched := w.as(operators.RoleViewer), w.as(operators.RoleOperator), w.browser(), readOnly.as(operators.RoleAdmin)
 	for sentence, d := range deeds() {
 		target, form := d.form[0], d.form[1:]
-		sure := append(form[:len(form):len(form)], "sure", "yes")
+		sure := append(slices.Clip(form), "sure", "yes")
 		for who, b := range map[string]*browser{"a viewer": viewer, "an admin with --read-only": watched} {
 			if a := b.post(target, sure...); a.StatusCode != http.StatusForbidden {
 				t.Errorf("%s: %s is answered %d", sentence, who, a.StatusCode)
@@ -199,7 +200,7 @@ func TestWhatChangesSchedulesAccountsAndMailsIsDoneByWhoMayAndMeansItAlone(t *te
 			t.Errorf("%s: a stranger is answered %d", sentence, a.StatusCode)
 		}
 		for _, unsure := range []string{"", "no", "1"} {
-			a := operator.post(target, append(form[:len(form):len(form)], "sure", unsure)...)
+			a := operator.post(target, append(slices.Clip(form), "sure", unsure)...)
 			if a.StatusCode != http.StatusOK || len(texts(a.doc, "h1")) != 1 || texts(a.doc, "h1")[0] != "Are you sure?" {
 				t.Errorf("%s: with sure=%q it is answered %d", sentence, unsure, a.StatusCode)
 			}
@@ -251,7 +252,7 @@ func TestAnAddressStandsInNoLinkAndInNoLog(t *testing.T) {
 		look("asking", b.post("/accounts", "asked", ada))
 		for sentence, d := range deeds() {
 			look(sentence, b.post(d.form[0], d.form[1:]...))
-			look(sentence+", sure", b.post(d.form[0], append(d.form[1:len(d.form):len(d.form)], "sure", "yes")...))
+			look(sentence+", sure", b.post(d.form[0], append(slices.Clip(d.form[1:]), "sure", "yes")...))
 		}
 		for _, target := range []string{"/schedules", "/schedule?name=night", "/accounts", "/accounts?id=id", "/mails", "/mail?id=row", "/suppressions"} {
 			look(target, b.get(target))
@@ -262,5 +263,21 @@ func TestAnAddressStandsInNoLinkAndInNoLog(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "a page could not be made") || strings.Contains(log.String(), "lovelace") {
 		t.Errorf("the log: %s", log.String())
+	}
+}
+
+func TestAnAddressAtWhichATextIsCutIsNotShownToAViewer(t *testing.T) {
+	t.Parallel()
+	for cut := range 12 {
+		// Much is taken out of what stands before it, so that what is left comes to where a longer text is looked through no more.
+		text := strings.Repeat(strings.Repeat("z", 60)+"@e.x ", 94)
+		text += strings.Repeat("y", 6<<10-len(text)-cut-1) + " " + ada + strings.Repeat(" y", 5000)
+		w := fouled(t, foul{text: text, did: new([]string)})
+		for _, target := range []string{"/mails", "/mail?id=row", "/suppressions", "/accounts?id=id"} {
+			a := w.as(operators.RoleViewer).page(target)
+			if strings.Contains(a.text, "ada") || !strings.Contains(a.text, "z***@e.x") {
+				t.Errorf("%s, %d bytes of it: %.4000s", target, cut, textOf(a.doc))
+			}
+		}
 	}
 }
