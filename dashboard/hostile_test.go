@@ -133,7 +133,7 @@ func fouled(t *testing.T, f foul, change ...func(*dashboard.Config)) *world {
 func TestHostileSchedulesAccountsAndMailsAreShownHarmless(t *testing.T) {
 	t.Parallel()
 	const evil = "</title></td><script>alert(1)</script>\" onload='x' `rm` \x1b[31m\x00\r\n\u202e\u200b\xff gpj.exe "
-	for _, text := range []string{evil, evil + strings.Repeat("<b>x@y ", 1_500_000)} { // 10 MB
+	for _, text := range []string{evil, evil + strings.Repeat("<b>x@y ", 1_500_000), evil + strings.Repeat("<i>xy ", 1_500_000)} { // of 10 MB
 		w := fouled(t, foul{text: text, did: new([]string)})
 		for _, role := range []operators.Role{operators.RoleViewer, operators.RoleOperator} {
 			b := w.as(role)
