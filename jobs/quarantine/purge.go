@@ -16,6 +16,8 @@ type Filter struct {
 	IDs       []string       // none: whatever their ID
 	OlderThan time.Duration  // since they were received; 0: however old
 	Reason    signing.Reason // "": whatever the reason
+	Queue     string         // "": wherever it lay
+	Kind      string         // "": whatever it said it is
 	// Authentic includes entries whose signature held and that were not released: only a key's holder can have made such a
 	// task, though others may have copied it to where it was refused, and it may be the last trace of a job. Zero: they are left.
 	Authentic bool
@@ -76,8 +78,10 @@ func (f Filter) facts(p Purged) map[string]string {
 	if f.OlderThan > 0 {
 		facts["older_than"] = f.OlderThan.String()
 	}
-	if f.Reason != "" {
-		facts["reason"] = string(f.Reason)
+	for name, value := range map[string]string{"reason": string(f.Reason), "queue": f.Queue, "kind": f.Kind} {
+		if value != "" {
+			facts[name] = value
+		}
 	}
 	return facts
 }

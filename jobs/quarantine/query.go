@@ -13,6 +13,8 @@ import (
 // Query says of which entries a page is. All that is given must hold.
 type Query struct {
 	Reason, Queue, Kind string // "": whatever it is
+	// Releasable are those entries alone that were not released and may be: they were signed, or by a key that was not known then. False: all.
+	Releasable bool
 	// Before are the entries that come after this one in the list, the newest first. Zero: from the newest on.
 	Before Place
 }
@@ -26,13 +28,38 @@ type Place struct {
 // IsZero says that it is nobody's.
 func (p Place) IsZero() bool { return p.At.IsZero() && p.ID == "" }
 
-// The names of a filter's facts, where it travels as texts.
+// The names of a filter's and a query's facts, where they travel as texts.
 const (
 	argIDs       = "ids"
 	argOlderThan = "older_than"
 	argReason    = "reason"
+	argQueue     = "queue"
+	argKind      = "kind"
 	argAuthentic = "authentic"
 )
+
+// Args are what the query asks for as texts, for QueryOf. Where its page begins is none of them.
+func (q Query) Args() map[string]string {
+	args := map[string]string{argReason: q.Reason, argQueue: q.Queue, argKind: q.Kind}
+	for name, value := range args {
+		if value == "" {
+			delete(args, name)
+		}
+	}
+	return args
+}
+
+// IDsOf are the IDs that a filter's texts name, none where they name none.
+func IDsOf(args map[string]string) []string { return strings.Fields(args[argIDs]) }
+
+// QueryOf reads what Args writes. One that names neither a reason nor a queue nor a kind means everything, and is ErrFilter.
+func QueryOf(args map[string]string) (Query, error) {
+	q := Query{Reason: args[argReason], Queue: args[argQueue], Kind: args[argKind]}
+	if q == (Query{}) {
+		return q, fmt.Errorf("%w: name a reason, a queue or a kind", ErrFilter)
+	}
+	return q, nil
+}
 
 // Args are the filter as texts, for FilterOf.
 func (f Filter) Args() map[string]string {
@@ -46,6 +73,12 @@ func (f Filter) Args() map[string]string {
 	if f.Reason != "" {
 		args[argReason] = string(f.Reason)
 	}
+	if f.Queue != "" {
+		args[argQueue] = f.Queue
+	}
+	if f.Kind != "" {
+		args[argKind] = f.Kind
+	}
 	if f.Authentic {
 		args[argAuthentic] = strconv.FormatBool(true)
 	}
@@ -55,10 +88,13 @@ func (f Filter) Args() map[string]string {
 // ErrFilter means that texts are no filter, or one that means everything.
 var ErrFilter = errors.New("this says not which entries are meant")
 
-// FilterOf reads what Args writes. A filter that names neither entries nor an age nor a reason means everything, and is ErrFilter: nobody
+// FilterOf reads what Args writes. A filter that names nothing means everything, and is ErrFilter: nobody
 // purges by leaving something out.
 func FilterOf(args map[string]string) (Filter, error) {
-	f := Filter{IDs: strings.Fields(args[argIDs]), Reason: signing.Reason(args[argReason]), Authentic: args[argAuthentic] == strconv.FormatBool(true)}
+	f := Filter{
+		IDs: IDsOf(args), Reason: signing.Reason(args[argReason]), Queue: args[argQueue], Kind: args[argKind],
+		Authentic: args[argAuthentic] == strconv.FormatBool(true),
+	}
 	if len(f.IDs) == 0 {
 		f.IDs = nil
 	}
@@ -72,8 +108,8 @@ func FilterOf(args map[string]string) (Filter, error) {
 	if f.Reason != "" && !f.Reason.Known() {
 		return Filter{}, fmt.Errorf("%w: no task is refused for that reason", ErrFilter)
 	}
-	if len(f.IDs) == 0 && f.OlderThan == 0 && f.Reason == "" {
-		return Filter{}, fmt.Errorf("%w: name entries, an age or a reason", ErrFilter)
+	if len(f.IDs) == 0 && f.OlderThan == 0 && f.Reason == "" && f.Queue == "" && f.Kind == "" {
+		return Filter{}, fmt.Errorf("%w: name entries, an age, a reason, a queue or a kind", ErrFilter)
 	}
 	return f, nil
 }

@@ -67,7 +67,8 @@ func (db *DB) EnterReleased(ctx context.Context, tx pgx.Tx, e jobs.Effect, as st
 
 // meantSQL is quarantine.Filter.
 const meantSQL = ` FROM quarantine WHERE (cardinality($1::text[]) = 0 OR id = ANY ($1)) AND ($2::interval IS NULL OR received_at <= statement_timestamp() - $2)
-	AND ($3::text = '' OR reason = $3) AND (NOT authentic OR released_at IS NOT NULL OR $4::boolean)`
+	AND ($3::text = '' OR reason = $3) AND (NOT authentic OR released_at IS NOT NULL OR $4::boolean)
+	AND ($5::text = '' OR queue = $5) AND ($6::text = '' OR kind = $6)`
 
 func meant(f quarantine.Filter) []any {
 	ids := make([]string, len(f.IDs))
@@ -78,12 +79,12 @@ func meant(f quarantine.Filter) []any {
 	if f.OlderThan > 0 {
 		age = &f.OlderThan
 	}
-	return []any{ids, age, name(string(f.Reason)), f.Authentic}
+	return []any{ids, age, name(string(f.Reason)), f.Authentic, name(f.Queue), name(f.Kind)}
 }
 
 const purgeRefusedSQL = `
 WITH due AS (
-	SELECT id` + meantSQL + ` ORDER BY received_at, id LIMIT $5 FOR UPDATE SKIP LOCKED
+	SELECT id` + meantSQL + ` ORDER BY received_at, id LIMIT $7 FOR UPDATE SKIP LOCKED
 ), gone AS (
 	DELETE FROM quarantine q USING due WHERE q.id = due.id RETURNING q.charged, q.authentic
 )

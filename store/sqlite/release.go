@@ -62,7 +62,7 @@ func (db *DB) EnterReleased(ctx context.Context, tx *sql.Tx, e jobs.Effect, as s
 
 // meantSQL is [quarantine.Filter]. The IDs are a JSON list.
 const meantSQL = ` FROM quarantine WHERE (?1 = '[]' OR id IN (SELECT value FROM json_each(?1))) AND (?2 = 0 OR received_at <= ?3 - ?2)
-	AND (?4 = '' OR reason = ?4) AND (NOT authentic OR released_at IS NOT NULL OR ?5)`
+	AND (?4 = '' OR reason = ?4) AND (NOT authentic OR released_at IS NOT NULL OR ?5) AND (?6 = '' OR queue = ?6) AND (?7 = '' OR kind = ?7)`
 
 func meant(ctx context.Context, q querier, f quarantine.Filter) ([]any, error) {
 	instant, err := now(ctx, q)
@@ -73,7 +73,7 @@ func meant(ctx context.Context, q querier, f quarantine.Filter) ([]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pack IDs: %w", err)
 	}
-	return []any{string(ids), f.OlderThan.Microseconds(), instant, string(f.Reason), f.Authentic}, nil
+	return []any{string(ids), f.OlderThan.Microseconds(), instant, string(f.Reason), f.Authentic, f.Queue, f.Kind}, nil
 }
 
 // countSQL is [quarantine.Purged].
@@ -87,7 +87,7 @@ func (db *DB) PurgeRefused(ctx context.Context, tx *sql.Tx, f quarantine.Filter,
 		return p, db.wrap("purge the quarantine", err)
 	}
 	args = append(args, limit)
-	due := `SELECT id` + meantSQL + ` ORDER BY received_at, id LIMIT ?6`
+	due := `SELECT id` + meantSQL + ` ORDER BY received_at, id LIMIT ?8`
 	if err := tx.QueryRowContext(ctx, countSQL+` FROM quarantine WHERE id IN (`+due+`)`, args...).Scan(&p.Entries, &p.Bytes, &p.Authentic); err != nil {
 		return quarantine.Purged{}, db.wrap("purge the quarantine", err)
 	}

@@ -27,6 +27,19 @@ func pageTests[Tx any]() []test[Tx] {
 				s.keep(r)
 				all = append(all, r.ID)
 			}
+			late := s.refused()
+			late.Reason, late.Queue, late.Kind = signing.ReasonUnknownKey, "default", "test:late"
+			s.keep(late)
+			all = append(all, late.ID)
+			for _, as := range []string{"", "a row"} { // one that was signed, and one that was released
+				r := s.refusal(uuid.NewString(), 1)
+				r.Queue, r.Kind = "default", "test:signed"
+				s.keep(r)
+				all = append(all, r.ID)
+				if as != "" {
+					s.tx(func(tx Tx) error { return s.DB.MarkReleased(s.Context(), tx, r.ID, as) })
+				}
+			}
 			read := func(q quarantine.Query, limit int) (ids []string) {
 				s.Helper()
 				for {
@@ -61,12 +74,16 @@ func pageTests[Tx any]() []test[Tx] {
 				"by queue":             {quarantine.Query{Queue: "mail"}, 4},
 				"by kind":              {quarantine.Query{Kind: "test:note"}, 3},
 				"by all of them":       {quarantine.Query{Reason: "expired", Queue: "critical", Kind: "test:note"}, 3},
+				"of a kind":            {quarantine.Query{Kind: "test:signed"}, 2},
+				"that may be released": {quarantine.Query{Releasable: true}, 2},
+				"of an unknown key":    {quarantine.Query{Releasable: true, Reason: "unknown_key"}, 1},
+				"forged":               {quarantine.Query{Releasable: true, Queue: "mail"}, 0},
 				"by what nothing is":   {quarantine.Query{Reason: "expired", Queue: "mail"}, 0},
 				"by a name with bytes": {quarantine.Query{Queue: "a\x00\xff"}, 0},
 			} {
 				equal(s, sentence, c.n, len(read(c.q, 2)))
 			}
-			equal(s, "entries", 7, len(all))
+			equal(s, "entries", 10, len(all))
 		}},
 		{"the payload of an outbox row is what was recorded, and of no row there is none", func(s suite[Tx]) {
 			id := s.enqueue(note())

@@ -44,7 +44,9 @@ func (s suite[Tx]) shelf() map[string]string {
 		return r
 	}
 	put("old forged", forged(signing.ReasonBadSignature))
-	put("old unsigned", forged(signing.ReasonMissingSignature))
+	unsigned := forged(signing.ReasonMissingSignature)
+	unsigned.Queue, unsigned.Kind = "critical", "test:other"
+	put("old unsigned", unsigned)
 	put("old signed", s.refusal(uuid.NewString(), 1))
 	put("released", s.refusal(uuid.NewString(), 1))
 	s.tx(func(tx Tx) error { return s.DB.MarkReleased(s.Context(), tx, ids["released"], "a row") })
@@ -86,6 +88,11 @@ func purgeTests[Tx any]() []test[Tx] {
 						return quarantine.Filter{IDs: []string{ids["new signed"]}, Authentic: true}
 					}, []string{"new signed"},
 				},
+				{"a queue", func(map[string]string) quarantine.Filter { return quarantine.Filter{Queue: "critical"} }, []string{"old unsigned"}},
+				{"a kind", func(map[string]string) quarantine.Filter { return quarantine.Filter{Kind: "test:other"} }, []string{"old unsigned"}},
+				{"a queue and a kind that is not there", func(map[string]string) quarantine.Filter {
+					return quarantine.Filter{Queue: "mail", Kind: "test:other", Authentic: true}
+				}, nil},
 				{"nothing", func(map[string]string) quarantine.Filter { return quarantine.Filter{Reason: "none"} }, nil},
 			} {
 				s.exec("DELETE FROM quarantine")

@@ -17,3 +17,6 @@ CREATE TABLE requests (
 
 CREATE INDEX requests_waiting ON requests (made_at) WHERE state = 'waiting';
 CREATE INDEX requests_made ON requests (made_at);
+
+-- What stands in quarantine and may be released, among many forgeries: a page lists it, and a request releases all of it.
+CREATE INDEX quarantine_releasable ON quarantine (received_at, id) WHERE released_at IS NULL AND (authentic OR reason = 'unknown_key');
