@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -96,18 +97,24 @@ func (c *Carrier) Carry(ctx context.Context) error {
 }
 
 // do carries r out. A deed that panics has failed, and so has one that its time ran out for.
-func (c *Carrier) do(ctx context.Context, r Request) (state State, outcome string) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Patience)
+func (c *Carrier) do(running context.Context, r Request) (state State, outcome string) {
+	ctx, cancel := context.WithTimeout(running, c.cfg.Patience)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
-			c.cfg.Logger.ErrorContext(ctx, "an operator's request made the program panic", slog.String("request", r.ID), slog.Any("panic", p))
+			c.cfg.Logger.ErrorContext(ctx, "an operator's request made the program panic", slog.String("request", r.ID), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			state, outcome = Failed, "the program broke down over it: its log says where"
 		}
 	}()
 	outcome, err := c.cfg.Deeds[r.Kind](ctx, r)
-	if err != nil {
-		return Failed, err.Error()
+	const look = ", and this may be half done: look before you ask again. "
+	switch {
+	case err == nil:
+		return Done, outcome
+	case running.Err() != nil:
+		return Failed, "The process was stopped" + look + err.Error()
+	case ctx.Err() != nil:
+		return Failed, fmt.Sprintf("It took longer than %v%s%v", c.cfg.Patience, look, err)
 	}
-	return Done, outcome
+	return Failed, err.Error()
 }

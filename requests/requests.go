@@ -15,7 +15,7 @@ type Kind string
 
 // The kinds, and their arguments.
 const (
-	Release Kind = "quarantine.release" // entry: the entry's ID
+	Release Kind = "quarantine.release" // ids, separated by spaces; or a query of the quarantine, of which those that can be are released
 	Purge   Kind = "quarantine.purge"   // a filter of the quarantine
 	Reissue Kind = "outbox.reissue"     // row, kind, attempt: of the outbox, as it was looked at
 	Rotate  Kind = "keys.rotate"        // version: of the ring, as it was looked at
