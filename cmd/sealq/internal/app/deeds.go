@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,11 +74,90 @@ func (d deeds) release(ctx context.Context, r requests.Request) (string, error) 
 	if version := d.cfg.Keys.Version(); version < seen {
 		return "", fmt.Errorf("this process has version %d of the key ring, and version %d was seen: %w", version, seen, signing.ErrOlderRing)
 	}
-	released, err := d.db.Release(ctx, d.cfg.Keys, r.Args["entry"], r.Actor)
+	ids := quarantine.IDsOf(r.Args)
+	if len(ids) == 1 {
+		released, err := d.db.Release(ctx, d.cfg.Keys, ids[0], r.Actor)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("Released as %s: %s in %s, when a relay enqueues it.", released.ReleasedAs, released.Kind, released.Queue), nil
+	}
+	if len(ids) == 0 {
+		return d.releaseAll(ctx, r)
+	}
+	var t releases
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			break
+		}
+		_, err := d.db.Release(ctx, d.cfg.Keys, id, r.Actor)
+		t.add(err)
+	}
+	return t.tell(len(ids) - t.done - t.failed)
+}
+
+const (
+	// mostReleased is how many entries one request releases. Each is verified, and has a transaction of its own.
+	mostReleased = 1000
+	releasePage  = 100
+)
+
+// releaseAll releases what the query means, the newest first. What cannot be released is passed over: each is counted once.
+func (d deeds) releaseAll(ctx context.Context, r requests.Request) (string, error) {
+	q, err := quarantine.QueryOf(r.Args)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("Released as %s: %s in %s, when a relay enqueues it.", released.ReleasedAs, released.Kind, released.Queue), nil
+	q.Releasable = true
+	var t releases
+	for {
+		page, err := d.db.RefusedPage(ctx, q, releasePage)
+		if err != nil {
+			t.first = cmp.Or(t.first, err)
+			return t.tell(-1)
+		}
+		for i, e := range page {
+			if ctx.Err() != nil || t.done+t.failed == mostReleased {
+				return t.tell(len(page) - i)
+			}
+			_, err := d.db.Release(ctx, d.cfg.Keys, e.ID, r.Actor)
+			t.add(err)
+			q.Before = quarantine.Place{At: e.ReceivedAt, ID: e.ID}
+		}
+		if len(page) < releasePage {
+			return t.tell(0)
+		}
+	}
+}
+
+// releases counts what came of many.
+type releases struct {
+	done, failed int
+	first        error // of those that failed
+}
+
+func (t *releases) add(err error) {
+	if err == nil {
+		t.done++
+		return
+	}
+	t.failed++
+	t.first = cmp.Or(t.first, err)
+}
+
+// tell says it. left is how many were not come to, or more; below zero nobody knows.
+func (t *releases) tell(left int) (string, error) {
+	if t.done == 0 && t.first != nil {
+		return "", fmt.Errorf("nothing was released, of %d that were tried: %w", t.failed, t.first)
+	}
+	text := fmt.Sprintf("%d released, each as a new outbox row", t.done)
+	if t.first != nil {
+		text += fmt.Sprintf("; %d not: %v", t.failed, t.first)
+	}
+	if text += "."; left != 0 {
+		text += " There are more: ask again."
+	}
+	return text, nil
 }
 
 func (d deeds) purge(ctx context.Context, r requests.Request) (string, error) {
@@ -89,7 +169,11 @@ func (d deeds) purge(ctx context.Context, r requests.Request) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("after %d entries: %w", purged.Entries, err)
 	}
-	return fmt.Sprintf("%d entries purged, %d of them signed.", purged.Entries, purged.Authentic), nil
+	noun := "entries"
+	if purged.Entries == 1 {
+		noun = "entry"
+	}
+	return fmt.Sprintf("%d %s purged, %d of them signed.", purged.Entries, noun, purged.Authentic), nil
 }
 
 func (d deeds) reissue(ctx context.Context, r requests.Request) (string, error) {
@@ -167,7 +251,7 @@ func (d deeds) promote(ctx context.Context, r requests.Request) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s is active. %d processes know it.", kid, len(knowing)), nil
+	return fmt.Sprintf("%s is active. Processes that know it: %d.", kid, len(knowing)), nil
 }
 
 // revoke is urgent: it does not ask whether the ring has moved. The links are voided by the ring keepers too, once every process has read
