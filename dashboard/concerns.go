@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -19,6 +20,7 @@ type concern struct {
 	Action  []span
 	Command string // what to type, "" for nothing
 	Runbook string // the name of one of Config.Runbooks
+	Page    string // the address of the page that shows it, "" for none
 }
 
 // span is a part of a sentence: words, or what is to be typed.
@@ -43,6 +45,19 @@ func spans(text string) []span {
 
 // guide is what a page says of a check beyond what the check found.
 type guide struct{ title, radius, command, runbook string }
+
+// pageOf is the page of what a check looked at.
+func pageOf(f Finding) string {
+	switch {
+	case f.Group == "keys":
+		return "/keys"
+	case f.Group == "database" && f.Check == "quarantine":
+		return "/quarantine"
+	case f.Group == "database" && f.Check == "audit log":
+		return "/audit"
+	}
+	return ""
+}
 
 // guides are by group and check of a finding. One without a row is shown with its own words alone.
 func guides() map[string]guide {
@@ -83,7 +98,7 @@ func ofFinding(f Finding) concern {
 	}
 	c := concern{
 		Status: f.Status, Title: label(g.title), Detail: clean(f.Message, maxError, false), Radius: g.radius,
-		Action: spans(clean(f.Advice, maxError, false)), Command: g.command, Runbook: g.runbook,
+		Action: spans(clean(f.Advice, maxError, false)), Command: g.command, Runbook: g.runbook, Page: pageOf(f),
 	}
 	if len(c.Action) > 0 {
 		c.Command = "" // one thing to do
@@ -143,11 +158,13 @@ func (d *Dashboard) refusals(groups []jobs.RefusedGroup) []concern {
 			Status: Warning, Title: plural(sum.Entries, "task") + " refused: " + label(k.reason), Since: d.at(sum.First), Last: d.at(sum.Last),
 			Radius: "No genuine job. Whose names they bear goes on: jobs of the outbox are restored by themselves.",
 			Action: spans("Find out who writes to this Redis; `sealq quarantine list` tells more. Nothing has to be done to the tasks."), Runbook: "quarantine",
+			Page: withQuery("/quarantine", url.Values{"reason": {k.reason}}),
 		}
 		if k.authentic {
 			c.Status = Problem
 			c.Radius = fmt.Sprintf("%s that one of our keys signed: not done, and nothing restores them.", plural(sum.Entries, "job"))
-			c.Action = spans("Mend the cause that the reason names, then release them: the runbook says how.")
+			c.Action = spans("Mend the cause that the reason names, then release them.")
+			c.Page = withQuery("/quarantine", url.Values{"reason": {k.reason}, "signed": {"yes"}})
 		}
 		names := queues[k]
 		slices.Sort(names)

@@ -118,6 +118,9 @@ type Config struct {
 	ExamineEvery time.Duration
 	// Ring tells what may be known of the keys. Zero: the page of the keys says that nothing is known here.
 	Ring func(ctx context.Context) (Ring, error)
+	// Releases says of which kinds refused tasks can be released by a request: those whose arguments the workers know that carry requests
+	// out. Zero: of all.
+	Releases func(kind string) bool
 	// PlainKind says of which kinds the arguments hold nothing that not everybody should read. Of the others the values are shown to
 	// operators who ask for them, which is audited. Zero: of none.
 	PlainKind func(kind string) bool
@@ -143,6 +146,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.ExamineEvery <= 0 {
 		c.ExamineEvery = 30 * time.Second
+	}
+	if c.Releases == nil {
+		c.Releases = func(string) bool { return true }
 	}
 	if c.PlainKind == nil {
 		c.PlainKind = func(string) bool { return false }

@@ -38,6 +38,8 @@ type Dashboard struct {
 	redact    *redactor
 	watch     *watch
 	known     *known
+	chain     *chainCheck
+	groups    *refusedGroups
 }
 
 // New makes a Dashboard. It serves under the root of its host.
@@ -46,7 +48,10 @@ func New(c Config) (*Dashboard, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dashboard{cfg: c, tasks: rawtask.NewLister(c.Redis), limit: newLimiter(c.LoginsPerMinute, c.Now), redact: newRedactor(), known: newKnown()}
+	d := &Dashboard{
+		cfg: c, tasks: rawtask.NewLister(c.Redis), limit: newLimiter(c.LoginsPerMinute, c.Now), redact: newRedactor(), known: newKnown(),
+		chain: newChainCheck(), groups: &refusedGroups{records: c.Records, clock: c.Now},
+	}
 	d.watch = newWatch(d)
 	if d.templates, err = readPages(); err != nil {
 		return nil, fmt.Errorf("new dashboard: read the pages: %w", err)

@@ -32,6 +32,7 @@ type entryView struct {
 	Headers                  []fact
 	Hex, Cut                 string // "": the bytes are hidden
 	Original                 *originalView
+	Unreleasable             string // why nobody can release it from here, "" where a worker can
 	Requests                 []requestView
 }
 
@@ -39,7 +40,8 @@ type entryView struct {
 type originalView struct {
 	rowView
 
-	Differs []string
+	Reissues bool // it has something left to do
+	Differs  []string
 }
 
 // entryNamed is the entry of that ID.
@@ -76,7 +78,7 @@ func (d *Dashboard) showEntry(v *visit, id string, revealed bool) error {
 		}
 	}
 	view := entryView{
-		entryRow: d.entryRow(r), Sentence: sentences()[string(r.Reason)], Detail: clean(r.Detail, maxError, false), SHA256: hex.EncodeToString(r.PayloadSHA256[:]),
+		entryRow: d.entryRow(r), Unreleasable: d.unreleasable(r), Sentence: sentences()[string(r.Reason)], Detail: clean(r.Detail, maxError, false), SHA256: hex.EncodeToString(r.PayloadSHA256[:]),
 		Retries: r.MaxRetry, ReleasedAs: label(r.ReleasedAs), ReleasedAt: d.at(r.ReleasedAt),
 	}
 	for i, name := range slices.Sorted(maps.Keys(r.Headers)) {
@@ -122,7 +124,7 @@ func (d *Dashboard) original(ctx context.Context, r jobs.Refused) (*originalView
 	if err != nil {
 		return nil, err
 	}
-	o := &originalView{rowView: rowView{
+	o := &originalView{Reissues: row.State != jobs.RowDone, rowView: rowView{
 		ID: row.ID, State: row.State, Attempt: row.Attempt, Failures: row.Failures, Retries: row.Retries, Cause: clean(row.Cause, maxError, false),
 		Created: d.at(row.CreatedAt), Expires: d.at(row.ExpiresAt), Ended: d.at(row.EndedAt),
 	}}

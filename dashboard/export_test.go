@@ -21,6 +21,15 @@ func (d *Dashboard) Routes() []Route {
 	return all
 }
 
+// Asks are the kinds of requests: what they are called, and who takes them.
+func Asks() map[string]string {
+	all := make(map[string]string)
+	for _, a := range kindsOfRequests() {
+		all[a.what] = a.takes
+	}
+	return all
+}
+
 // Clean is the function by which foreign text comes to a page.
 func Clean(s string, most int, lines bool) string { return clean(s, most, lines) }
 

@@ -34,7 +34,8 @@ type Key struct {
 type RingHost struct {
 	Process string
 	Version uint64
-	KIDs    []string
+	KIDs    []string // that it knows as this process does
+	Differs bool     // it knows one otherwise: its ring or its audience is another
 	Seen    time.Time
 }
 
@@ -58,6 +59,7 @@ type hostRow struct {
 	Process string
 	Version uint64
 	Behind  bool
+	Differs bool
 	Missing []string
 	Seen    moment
 }
@@ -118,7 +120,7 @@ func (d *Dashboard) keysView(ring Ring) keysView {
 		view.Keys = append(view.Keys, row)
 	}
 	for _, h := range ring.Hosts {
-		row := hostRow{Process: label(h.Process), Version: h.Version, Behind: h.Version < view.Version, Seen: d.at(h.Seen)}
+		row := hostRow{Process: label(h.Process), Version: h.Version, Behind: h.Version < view.Version, Differs: h.Differs, Seen: d.at(h.Seen)}
 		for _, k := range ring.Keys {
 			if slices.Contains([]string{keyPublished, keyActive, keyRetiring}, k.State) && !slices.Contains(h.KIDs, k.KID) {
 				row.Missing = append(row.Missing, label(k.KID))
@@ -189,7 +191,7 @@ func (d *Dashboard) askRotate(v *visit, version string) error {
 	if err != nil || !ok {
 		return err
 	}
-	return v.ask(requests.Rotate, map[string]string{"version": version}, "/keys")
+	return v.ask(v.r.Context(), requests.Rotate, map[string]string{"version": version}, "/keys")
 }
 
 func (d *Dashboard) askPromote(v *visit, version string, ring Ring, k keyRow, view keysView) error {
@@ -212,7 +214,7 @@ func (d *Dashboard) askPromote(v *visit, version string, ring Ring, k keyRow, vi
 	if err != nil || !ok {
 		return err
 	}
-	return v.ask(requests.Promote, map[string]string{"kid": k.KID, "version": version}, "/keys")
+	return v.ask(v.r.Context(), requests.Promote, map[string]string{"kid": k.KID, "version": version}, "/keys")
 }
 
 func (d *Dashboard) askRevoke(v *visit, ring Ring, k keyRow) error {
@@ -234,5 +236,5 @@ func (d *Dashboard) askRevoke(v *visit, ring Ring, k keyRow) error {
 	if err != nil || !ok {
 		return err
 	}
-	return v.ask(requests.Revoke, map[string]string{"kid": k.KID}, "/keys")
+	return v.ask(v.r.Context(), requests.Revoke, map[string]string{"kid": k.KID}, "/keys")
 }

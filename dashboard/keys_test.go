@@ -76,7 +76,7 @@ func aRing(moves bool) dashboard.Ring {
 		},
 		Hosts: []dashboard.RingHost{
 			{Process: "web1/17", Version: 7, KIDs: []string{"00000001", "00000002", "00000003", "00000004"}, Seen: now},
-			{Process: "web2/18", Version: 5, KIDs: []string{"00000001", "00000002"}, Seen: now},
+			{Process: "web2/18", Version: 5, KIDs: []string{"00000001", "00000002"}, Seen: now, Differs: true},
 		},
 	}
 }
@@ -91,7 +91,7 @@ func TestTheKeysAreShownWithWhoKnowsThem(t *testing.T) {
 	got := textOf(w.as(operators.RoleViewer).page("/keys").doc)
 	for _, want := range []string{
 		"Version 7 of the ring", "00000003 published mail:* <b>", "00000004 published can be promoted in", "1 of 2", "2 of 2",
-		"web2/18 5 behind 00000003 00000004", "00000005 revoked", "no more",
+		"web2/18 5 behind another ring or audience 00000003 00000004", "00000005 revoked", "no more",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in %s", want, got)

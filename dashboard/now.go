@@ -71,7 +71,7 @@ func (d *Dashboard) look(ctx context.Context) (nowView, error) {
 	view := nowView{Read: d.at(d.cfg.Now()), NoChecks: d.cfg.Examine == nil}
 	half, cancel := context.WithTimeout(ctx, patience/2) // who is silent takes no time of the other's, which would be blamed too
 	defer cancel()
-	groups, err := d.cfg.Records.RefusedGroups(half, mostGroups)
+	groups, err := d.groups.now(half)
 	switch {
 	case err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return view, err

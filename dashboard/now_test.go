@@ -105,6 +105,18 @@ func TestWhatNeedsSomebodyComesFirstAndTheGravestOfIt(t *testing.T) {
 			}
 		}
 	}
+	got := links(a.doc)
+	for title, want := range map[string]string{
+		"1 task refused: bad_payload":             "/quarantine?reason=bad_payload&signed=yes",
+		"3 tasks refused: bad_signature":          "/quarantine?reason=bad_signature",
+		"Hosts disagree on the key ring":          "/keys",
+		"The active key is old, or there is none": "/keys",
+		"A schedule was missed: lockouts:reset":   "",
+	} {
+		if got[title] != want {
+			t.Errorf("%s leads to %q, want %q", title, got[title], want)
+		}
+	}
 	if fine := texts(a.doc, "li"); !slices.Contains(fine, "redis – Redis is 7.4") || !slices.Contains(fine, "mail mail server: no mail server is named") {
 		t.Errorf("what is fine: %q", fine)
 	}

@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"fmt"
 	"net/http"
 	"slices"
@@ -179,7 +180,7 @@ func TestAnEntryIsReleasedByARequestThatIsConfirmed(t *testing.T) {
 	if got := textOf(a.doc); texts(a.doc, "h1")[0] != "Refused task" || !strings.Contains(got, "waiting Release from quarantine") {
 		t.Errorf("afterwards: %s", got)
 	}
-	want := []string{"quarantine.release map[entry:" + id + "] operator:operator waiting"}
+	want := []string{"quarantine.release map[ids:" + id + "] operator:operator waiting"}
 	if diff := cmp.Diff(want, w.asked()); diff != "" {
 		t.Errorf("asked for (-want +got):\n%s", diff)
 	}
@@ -213,6 +214,8 @@ func TestAPurgeTellsWhatItMeansAndNothingIsNotEverything(t *testing.T) {
 		"no such reason":      {[]string{"reason", "<b>"}, http.StatusUnprocessableEntity, "Say what"},
 		"signed ones stay":    {[]string{"reason", "expired"}, http.StatusNotFound, "Nothing to purge"},
 		"signed ones too":     {[]string{"reason", "expired", "authentic", "yes"}, http.StatusOK, "1 entry of these was signed by a key of ours"},
+		"by queue and kind":   {[]string{"queue", "mail", "kind", "test:secret"}, http.StatusOK, "Purge 2 entries ("},
+		"those chosen":        {[]string{"id", one, "id", "gone"}, http.StatusOK, "1 of those that were chosen stay"},
 		"by age":              {[]string{"age", "30d"}, http.StatusOK, "Purge 1 entry ("},
 		"by reason":           {[]string{"reason", "bad_signature"}, http.StatusOK, "Purge 2 entries ("},
 		"one":                 {[]string{"id", one}, http.StatusOK, "Purge 1 entry ("},
@@ -250,7 +253,7 @@ func TestARequestIsToldUntilItHasEndedAndThatNobodyTakesIt(t *testing.T) {
 	}
 	b.post("/quarantine", "do", "purge", "id", id, "sure", "yes")
 	shows("It waits to be taken.")
-	now = now.Add(61 * time.Second)
+	now = time.Now().Add(80 * time.Second) // the request is as old as the database says
 	shows("Nobody has taken it for 1 min. It takes a worker or a scheduler: is one running?")
 	carrier, err := requests.NewCarrier(w.db, requests.Config{Holder: "host/1", Deeds: map[requests.Kind]requests.Deed{
 		requests.Purge: func(_ context.Context, r requests.Request) (string, error) {
@@ -263,5 +266,122 @@ func TestARequestIsToldUntilItHasEndedAndThatNobodyTakesIt(t *testing.T) {
 	shows("done Purge of the quarantine", "1 entry purged: "+id+" <script>", "by operator")
 	if a := b.page("/requests"); strings.Contains(a.text, "purged: "+id+" <script>") {
 		t.Error("the outcome is not escaped")
+	}
+}
+
+func TestManyAreReleasedByOneRequestChosenOrByFilter(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	one := w.kept(jobs.Refused{TaskID: "a", Reason: signing.ReasonExpired, Authentic: true})
+	two := w.kept(jobs.Refused{TaskID: "b", Reason: signing.ReasonExpired, Authentic: true})
+	w.kept(jobs.Refused{TaskID: "c"})
+	b := w.as(operators.RoleOperator)
+	var many []string
+	for i := range 51 {
+		many = append(many, "id", fmt.Sprint(i))
+	}
+	for sentence, c := range map[string]struct {
+		form   []string
+		status int
+		says   string
+	}{
+		"none chosen":               {[]string{"do", "release"}, http.StatusUnprocessableEntity, "Nothing was chosen"},
+		"too many":                  {append([]string{"do", "release"}, many...), http.StatusUnprocessableEntity, "At most 50"},
+		"what is no ID":             {[]string{"do", "release", "id", one, "id", "a b"}, http.StatusNotFound, "No such entry"},
+		"two chosen":                {[]string{"do", "release", "id", one, "id", two}, http.StatusOK, "Release these 2 refused tasks?"},
+		"all":                       {[]string{"do", "release-all"}, http.StatusUnprocessableEntity, "nothing is not everything"},
+		"all, only what was signed": {[]string{"do", "release-all", "signed", "yes"}, http.StatusUnprocessableEntity, "nothing is not everything"},
+		"all of a reason":           {[]string{"do", "release-all", "reason", "expired"}, http.StatusOK, "Release 2 refused tasks?"},
+		"all that are forged":       {[]string{"do", "release-all", "reason", "bad_signature"}, http.StatusNotFound, "Nothing to release"},
+		"what is no deed":           {[]string{"do", "burn", "id", one}, http.StatusBadRequest, "No such thing"},
+	} {
+		a := b.post("/quarantine", c.form...)
+		if got := textOf(a.doc); a.StatusCode != c.status || !strings.Contains(got, c.says) {
+			t.Errorf("%s: answered %d, %s", sentence, a.StatusCode, got)
+		}
+	}
+	if got := w.asked(); len(got) > 0 {
+		t.Errorf("asked before it was confirmed: %q", got)
+	}
+	confirmed := func(form ...string) answer {
+		t.Helper()
+		return b.follow(b.do(http.MethodPost, "/quarantine", formOf(t, b.post("/quarantine", form...), "sure", "yes")))
+	}
+	confirmed("do", "release", "id", one, "id", two)
+	a := confirmed("do", "release-all", "reason", "expired", "queue", "mail")
+	if got := a.Request.URL.String(); !strings.HasSuffix(got, "/quarantine?queue=mail&reason=expired") {
+		t.Errorf("it leads to %s", got)
+	}
+	want := []string{
+		"quarantine.release map[queue:mail reason:expired] operator:operator waiting",
+		"quarantine.release map[ids:" + min(one, two) + " " + max(one, two) + "] operator:operator waiting",
+	}
+	if diff := cmp.Diff(want, w.asked()); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+	if got := len(texts(b.page("/quarantine?signed=yes").doc, "tr")) - 1; got != 2 {
+		t.Errorf("%d entries may be released", got)
+	}
+}
+
+func TestWhyAnEntryCannotBeReleasedIsSaidAndItsRowIsReissuedInstead(t *testing.T) {
+	t.Parallel()
+	w := open(t, func(c *dashboard.Config) { c.Releases = func(kind string) bool { return kind == "test:note" } })
+	row := w.outboxed(note("test:note").With(noteArgs{Note: "hello"}))
+	b := w.as(operators.RoleOperator)
+	for sentence, c := range map[string]struct {
+		r     jobs.Refused
+		why   string // "": it can be
+		again bool   // its row can be reissued
+	}{
+		"signed":                       {jobs.Refused{TaskID: "a", Kind: "test:note", Reason: signing.ReasonExpired, Authentic: true}, "", false},
+		"its key was not known":        {jobs.Refused{TaskID: "b", Kind: "test:note", Reason: signing.ReasonUnknownKey}, "", false},
+		"unsigned":                     {jobs.Refused{TaskID: "c", Kind: "test:note", Reason: signing.ReasonMissingSignature}, "It bears no signature that could be verified", false},
+		"of a kind of an app":          {jobs.Refused{TaskID: "d", Kind: "app:<b>", Reason: signing.ReasonExpired, Authentic: true}, "sealq does not know the arguments of the kind app:<b>", false},
+		"unsigned, under a row's name": {jobs.Refused{TaskID: row + ".1", Kind: "test:note", Reason: signing.ReasonMissingSignature}, "It bears no signature", true},
+		"unsigned, under no row's":     {jobs.Refused{TaskID: uuid.NewString() + ".1", Kind: "test:note", Reason: signing.ReasonMissingSignature}, "It bears no signature", false},
+	} {
+		id := w.kept(c.r)
+		a := b.page(entryPage(id))
+		buttons := texts(a.doc, "button")
+		if slices.Contains(buttons, "Release …") != (c.why == "") || slices.Contains(buttons, "Reissue the row …") != c.again || !strings.Contains(textOf(a.doc), c.why) {
+			t.Errorf("%s: %q, %s", sentence, buttons, textOf(a.doc))
+		}
+		if a := b.post("/quarantine", "do", "release", "id", id); (a.StatusCode == http.StatusOK) != (c.why == "") {
+			t.Errorf("%s: a release is answered %d", sentence, a.StatusCode)
+		}
+		if a := b.post("/quarantine", "do", "reissue", "id", id); (a.StatusCode == http.StatusOK) != c.again || c.again && !strings.Contains(textOf(a.doc), "as attempt 2") {
+			t.Errorf("%s: a reissue is answered %d: %s", sentence, a.StatusCode, textOf(a.doc))
+		}
+		if c.again {
+			b.post("/quarantine", "do", "reissue", "id", id, "sure", "yes")
+		}
+	}
+	want := []string{"outbox.reissue map[attempt:1 kind:test:note row:" + row + "] operator:operator waiting"}
+	if diff := cmp.Diff(want, w.asked()); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatNobodyTookOrToldOfIsSaidSo(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	b := w.as(operators.RoleOperator)
+	id := w.kept(jobs.Refused{TaskID: "a", Authentic: true, Reason: signing.ReasonExpired})
+	b.post("/quarantine", "do", "release", "id", id, "sure", "yes")
+	later := func(statement string) {
+		t.Helper()
+		check(t, w.db.InTx(t.Context(), func(tx *sql.Tx) error { _, err := tx.ExecContext(t.Context(), statement); return err }))
+	}
+	later("UPDATE requests SET expires_at = made_at")
+	if got := textOf(b.page("/requests").doc); !strings.Contains(got, "expired Release from quarantine Nobody took it in time, and nothing was done. It takes a worker (sealq worker, sealq serve), which has the keys.") {
+		t.Errorf("expired: %s", got)
+	}
+	b.post("/quarantine", "do", "release", "id", id, "sure", "yes") // it may be asked for anew
+	_, err := w.db.ClaimRequest(t.Context(), []requests.Kind{requests.Release}, "host<b>/1", time.Minute)
+	check(t, err)
+	later("UPDATE requests SET lease_until = taken_at WHERE state = 'taken'")
+	if got := textOf(b.page(entryPage(id)).doc); !strings.Contains(got, "lost Release from quarantine Taken by host<b>/1, which has not told how it ended: look before you ask again. Nobody else does it.") {
+		t.Errorf("lost: %s", got)
 	}
 }

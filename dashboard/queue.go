@@ -87,7 +87,7 @@ func (d *Dashboard) fillQueue(ctx context.Context, name string, view *queueView)
 	if err != nil {
 		return err
 	}
-	groups, err := d.cfg.Records.RefusedGroups(ctx, mostGroups)
+	groups, err := d.groups.now(ctx)
 	if err != nil {
 		return err
 	}

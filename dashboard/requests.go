@@ -129,12 +129,12 @@ func (d *Dashboard) requests(v *visit) error {
 }
 
 // ask writes a request, and goes back to where its state is shown.
-func (v *visit) ask(kind requests.Kind, args map[string]string, back string) error {
+func (v *visit) ask(ctx context.Context, kind requests.Kind, args map[string]string, back string) error {
 	r, err := requests.New(kind, v.who.name, args)
 	if err != nil {
 		return err
 	}
-	err = v.d.cfg.Records.MakeRequest(v.r.Context(), r, requests.Life)
+	err = v.d.cfg.Records.MakeRequest(ctx, r, requests.Life)
 	if errors.Is(err, requests.ErrAsked) {
 		return refuse(http.StatusConflict, "Asked for already", "The same was asked for and has not ended: see the page Requests.")
 	}

@@ -51,6 +51,7 @@ func (w *watch) run(ctx context.Context) error {
 	var examining sync.WaitGroup
 	defer examining.Wait()
 	defer close(w.over)
+	examining.Go(func() { w.checkChains(ctx) })
 	if w.d.cfg.Examine != nil {
 		examining.Go(func() { each(ctx, w.d.cfg.ExamineEvery, w.wanted[1], w.examine) })
 	}
@@ -103,6 +104,9 @@ func (w *watch) look(ctx context.Context) {
 	for _, r := range readings {
 		r.oldest = 0
 		fmt.Fprintf(&seen, "%+v", r)
+	}
+	if err := w.d.groups.again(ctx); err != nil {
+		w.d.cfg.Logger.DebugContext(ctx, "the quarantine is not counted", slog.Any("error", err))
 	}
 	asked, err := w.d.cfg.Records.Requests(ctx, mostRequests)
 	if err != nil {

@@ -124,7 +124,7 @@ func (s *session) openDashboard(ctx context.Context, db app.Database, keys *sign
 	}
 	c := dashboard.Config{
 		Redis: client, Inspector: asynq.NewInspectorFromRedisClient(client), Records: db, Queues: slices.Sorted(maps.Keys(queues)),
-		PlainKind: ofOurs(), Runbooks: runbooks.Files, Metrics: shown, Now: s.now, Logger: s.logger,
+		PlainKind: ofOurs(), Releases: ofOurs(), Runbooks: runbooks.Files, Metrics: shown, Now: s.now, Logger: s.logger,
 	}
 	if c.Deployment, err = s.Text("audience"); err != nil {
 		return err
@@ -191,7 +191,8 @@ func issuer(audience string) string {
 	return "sealq " + audience
 }
 
-// ofOurs says of which kinds the arguments are for everybody who may look: the auth kinds' hold neither addresses nor tokens.
+// ofOurs knows the auth kinds. Their arguments are for everybody who may look, as they hold neither addresses nor tokens, and sealq's own
+// workers release them.
 func ofOurs() func(kind string) bool {
 	ours := make(map[jobs.Kind]bool)
 	for _, d := range authjobs.Definitions() {

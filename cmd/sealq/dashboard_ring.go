@@ -21,7 +21,9 @@ func (s *session) ringShown(db app.Database, keys *signing.Keys) (func(context.C
 			return dashboard.Ring{}, err
 		}
 		ring := dashboard.Ring{Why: "this process was started without --keys", Moves: keys != nil && place == "database"}
+		var own map[signing.KID][16]byte
 		if keys != nil {
+			own = keys.CheckValues()
 			ring.Why, ring.Version = "", keys.Version()
 			for _, k := range keys.Infos() {
 				ring.Keys = append(ring.Keys, keyShown(k))
@@ -29,7 +31,11 @@ func (s *session) ringShown(db app.Database, keys *signing.Keys) (func(context.C
 		}
 		for _, r := range slices.DeleteFunc(reports, signing.Report.Ended) {
 			host := dashboard.RingHost{Process: r.Process, Version: r.Version, Seen: r.SeenAt}
-			for kid := range r.CheckValues {
+			for kid, check := range r.CheckValues {
+				if mine, known := own[kid]; known && mine != check {
+					host.Differs = true // a key of that ID under another audience, or of another ring
+					continue
+				}
 				host.KIDs = append(host.KIDs, kid.String())
 			}
 			ring.Hosts = append(ring.Hosts, host)
