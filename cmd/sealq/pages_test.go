@@ -29,6 +29,19 @@ func readPage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
+// sessionVariable holds the session that a login gave, until another login. Its cookie is for safe connections, which scripts have none of.
+const (
+	sessionVariable = "session"
+	sessionCookie   = "__Host-sealq"
+)
+
+// inSession sends the session along, if there is one.
+func inSession(ts *testscript.TestScript, r *http.Request) {
+	if token := ts.Getenv(sessionVariable); token != "" {
+		r.AddCookie(&http.Cookie{Name: sessionCookie, Value: token})
+	}
+}
+
 // submitForm sends a form as a browser does from a page of the same site.
 func submitForm(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -47,9 +60,15 @@ func submitForm(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("Sec-Fetch-Site", "same-origin")
+	inSession(ts, request)
 	response, err := http.DefaultTransport.RoundTrip(request) // a redirection is an answer, too
 	ts.Check(err)
 	defer response.Body.Close()
+	for _, cookie := range response.Cookies() {
+		if cookie.Name == sessionCookie {
+			ts.Setenv(sessionVariable, cookie.Value)
+		}
+	}
 	_, err = io.Copy(ts.Stdout(), response.Body)
 	ts.Check(err)
 	if response.StatusCode != want {

@@ -435,6 +435,7 @@ func get(ts *testscript.TestScript, address string, headers ...string) (int, []b
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
+	inSession(ts, request)
 	response, err := http.DefaultClient.Do(request)
 	ts.Check(err)
 	defer response.Body.Close()
