@@ -3,7 +3,10 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"time"
+
+	"modernc.org/sqlite"
 )
 
 // nowSQL is the database's clock in Unix microseconds, of which SQLite counts whole milliseconds. SQLite keeps it still
@@ -35,3 +38,30 @@ func timeOrNil(micros sql.NullInt64) *time.Time {
 	t := timeOf(micros.Int64)
 	return &t
 }
+
+// connectorAt connects to dsn. With a clock, nowSQL is what that says: its unixepoch is a function of the connections' own then.
+func connectorAt(dsn string, clock func() time.Time) (driver.Connector, error) {
+	if clock == nil {
+		return sqlite.NewConnector(dsn) //nolint:wrapcheck // as below
+	}
+	d := &sqlite.Driver{}
+	err := d.RegisterScalarFunction("unixepoch", 1, func(*sqlite.FunctionContext, []driver.Value) (driver.Value, error) {
+		return float64(clock().UnixMilli()) / 1000, nil
+	})
+	return clocked{d, dsn}, err //nolint:wrapcheck // pool says whose it is
+}
+
+// clocked makes connections of a driver that is not registered.
+type clocked struct {
+	driver *sqlite.Driver
+	dsn    string
+}
+
+func (c clocked) Connect(ctx context.Context) (driver.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err //nolint:wrapcheck // the caller's own
+	}
+	return c.driver.Open(c.dsn) //nolint:wrapcheck // as the driver's own connector
+}
+
+func (c clocked) Driver() driver.Driver { return c.driver }

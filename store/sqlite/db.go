@@ -34,14 +34,18 @@ type DB struct {
 
 // Open opens the file, which it creates with mode 0600 where there is none. The folder has to be there. Tables are not
 // created: see Migrate.
-func Open(ctx context.Context, path string) (*DB, error) {
+func Open(ctx context.Context, path string) (*DB, error) { return OpenAt(ctx, path, nil) }
+
+// OpenAt is Open with another clock than SQLite's, for whoever makes a history: what is written then has its times. Nobody else may work
+// on the file meanwhile. Nil is SQLite's.
+func OpenAt(ctx context.Context, path string, clock func() time.Time) (*DB, error) {
 	path, err := prepareFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	db := &DB{path: path, turn: make(chan struct{}, 1)}
 	db.turn <- struct{}{}
-	if db.write, err = pool(path, 1, busyWait, url.Values{
+	if db.write, err = pool(path, 1, busyWait, clock, url.Values{
 		"_txlock": {"immediate"},
 		// FULL syncs the log at every commit. NORMAL, which WAL mode is often run with, keeps the file sound but
 		// may lose the last commits with the power: a registration that was confirmed to a person would be gone. The
@@ -51,7 +55,7 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if db.read, err = pool(path, readers, writeWait, url.Values{"_query_only": {"1"}}); err != nil {
+	if db.read, err = pool(path, readers, writeWait, clock, url.Values{"_query_only": {"1"}}); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.write.Close())
 	}
 	// The writer first: it puts the file into WAL mode. Both answer only when SQLite has understood the file.
@@ -66,7 +70,7 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	return db, nil
 }
 
-func pool(path string, connections int, busy time.Duration, options url.Values) (*sql.DB, error) {
+func pool(path string, connections int, busy time.Duration, clock func() time.Time, options url.Values) (*sql.DB, error) {
 	options.Set("_busy_timeout", strconv.FormatInt(busy.Milliseconds(), 10))
 	options.Set("mode", "rw") // prepareFile has made the file, with the mode that it should have
 	options.Set("_error_rc", "1")
@@ -74,7 +78,7 @@ func pool(path string, connections int, busy time.Duration, options url.Values) 
 	options.Set("_defensive", "1") // SQL cannot damage the file
 	options["_pragma"] = append(options["_pragma"], "foreign_keys(1)", "trusted_schema(0)")
 	path = "/" + strings.TrimPrefix(filepath.ToSlash(path), "/") // Windows: file:///C:/…
-	connector, err := sqlite.NewConnector((&url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}).String())
+	connector, err := connectorAt((&url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}).String(), clock)
 	if err != nil {
 		return nil, fmt.Errorf("options of the SQLite driver: %w", err)
 	}

@@ -169,6 +169,15 @@ func Open(ctx context.Context, url string) (Database, error) {
 	}
 }
 
+// OpenAt opens a SQLite file with another clock than its own: see [sqlite.OpenAt]. It does not migrate.
+func OpenAt(ctx context.Context, path string, clock func() time.Time) (Database, error) {
+	db, err := sqlite.OpenAt(ctx, path, clock)
+	if err != nil {
+		return nil, err
+	}
+	return database[*sql.Tx]{backend: db}, nil
+}
+
 type database[Tx any] struct{ backend[Tx] }
 
 // Migrate brings the schema up to date, and the auth kinds in it.

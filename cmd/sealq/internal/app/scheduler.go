@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
@@ -26,6 +27,9 @@ type SchedulerConfig struct {
 	Configured []ConfiguredSchedule
 	// OnTick is told of every tick. Zero: nobody is.
 	OnTick func(scheduler.Made)
+	// Poll and Now are those of scheduler.Config. Zero: likewise.
+	Poll time.Duration
+	Now  func() time.Time
 	// Logger. Zero: nothing is logged.
 	Logger *slog.Logger
 }
@@ -57,7 +61,7 @@ func NewScheduler(ticks scheduler.Ticks, c SchedulerConfig) (s *scheduler.Schedu
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg := scheduler.Config{Kinds: kinds, Whole: jobs.FromConfig, OnTick: c.OnTick, Logger: c.Logger, Actor: "scheduler"}
+	cfg := scheduler.Config{Kinds: kinds, Whole: jobs.FromConfig, OnTick: c.OnTick, Poll: c.Poll, Now: c.Now, Logger: c.Logger, Actor: "scheduler"}
 	places := make(map[string]int)
 	for i, sch := range DefaultSchedules(c.Crons) {
 		cfg.Schedules = append(cfg.Schedules, sch)

@@ -79,7 +79,9 @@ type WorkerConfig struct {
 	OnSweep func(context.Context, sweep.Progress)
 	// TracerProvider makes the spans of relay and worker. Zero: none are made.
 	TracerProvider trace.TracerProvider
-	Logger         *slog.Logger
+	// Now is the clock of all but asynq, which has the host's. Zero: time.Now.
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // DefaultQueues are the queues that a worker serves unless told otherwise.
@@ -109,6 +111,9 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if c.Relay.Logger == nil {
 		c.Relay.Logger = c.Logger
 	}
+	if c.Relay.Now == nil {
+		c.Relay.Now = c.Now
+	}
 	if c.Relay.TracerProvider == nil {
 		c.Relay.TracerProvider = c.TracerProvider
 	}
@@ -116,7 +121,7 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	mailServer, err := worker.NewBreaker(worker.BreakerConfig{System: authworker.MailSystem, Kinds: authworker.MailKinds(), Logger: c.Logger})
+	mailServer, err := worker.NewBreaker(worker.BreakerConfig{System: authworker.MailSystem, Kinds: authworker.MailKinds(), Now: c.Now, Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -138,12 +143,12 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 		return nil, err
 	}
 	handlers := worker.NewHandlers(worker.HandlersConfig{
-		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Shared: []worker.SharedLimit{mailLimit(c.Sender)}, Logger: c.Logger,
+		Outbox: d.backend, Breakers: []*worker.Breaker{mailServer}, Shared: []worker.SharedLimit{mailLimit(c.Sender)}, Now: c.Now, Logger: c.Logger,
 	})
 	err = authworker.Register(handlers, authworker.Store[Tx](d.backend), users, authworker.Config{
 		Keys: c.Keys, Sender: c.Sender, BaseURL: c.BaseURL, ConfirmPath: c.ConfirmPath, ResetPath: c.ResetPath, EmailPath: c.EmailPath,
 		Product: c.Product, MailDomain: c.MailDomain, Templates: c.Templates, Server: c.MailServer, OnMail: c.OnMail, Limits: c.MailLimits, Logger: c.Logger,
-		Retention: c.Retention, OnSweep: c.OnSweep,
+		Retention: c.Retention, OnSweep: c.OnSweep, Now: c.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -151,14 +156,14 @@ func (d database[Tx]) Worker(c WorkerConfig) (*Worker, error) {
 	if err := handlers.Check(catalog); err != nil {
 		return nil, err
 	}
-	keeper, err := quarantine.NewKeeper(d.backend, quarantine.Config{Budgets: c.Budgets, Logger: c.Logger})
+	keeper, err := quarantine.NewKeeper(d.backend, quarantine.Config{Budgets: c.Budgets, Now: c.Now, Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}
 	mended := &mends{}
 	verifier, err := worker.New(c.Keys, worker.Config{
 		Quarantine: keeper, Effects: d.backend, OnVerdict: c.OnVerdict, OnEnd: c.OnEnd, OnMend: mended.add,
-		TracerProvider: c.TracerProvider, Logger: c.Logger,
+		TracerProvider: c.TracerProvider, Now: c.Now, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err

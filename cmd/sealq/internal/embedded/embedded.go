@@ -28,7 +28,11 @@ type Stack struct {
 	Queue    *miniredis.Miniredis
 	Redis    *redis.Client
 	Mail     *catcher.Catcher
-	RingFile string
+	// RingFile holds the key ring, "" where the database does; then KEKFile holds the key under which it is wrapped.
+	RingFile, KEKFile string
+	Ring              Ring
+	// Fresh says that there was no database before.
+	Fresh bool
 
 	close []func() error
 }
@@ -39,6 +43,16 @@ type Config struct {
 	Dir string
 	// RingAge dates a ring that is made back, as if the stack had been running for that long.
 	RingAge time.Duration
+	// RingInDatabase keeps the ring there, where operators can have its keys moved. Zero: in a file.
+	RingInDatabase bool
+	// Mail says how the mail catcher behaves. Zero: it takes every mail.
+	Mail catcher.Options
+}
+
+// Ring is where a key ring is kept.
+type Ring interface {
+	signing.Source
+	Update(ctx context.Context, change func(*signing.Ring) (*signing.Ring, error)) (*signing.Ring, error)
 }
 
 // maxLifetime of the ring's signatures.
@@ -55,10 +69,6 @@ func Start(ctx context.Context, c Config) (_ *Stack, err error) {
 	if err := s.openDir(c.Dir); err != nil {
 		return nil, err
 	}
-	if err := s.openRing(c.RingAge); err != nil {
-		return nil, err
-	}
-
 	if s.Queue, err = miniredis.Run(); err != nil {
 		return nil, fmt.Errorf("start miniredis: %w", err)
 	}
@@ -66,11 +76,13 @@ func Start(ctx context.Context, c Config) (_ *Stack, err error) {
 	s.Redis = redis.NewClient(&redis.Options{Addr: s.Queue.Addr()})
 	s.onClose(s.Redis.Close)
 
-	if s.Mail, err = catcher.Start("127.0.0.1:0"); err != nil { //nolint:contextcheck // the catcher lives until Close
+	if s.Mail, err = catcher.StartWith("127.0.0.1:0", c.Mail); err != nil { //nolint:contextcheck // the catcher lives until Close
 		return nil, err
 	}
 	s.onClose(s.Mail.Close)
 
+	_, missing := os.Stat(s.DatabaseFile())
+	s.Fresh = errors.Is(missing, fs.ErrNotExist)
 	if s.Database, err = app.Open(ctx, s.DatabaseURL()); err != nil {
 		return nil, err
 	}
@@ -78,11 +90,19 @@ func Start(ctx context.Context, c Config) (_ *Stack, err error) {
 	if _, err := s.Database.Migrate(ctx); err != nil {
 		return nil, err
 	}
-	return s, nil
+	if c.RingInDatabase {
+		err = s.openVault(ctx, c.RingAge)
+	} else {
+		err = s.openRing(c.RingAge)
+	}
+	return s, err
 }
 
+// DatabaseFile is where the database is.
+func (s *Stack) DatabaseFile() string { return filepath.Join(s.Dir, "sealq.db") }
+
 // DatabaseURL is the database's as other processes take it.
-func (s *Stack) DatabaseURL() string { return "sqlite:" + filepath.Join(s.Dir, "sealq.db") }
+func (s *Stack) DatabaseURL() string { return "sqlite:" + s.DatabaseFile() }
 
 func (s *Stack) openDir(dir string) error {
 	if dir == "" {
@@ -107,6 +127,7 @@ func (s *Stack) openDir(dir string) error {
 
 func (s *Stack) openRing(age time.Duration) error {
 	s.RingFile = filepath.Join(s.Dir, "keys.json")
+	s.Ring = signing.NewFile(s.RingFile)
 	if _, err := os.Stat(s.RingFile); !errors.Is(err, fs.ErrNotExist) {
 		return err //nolint:wrapcheck // names the file; nil: it is there already
 	}
@@ -115,6 +136,30 @@ func (s *Stack) openRing(age time.Duration) error {
 		return err
 	}
 	return signing.NewFile(s.RingFile).Create(ring)
+}
+
+func (s *Stack) openVault(ctx context.Context, age time.Duration) error {
+	s.KEKFile = filepath.Join(s.Dir, "kek.txt")
+	kek, err := signing.LoadKEK(s.KEKFile)
+	if errors.Is(err, signing.ErrNoKEK) {
+		kek, err = signing.CreateKEK(s.KEKFile)
+	}
+	if err != nil {
+		return err
+	}
+	vault, err := signing.NewDatabase(s.Database, kek)
+	if err != nil {
+		return err
+	}
+	s.Ring = vault
+	ring, err := signing.NewRing(time.Now().Add(-age), maxLifetime)
+	if err != nil {
+		return err
+	}
+	if err := vault.Create(ctx, ring); !errors.Is(err, signing.ErrRingExists) {
+		return err
+	}
+	return nil
 }
 
 func (s *Stack) onClose(f func() error) { s.close = append(s.close, f) }
