@@ -16,6 +16,7 @@ import (
 	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/cmd/sealq/internal/config"
 	"github.com/sealq/sealq/cmd/sealq/internal/embedded"
+	"github.com/sealq/sealq/cmd/sealq/internal/seed"
 	"github.com/sealq/sealq/cmd/sealq/internal/site"
 	"github.com/sealq/sealq/mail/catcher/inbox"
 )
@@ -23,15 +24,18 @@ import (
 const (
 	devAudience = "dev"
 	devFrom     = "no-reply@dev.example"
+	devProduct  = "the demo app"
 	// devOverdue restores soon what a miniredis forgot with the process before.
 	devOverdue = "10s"
 	freePort   = "127.0.0.1:0"
+	// devListen is by that name, as browsers keep the dashboard's cookie over plain HTTP for no other.
+	devListen = "localhost:0"
 )
 
 // devFlags are dev's own.
 type devFlags struct {
 	dir, app, inbox string
-	expose          bool
+	expose, seed    bool
 }
 
 func (p *program) dev() *cobra.Command {
@@ -42,8 +46,10 @@ func (p *program) dev() *cobra.Command {
 			"demo app and an inbox that shows the mails. It prints where they are and what other commands need to work on the same\n" +
 			"stack, and stays up until SIGINT or SIGTERM. Only Go is needed.\n\n" +
 			"Without --dir all is gone at the end. With it, database and key ring stay, and the next dev goes on with them; the mails of\n" +
-			"the inbox and what is in the miniredis are gone all the same, and jobs that were in it are restored from the database.",
-		Example: "  sealq dev\n  sealq dev --dir sealq-dev --app-listen localhost:3000 --inbox-listen localhost:8025",
+			"the inbox and what is in the miniredis are gone all the same, and jobs that were in it are restored from the database.\n\n" +
+			"--seed-data begins with the day before: people, mails, forged tasks, keys, schedules and operators, made by the production code on a\n" +
+			"clock of its own, so that every page of the dashboard has something to show. It says who may log in. It is for a new database alone.",
+		Example: "  sealq dev\n  sealq dev --seed-data\n  sealq dev --dir sealq-dev --app-listen localhost:3000 --inbox-listen localhost:8025",
 	}, "listen", "overdue", "concurrency", "pending-ttl", "reset-ttl", "lockout-limit", "lockout-for", "lockout-notice", "expire-pending-cron",
 		"reset-lockouts-cron", "shutdown-timeout", "log-level", "log-format")
 	flags := c.Flags()
@@ -51,6 +57,7 @@ func (p *program) dev() *cobra.Command {
 	flags.StringVar(&f.app, "app-listen", freePort, "`address` of the demo app")
 	flags.StringVar(&f.inbox, "inbox-listen", freePort, "`address` of the inbox")
 	flags.BoolVar(&f.expose, "expose", false, "let them listen on other than loopback; the mails hold working links")
+	flags.BoolVar(&f.seed, "seed-data", false, "begin with a day of plausible life")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		own := *p
 		own.environ = slices.DeleteFunc(slices.Clone(p.environ), isBrought)
@@ -98,9 +105,9 @@ func (s *session) dev(ctx context.Context, f devFlags, cmd *cobra.Command) (err 
 	if at.inbox, err = sv.listens(ctx, f.inbox, "inbox-listen"); err != nil {
 		return err
 	}
-	stack, err := embedded.Start(ctx, embedded.Config{Dir: f.dir})
+	stack, told, err := f.stack(ctx, address(f.app, at.app))
 	if err != nil {
-		return fmt.Errorf("start the embedded stack: %w", err)
+		return err
 	}
 	sv.closes(stack.Close)
 
@@ -134,12 +141,35 @@ func (s *session) dev(ctx context.Context, f devFlags, cmd *cobra.Command) (err 
 	}
 	welcome := devWelcome{
 		App: address(f.app, at.app), Inbox: address(f.inbox, at.inbox), Health: address(p.listen, listener),
-		Dir: stack.Dir, Stays: f.dir != "", Env: world,
+		Dir: stack.Dir, Stays: f.dir != "", Env: world, Seeded: told,
 	}
 	if err := s.welcome(welcome); err != nil {
 		return err
 	}
 	return s.serveUntil(ctx, &sv, listener, nil, p.shutdown)
+}
+
+// stack starts the servers, with a day of life behind them where that is wanted.
+func (f devFlags) stack(ctx context.Context, app string) (_ *embedded.Stack, told *seed.Told, err error) {
+	c := embedded.Config{Dir: f.dir, RingInDatabase: true} // there operators can have its keys moved
+	if f.seed {
+		c.RingAge, c.Mail.Hook = seed.RingAge, seed.Refuse
+	}
+	stack, err := embedded.Start(ctx, c)
+	if err != nil {
+		return nil, nil, fmt.Errorf("start the embedded stack: %w", err)
+	}
+	if !f.seed {
+		return stack, nil, nil
+	}
+	filled, err := seed.Fill(ctx, seed.Config{Stack: stack, Audience: devAudience, From: devFrom, BaseURL: app, Product: devProduct})
+	if errors.Is(err, seed.ErrNotFresh) {
+		err = wrongly("--seed-data: %w: name a --dir that holds none, or leave it out", err)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, stack.Close())
+	}
+	return stack, &filled, nil
 }
 
 // checkDev reads what can be wrong before anything is made.
@@ -170,7 +200,7 @@ func (s *session) checkDev(f devFlags) error {
 func devWorld(stack *embedded.Stack, app string) []string {
 	return []string{
 		"SEALQ_DATABASE_URL=" + stack.DatabaseURL(), "SEALQ_REDIS_URL=redis://" + stack.Queue.Addr() + "/0",
-		"SEALQ_KEYS=file:" + stack.RingFile, "SEALQ_AUDIENCE=" + devAudience,
+		"SEALQ_KEYS=database", "SEALQ_KEK_FILE=" + stack.KEKFile, "SEALQ_AUDIENCE=" + devAudience,
 		"SEALQ_SMTP_URL=" + stack.Mail.URL(), "SEALQ_MAIL_FROM=" + devFrom, "SEALQ_BASE_URL=" + app,
 	}
 }
@@ -178,12 +208,12 @@ func devWorld(stack *embedded.Stack, app string) []string {
 // devDefaults are where dev differs from serve in what nobody told it.
 func (s *session) devDefaults() []string {
 	var defaults []string
-	for name, value := range map[string]string{"listen": freePort, "overdue": devOverdue, "log-level": "warn", "lockout-notice": "yes"} {
+	for name, value := range map[string]string{"listen": devListen, "overdue": devOverdue, "log-level": "warn", "lockout-notice": "yes"} {
 		if !s.Given(name) {
 			defaults = append(defaults, "SEALQ_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+value)
 		}
 	}
-	return append(defaults, "SEALQ_PRODUCT=the demo app")
+	return append(defaults, "SEALQ_PRODUCT="+devProduct)
 }
 
 // devPages serves the demo app and the inbox.
