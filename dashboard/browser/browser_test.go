@@ -98,6 +98,7 @@ func TestInChromium(t *testing.T) { //nolint:tparallel // the windows of one bro
 
 // world is a dashboard on localhost.
 type world struct {
+	pages     *dashboard.Dashboard
 	url       string
 	client    *asynq.Client
 	inspector *asynq.Inspector
@@ -135,6 +136,7 @@ func open(t *testing.T) *world {
 		},
 	})
 	check(t, err)
+	w.pages = d
 	for _, id := range []string{"a task", evil} {
 		_, err := w.client.Enqueue(asynq.NewTask(evil, []byte(evil)), asynq.Queue("mail"), asynq.TaskID(id))
 		check(t, err)
@@ -367,10 +369,10 @@ func (b *tab) picture(t *testing.T, name string) {
 	})
 }
 
-func eval[T any](t *testing.T, b *tab, expression string) (value T) {
+func eval[T any](t *testing.T, b *tab, expression string, opts ...chromedp.EvaluateOption) (value T) {
 	t.Helper()
-	b.step(t, expression, func(ctx context.Context) (err error) {
-		value, err = chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	b.step(t, expression[:min(len(expression), 200)], func(ctx context.Context) (err error) {
+		value, err = chromedp.Run(ctx, chromedp.Evaluate[T](expression, opts...))
 		return err
 	})
 	return value
