@@ -71,7 +71,7 @@ nested: $(WITHSERVERS) ## vet and test the nested modules
 		[ -n "$$packages" ] || continue; \
 		browser=; ! grep -q chromedp/chromedp "$$module/go.mod" || browser=--browser; \
 		(cd "$$module" && go vet ./... && \
-			"$(CURDIR)/$(WITHSERVERS)" $$browser go test $(RACE) -count=1 -timeout 5m ./...) || failed+=" $$module"; \
+			SEALQ_TEST_BUILD="$(RACE)" "$(CURDIR)/$(WITHSERVERS)" $$browser go test $(RACE) -count=1 -timeout 5m ./...) || failed+=" $$module"; \
 	done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
@@ -117,6 +117,12 @@ soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -ra
 e2e: $(WITHSERVERS) ## test the binary and the examples from end to end
 	$(WITHSERVERS) go test $(RACE) -count=1 -timeout 5m $(TESTFLAGS) ./cmd/... ./examples/...
 	cd examples/signup && ../../$(WITHSERVERS) --browser go test $(RACE) -count=1 -timeout 5m $(TESTFLAGS) ./...
+
+# The walk to every page, which the tests do too, with a picture of each; dark ones of the first page alone. The README's are copied by hand.
+.PHONY: screenshots
+screenshots: $(WITHSERVERS) ## take pictures of every page, 1280 and 390 px wide, to bin/screenshots
+	@mkdir -p bin/screenshots
+	cd dashboard/browser && SEALQ_TEST_PICTURES="$(CURDIR)/bin/screenshots" ../../$(WITHSERVERS) --browser go test -count=1 -timeout 5m -run TestEveryPage .
 
 .PHONY: demo
 demo: ## tell the whole story on the embedded stack; needs Go alone

@@ -99,7 +99,7 @@ func (s *session) serveDashboard(ctx context.Context, keys *signing.Keys, db app
 	if err != nil {
 		return err
 	}
-	if err := s.openDashboard(ctx, db, keys, &sv, shown); err != nil {
+	if err := s.openDashboard(ctx, db, keys, &sv, shown, nil); err != nil {
 		return err
 	}
 	app.LogRedis(s.logger)
@@ -107,8 +107,8 @@ func (s *session) serveDashboard(ctx context.Context, keys *signing.Keys, db app
 }
 
 // openDashboard makes the pages of a service, with the metrics among them, on a connection of their own: a worker's has hooks that are not for
-// people.
-func (s *session) openDashboard(ctx context.Context, db app.Database, keys *signing.Keys, sv *service, shown http.Handler) error {
+// people. change, unless nil, has the last word on how they are made.
+func (s *session) openDashboard(ctx context.Context, db app.Database, keys *signing.Keys, sv *service, shown http.Handler, change func(*dashboard.Config)) error {
 	server, err := s.redis()
 	if err != nil {
 		return err
@@ -155,6 +155,9 @@ func (s *session) openDashboard(ctx context.Context, db app.Database, keys *sign
 		return err
 	}
 	c.Examine = func(ctx context.Context) []dashboard.Finding { return findings(doctor.Run(ctx, checks)) }
+	if change != nil {
+		change(&c)
+	}
 	pages, err := dashboard.New(c)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/sealq/sealq/cmd/sealq/internal/embedded"
 	"github.com/sealq/sealq/cmd/sealq/internal/seed"
 	"github.com/sealq/sealq/cmd/sealq/internal/site"
+	"github.com/sealq/sealq/dashboard"
 	"github.com/sealq/sealq/mail/catcher/inbox"
 )
 
@@ -136,7 +137,7 @@ func (s *session) dev(ctx context.Context, f devFlags, cmd *cobra.Command) (err 
 	if err != nil {
 		return err
 	}
-	if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, shown); err != nil {
+	if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, shown, ofMiniredis); err != nil {
 		return err
 	}
 	welcome := devWelcome{
@@ -243,6 +244,22 @@ func (s *session) devPages(sv *service, stack *embedded.Stack, at doors, f devFl
 		part{"demo app", func(ctx context.Context) error { return servePages(ctx, at.app, app) }},
 		part{"inbox", func(ctx context.Context) error { return servePages(ctx, at.inbox, mails) }})
 	return nil
+}
+
+// ofMiniredis leaves out what a miniredis does not tell of itself, and what is as it should be on a machine for development: nobody need
+// do anything about it.
+func ofMiniredis(c *dashboard.Config) {
+	examine := c.Examine
+	c.Examine = func(ctx context.Context) []dashboard.Finding {
+		all := examine(ctx)
+		for i, f := range all {
+			if f.Group == "redis" && slices.Contains([]string{"version", "eviction", "persistence", "protection", "rights too wide"}, f.Check) &&
+				(f.Status == dashboard.Problem || f.Status == dashboard.Warning) {
+				all[i] = dashboard.Finding{Group: f.Group, Check: f.Check, Status: dashboard.NotLooked, Message: "this Redis is a miniredis, for development"}
+			}
+		}
+		return all
+	}
 }
 
 // address is where people find what listens: by the name that they gave.

@@ -76,7 +76,7 @@ func (s *session) start(ctx context.Context, withWorker, withScheduler bool) (er
 		return err
 	}
 	if withWorker && withScheduler {
-		if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, shown); err != nil {
+		if err := s.openDashboard(ctx, sv.db, sv.keys, &sv, shown, nil); err != nil {
 			return err
 		}
 		shown = nil // the pages have it, for whom they let in

@@ -20,6 +20,7 @@ const (
 	stopsAgo = 9*time.Hour + 10*time.Minute
 	goesAgo  = 6*time.Hour + 20*time.Minute
 	oftenAgo = 20 * time.Minute
+	moment   = time.Second
 )
 
 var rare = app.Crons{ExpirePending: "5 * * * *", ResetLockouts: "*/30 * * * *"}
@@ -27,18 +28,23 @@ var rare = app.Crons{ExpirePending: "5 * * * *", ResetLockouts: "*/30 * * * *"}
 // tell lets the day happen, one thing after another.
 func (s *story) tell(ctx context.Context) error {
 	day := slices.Concat(s.staff(), s.keyMoves(), s.people(), s.forgeries(), s.scheduleLife())
-	for ago := Day - time.Hour; ago > oftenAgo; ago -= time.Hour {
-		day = append(day, event{ago, nothing}) // the scheduler makes the ticks of that hour
+	// The scheduler makes ticks when they are due: the clock stops there.
+	for at := s.cfg.End.Add(-Day).Truncate(time.Minute); at.Before(s.cfg.End); at = at.Add(time.Minute) {
+		if ago := s.cfg.End.Sub(at); ago <= oftenAgo || at.Minute() == 5 || at.Minute()%30 == 0 {
+			day = append(day, event{ago - moment, nothing})
+		}
 	}
-	for ago := oftenAgo; ago > 0; ago -= time.Minute {
-		day = append(day, event{ago, nothing})
+	for ago := oftenAdded - oftenEvery; ago > 0; ago -= oftenEvery {
+		day = append(day, event{ago - moment, nothing})
 	}
 	slices.SortStableFunc(day, func(a, b event) int { return int(b.ago - a.ago) })
 	for _, e := range day {
-		s.clock.put(s.cfg.End.Add(-e.ago))
-		if err := s.keys.Reload(ctx); err != nil { // a ring that nobody confirmed for some minutes signs nothing
+		at := s.cfg.End.Add(-e.ago)
+		s.keyClock.put(at)
+		if err := s.keys.Reload(ctx); err != nil {
 			return err
 		}
+		s.clock.put(at)
 		if err := s.settle(ctx); err != nil { // what came due meanwhile
 			return err
 		}

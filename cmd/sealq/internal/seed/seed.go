@@ -50,6 +50,8 @@ type Config struct {
 	Seed uint64
 	// End of the story. Zero: now.
 	End time.Time
+	// Logger hears what worker and scheduler have to say. Zero: nobody does.
+	Logger *slog.Logger
 }
 
 // Told is what whoever uses the stack must know.
@@ -71,7 +73,10 @@ func Fill(ctx context.Context, c Config) (_ Told, err error) {
 	if c.End.IsZero() {
 		c.End = time.Now()
 	}
-	s := &story{cfg: c, clock: startAt(c.End.Add(-Day)), dice: rand.New(rand.NewPCG(c.Seed, 1)), links: make(map[string]string)} //nolint:gosec // a story, no secret
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &story{cfg: c, clock: startAt(c.End.Add(-Day)), keyClock: startAt(c.End.Add(-Day)), dice: rand.New(rand.NewPCG(c.Seed, 1)), links: make(map[string]string)} //nolint:gosec // a story, no secret
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.open(ctx); err != nil {
 		return Told{}, fmt.Errorf("seed: %w", err)
@@ -86,8 +91,11 @@ func Fill(ctx context.Context, c Config) (_ Told, err error) {
 type story struct {
 	cfg   Config
 	clock *clock
-	dice  *rand.Rand
-	told  Told
+	// keyClock is put forward before the other, for the keys to confirm their ring in between: one that was not confirmed for some minutes
+	// signs nothing.
+	keyClock *clock
+	dice     *rand.Rand
+	told     Told
 
 	db        app.Database
 	keys      *signing.Keys
@@ -141,7 +149,7 @@ func (s *story) open(ctx context.Context) (err error) {
 		Redis: s.cfg.Stack.Redis, Keys: s.keys, Sender: sender, BaseURL: s.cfg.BaseURL, Product: s.cfg.Product, MailServer: "mail.dev.example",
 		Accounts: settings, MailLimits: authjobs.MailLimits{PerDomain: clubRate, Daily: 500},
 		TaskPoll: 2 * time.Millisecond, ForwardPoll: 100 * time.Millisecond, Shutdown: 5 * time.Second,
-		Relay: relay.Config{Poll: 2 * time.Millisecond}, Now: s.clock.now,
+		Relay: relay.Config{Poll: 2 * time.Millisecond}, Now: s.clock.now, Logger: s.cfg.Logger,
 	})
 	if err != nil {
 		return err
@@ -153,7 +161,7 @@ func (s *story) open(ctx context.Context) (err error) {
 
 // keysOf opens the ring as of the story's time.
 func (s *story) keysOf(ctx context.Context, audience string) (*signing.Keys, error) {
-	return signing.OpenWith(ctx, s.cfg.Stack.Ring, audience, signing.Options{Now: s.clock.now})
+	return signing.OpenWith(ctx, s.cfg.Stack.Ring, audience, signing.Options{Now: s.keyClock.now})
 }
 
 // run runs a part until what it returns is called, which waits for its end.
@@ -165,7 +173,7 @@ func run(ctx context.Context, part func(context.Context) error) (stop func() err
 }
 
 func (s *story) startScheduler(ctx context.Context, crons app.Crons) error {
-	ticks, refused, err := app.NewScheduler(s.db, app.SchedulerConfig{Crons: crons, Poll: 2 * time.Millisecond, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler)})
+	ticks, refused, err := app.NewScheduler(s.db, app.SchedulerConfig{Crons: crons, Poll: 2 * time.Millisecond, Now: s.clock.now, Logger: s.cfg.Logger})
 	if err := errors.Join(append(refused, err)...); err != nil {
 		return err
 	}
@@ -248,6 +256,14 @@ func (s *story) busy(ctx context.Context) (string, error) {
 			if n > 0 {
 				return "the queue " + queue, nil
 			}
+		}
+		// What was put off for a moment alone.
+		n, err := s.cfg.Stack.Redis.ZCount(ctx, "asynq:{"+queue+"}:retry", "-inf", fmt.Sprint(time.Now().Add(5*time.Second).Unix())).Result()
+		if err != nil {
+			return "", fmt.Errorf("look at the queues: %w", err)
+		}
+		if n > 0 {
+			return "the queue " + queue, nil
 		}
 	}
 	return "", nil

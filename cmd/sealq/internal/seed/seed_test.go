@@ -2,6 +2,7 @@ package seed_test
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -42,7 +43,7 @@ func TestADayOfLifeIsTheSameEachTimeAndFillsEverything(t *testing.T) {
 func fill(t *testing.T, end time.Time) map[string]int {
 	t.Helper()
 	ctx, stack := t.Context(), start(t, t.TempDir())
-	_, err := seed.Fill(ctx, seed.Config{Stack: stack, Audience: "test", From: "no-reply@dev.example", BaseURL: "http://localhost:1", End: end})
+	_, err := seed.Fill(ctx, seed.Config{Stack: stack, Audience: "test", From: "no-reply@dev.example", BaseURL: "http://localhost:1", End: end, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	check(t, err)
 	n, db := make(map[string]int), stack.Database
 	mails, err := db.RecentMails(ctx, 1000)

@@ -26,7 +26,6 @@ const (
 	operator = "otto"
 	admin    = "anna"
 	left     = "dora"
-	process  = "process:seed"
 )
 
 // operated is what otto does to accounts.
@@ -158,7 +157,11 @@ func (s *story) keyMoves() []event {
 }
 
 // often is a schedule that somebody added, and whose missed ticks are not made up for.
-const often = "expire-often"
+const (
+	often      = "expire-often"
+	oftenAdded = Day - 30*time.Minute
+	oftenEvery = 45 * time.Minute
+)
 
 // scheduleLife starts and stops the scheduler, and changes schedules.
 func (s *story) scheduleLife() []event {
@@ -173,8 +176,8 @@ func (s *story) scheduleLife() []event {
 	}
 	return []event{
 		{Day - time.Minute, start(rare)},
-		{Day - 30*time.Minute, add(jobs.SchedulePlan{
-			Name: often, Cron: "@every 45m", Kind: authjobs.KindExpirePending, Args: `{"limit":100}`, CatchUp: jobs.CatchUpSkip,
+		{oftenAdded, add(jobs.SchedulePlan{
+			Name: often, Cron: "@every " + oftenEvery.String(), Kind: authjobs.KindExpirePending, Args: `{"limit":100}`, CatchUp: jobs.CatchUpSkip,
 		})},
 		{Day - 31*time.Minute, add(jobs.SchedulePlan{
 			Name: "purge-on-sundays", Cron: "30 4 * * SUN", Zone: "Europe/Berlin", Kind: authjobs.KindPurge, Args: `{}`, CatchUp: jobs.CatchUpLatest,
