@@ -122,7 +122,7 @@ e2e: $(WITHSERVERS) ## test the binary and the examples from end to end
 .PHONY: screenshots
 screenshots: $(WITHSERVERS) ## take pictures of every page, 1280 and 390 px wide, to bin/screenshots
 	@mkdir -p bin/screenshots
-	cd dashboard/browser && SEALQ_TEST_PICTURES="$(CURDIR)/bin/screenshots" ../../$(WITHSERVERS) --browser go test -count=1 -timeout 5m -run TestEveryPage .
+	cd dashboard/browser && SEALQ_TEST_PICTURES="$(CURDIR)/bin/screenshots" ../../$(WITHSERVERS) --browser go test -count=1 -timeout 5m -run 'TestOnADayOfLife/every_page' .
 
 .PHONY: demo
 demo: ## tell the whole story on the embedded stack; needs Go alone

@@ -95,8 +95,17 @@ func (d *dev) comesIn(t *testing.T, b *tab, role string) {
 	t.Helper()
 	d.givesPassword(t, b, role)
 	if role == "admin" {
-		b.fill(t, "code", d.code(t, b))
-		b.press(t, ".first")
+		d.showsCode(t, b)
+	}
+}
+
+// showsCode enrols the admin if he has to, and remembers his recovery codes.
+func (d *dev) showsCode(t *testing.T, b *tab) {
+	t.Helper()
+	b.fill(t, "code", d.code(t, b))
+	b.press(t, ".first")
+	if codes := eval[[]string](t, b, `[...document.querySelectorAll(".codes li")].map(e => e.innerText.trim())`); len(codes) > 0 {
+		d.recovery = codes
 	}
 }
 

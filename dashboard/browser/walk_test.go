@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
@@ -41,9 +40,7 @@ func places() []place {
 		{pattern: "GET /login", name: "login", path: "/login"},
 		{pattern: "GET /login/code", name: "enrol", open: func(t *testing.T, b *tab, d *dev) { d.givesPassword(t, b, "admin") }},
 		{pattern: "POST /login/enrol", name: "enrolled", open: func(t *testing.T, b *tab, d *dev) {
-			b.fill(t, "code", d.code(t, b))
-			b.press(t, ".first")
-			d.recovery = eval[[]string](t, b, `[...document.querySelectorAll(".codes li")].map(e => e.innerText.trim())`)
+			d.showsCode(t, b)
 		}},
 		{pattern: "GET /login/code", name: "code", open: func(t *testing.T, b *tab, d *dev) {
 			b.visit(t, d.Dashboard+"/account")
@@ -51,8 +48,7 @@ func places() []place {
 			d.givesPassword(t, b, "admin")
 		}},
 		{pattern: "GET /{$}", name: "now", open: func(t *testing.T, b *tab, d *dev) {
-			b.fill(t, "code", d.code(t, b))
-			b.press(t, ".first")
+			d.showsCode(t, b)
 			b.visit(t, d.Dashboard+"/")
 			b.until(t, `!document.body.innerText.includes("for the first time")`)
 		}},
@@ -88,22 +84,41 @@ func places() []place {
 // noPages are what is served beside pages.
 var noPages = []string{"GET /assets/{file}", "GET /live", "GET /metrics"}
 
-// By axe-core's rules of WCAG 2 A and AA, and its best practices, in both colour schemes, on a desk and on a telephone. Pictures are taken
-// where SEALQ_TEST_PICTURES names a folder.
-func TestEveryPageIsFilledAndForEverybody(t *testing.T) {
+// TestOnADayOfLife is about `sealq dev --seed-data`.
+func TestOnADayOfLife(t *testing.T) { //nolint:tparallel // as in TestInChromium
+	t.Parallel()
+	d, c := startDev(t), startChromium(t)
+	t.Run("every page is filled, and for everybody", func(t *testing.T) { //nolint:paralleltest // likewise
+		walk(t, d, c.tab(t, 1280))
+	})
+	stories(t, d, c)
+}
+
+func TestNobodyForgetsAPage(t *testing.T) {
 	t.Parallel()
 	var walked []string
 	for _, p := range places() {
 		walked = append(walked, p.pattern)
 	}
-	for _, pattern := range open(t).pages.Patterns() {
+	patterns := open(t).pages.Patterns()
+	for _, pattern := range patterns {
 		if (strings.HasPrefix(pattern, "GET ") || pattern == "/") && !slices.Contains(walked, pattern) && !slices.Contains(noPages, pattern) {
 			t.Errorf("nobody walks to %q: give it a row in places", pattern)
 		}
 	}
-	d, b := startDev(t), startChromium(t).tab(t, 1280)
-	for _, p := range places() { //nolint:paralleltest // one after the other
-		t.Run(p.name, func(t *testing.T) {
+	for _, pattern := range walked {
+		if !slices.Contains(patterns, pattern) {
+			t.Errorf("places has a row for %q, which is no route", pattern)
+		}
+	}
+}
+
+// walk looks at each page by axe-core's rules of WCAG 2 A and AA, and its best practices, in both colour schemes, on a desk and on a
+// telephone. Pictures are taken where SEALQ_TEST_PICTURES names a folder.
+func walk(t *testing.T, d *dev, b *tab) {
+	t.Helper()
+	for _, p := range places() {
+		t.Run(p.name, func(t *testing.T) { //nolint:paralleltest // likewise
 			b.look(t, 1280, "light")
 			if p.open != nil {
 				p.open(t, b, d)
@@ -128,13 +143,9 @@ func TestEveryPageIsFilledAndForEverybody(t *testing.T) {
 // look is by which window the page is seen.
 func (b *tab) look(t *testing.T, width int64, scheme string) {
 	t.Helper()
-	b.step(t, "change the window", func(ctx context.Context) error {
-		return chromedp.Do(ctx, chromedp.EmulateViewport(width, 844), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-			_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-			})
-			return err //nolint:wrapcheck // step says what was done
-		}))
+	b.step(t, "change the window", func(ctx context.Context) error { return chromedp.Do(ctx, chromedp.EmulateViewport(width, 844)) })
+	emulate(t, b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 	})
 }
 
