@@ -57,13 +57,13 @@ func TestInChromium(t *testing.T) { //nolint:tparallel // the windows of one bro
 			b.reads(t, "Nobody can show them again")
 			b.press(t, "main a.button")
 			b.reads(t, "Queue mail") // where he wanted to go
-			b.picture(t, "queue-"+name)
+			b.picture(t, "queue-"+name, chromedp.FullScreenshot(100))
 			b.press(t, ".brand a")
 			b.reads(t, "Needs somebody")
 			b.reads(t, "1 task refused: bad_signature")
 			for _, theme := range []string{"dark", "light"} {
 				b.press(t, `footer button[value="`+theme+`"]`)
-				b.picture(t, "now-"+name+"-"+theme)
+				b.picture(t, "now-"+name+"-"+theme, chromedp.FullScreenshot(100))
 				b.contrasts(t)
 			}
 			// What comes is shown without a reload, and none of what Redis holds has run.
@@ -354,14 +354,14 @@ func (b *tab) contrasts(t *testing.T) {
 }
 
 // picture writes the page as it looks to a folder, where one is named.
-func (b *tab) picture(t *testing.T, name string) {
+func (b *tab) picture(t *testing.T, name string, picture chromedp.Action[[]byte]) {
 	t.Helper()
 	folder := os.Getenv("SEALQ_TEST_PICTURES")
 	if folder == "" {
 		return
 	}
 	b.step(t, "take a picture", func(ctx context.Context) error {
-		data, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+		data, err := chromedp.Run(ctx, picture)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(folder, name+".png"), data, 0o600)
 		}

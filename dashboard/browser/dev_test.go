@@ -30,7 +30,7 @@ type dev struct {
 func startDev(t *testing.T) *dev {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "sealq")
-	build := exec.Command("go", append(append([]string{"build", "-o", binary}, strings.Fields(os.Getenv("SEALQ_TEST_BUILD"))...), "./cmd/sealq")...)
+	build := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-o", binary}, strings.Fields(os.Getenv("SEALQ_TEST_BUILD"))...), "./cmd/sealq")...)
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build sealq: %v\n%s", err, out)
@@ -81,7 +81,7 @@ func (u *up) Write(p []byte) (int, error) {
 	if !before && json.Valid(u.text.Bytes()) {
 		close(u.whole)
 	}
-	return n, err //nolint:wrapcheck // a buffer's
+	return n, err
 }
 
 func (u *up) bytes() []byte {

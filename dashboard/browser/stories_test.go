@@ -24,6 +24,7 @@ func stories(t *testing.T, d *dev, c *chromium) {
 		tell func(t *testing.T)
 	}{
 		{"an operator releases a task from quarantine", func(t *testing.T) {
+			t.Helper()
 			const unreleased = `tbody tr:not(:has(.tag:not(.problem))) a`
 			operator.visit(t, d.Dashboard+"/quarantine?reason=expired")
 			operator.press(t, unreleased)
@@ -36,6 +37,7 @@ func stories(t *testing.T, d *dev, c *chromium) {
 			operator.comesTo(t, entry, `[...document.querySelectorAll("dt")].some(e => e.innerText === "Released")`)
 		}},
 		{"an admin rotates the key", func(t *testing.T) {
+			t.Helper()
 			const keys = `document.querySelectorAll(".scroll[aria-label=Keys] tbody tr").length`
 			operator.visit(t, d.Dashboard+"/keys")
 			operator.mayNot(t, "/keys", "do", "rotate")
@@ -48,6 +50,7 @@ func stories(t *testing.T, d *dev, c *chromium) {
 			admin.reads(t, "is published")
 		}},
 		{"an operator pauses a schedule, and lets it go on", func(t *testing.T) {
+			t.Helper()
 			at := d.Dashboard + "/schedule?name=lockouts%3Areset"
 			viewer.visit(t, at)
 			viewer.mayNot(t, "/schedule", "name", "lockouts:reset", "do", "pause")
@@ -64,6 +67,7 @@ func stories(t *testing.T, d *dev, c *chromium) {
 			}
 		}},
 		{"one address is followed, and a viewer sees it cut", func(t *testing.T) {
+			t.Helper()
 			for _, who := range []struct {
 				tab   *tab
 				whole bool
@@ -84,12 +88,14 @@ func stories(t *testing.T, d *dev, c *chromium) {
 			viewer.mayNot(t, "/accounts/lock", "email", d.Seeded.Address, "do", "lock", "for", "1h")
 		}},
 		{"the keyboard comes to everything, and shows where it is", func(t *testing.T) {
+			t.Helper()
 			for _, path := range []string{"/keys", "/queue?name=default", "/schedule?name=users%3Aexpire_pending", "/accounts", "/suppressions", "/account"} {
 				admin.visit(t, d.Dashboard+path)
 				admin.tabsThrough(t)
 			}
 		}},
 		{"times are in the reader's zone, with UTC beside", func(t *testing.T) {
+			t.Helper()
 			emulate(t, viewer, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Kolkata"})
 			viewer.visit(t, d.Dashboard+"/keys")
 			text := eval[string](t, viewer, `document.querySelector("time").innerText`)
@@ -99,6 +105,7 @@ func stories(t *testing.T, d *dev, c *chromium) {
 			emulate(t, viewer, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: ""})
 		}},
 		{"without JavaScript all is there", func(t *testing.T) {
+			t.Helper()
 			plain := c.tab(t, 390)
 			emulate(t, plain, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 			d.comesIn(t, plain, "operator")
@@ -114,7 +121,7 @@ func stories(t *testing.T, d *dev, c *chromium) {
 			}
 		}},
 	} {
-		t.Run(story.name, story.tell) //nolint:paralleltest // one after the other
+		t.Run(story.name, story.tell)
 	}
 	for name, b := range map[string]*tab{"viewer": viewer, "operator": operator, "admin": admin} {
 		for _, complaint := range b.complaints() {
@@ -178,7 +185,7 @@ func emulate[P any](t *testing.T, b *tab, c cdp.Command[P, cdp.Empty], params P)
 	b.step(t, c.Method, func(ctx context.Context) error {
 		return chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 			_, err := cdp.Call(ctx, target, c, params)
-			return err //nolint:wrapcheck // step says what was done
+			return err
 		}))
 	})
 }

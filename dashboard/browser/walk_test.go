@@ -38,16 +38,22 @@ func follow(path, selector string) func(*testing.T, *tab, *dev) {
 func places() []place {
 	return []place{
 		{pattern: "GET /login", name: "login", path: "/login"},
-		{pattern: "GET /login/code", name: "enrol", open: func(t *testing.T, b *tab, d *dev) { d.givesPassword(t, b, "admin") }},
+		{pattern: "GET /login/code", name: "enrol", open: func(t *testing.T, b *tab, d *dev) {
+			t.Helper()
+			d.givesPassword(t, b, "admin")
+		}},
 		{pattern: "POST /login/enrol", name: "enrolled", open: func(t *testing.T, b *tab, d *dev) {
+			t.Helper()
 			d.showsCode(t, b)
 		}},
 		{pattern: "GET /login/code", name: "code", open: func(t *testing.T, b *tab, d *dev) {
+			t.Helper()
 			b.visit(t, d.Dashboard+"/account")
 			b.press(t, `form[action="/logout"] button`)
 			d.givesPassword(t, b, "admin")
 		}},
 		{pattern: "GET /{$}", name: "now", open: func(t *testing.T, b *tab, d *dev) {
+			t.Helper()
 			d.showsCode(t, b)
 			b.visit(t, d.Dashboard+"/")
 			b.until(t, `!document.body.innerText.includes("for the first time")`)
@@ -66,6 +72,7 @@ func places() []place {
 		{pattern: "GET /schedule", name: "schedule", path: "/schedule?name=users%3Aexpire_pending"},
 		{pattern: "GET /accounts", name: "accounts", path: "/accounts"},
 		{pattern: "POST /accounts", name: "account-story", open: func(t *testing.T, b *tab, d *dev) {
+			t.Helper()
 			b.visit(t, d.Dashboard+"/accounts")
 			b.fill(t, "asked", d.Seeded.Address)
 			b.press(t, "main .first")
@@ -88,7 +95,7 @@ var noPages = []string{"GET /assets/{file}", "GET /live", "GET /metrics"}
 func TestOnADayOfLife(t *testing.T) { //nolint:tparallel // as in TestInChromium
 	t.Parallel()
 	d, c := startDev(t), startChromium(t)
-	t.Run("every page is filled, and for everybody", func(t *testing.T) { //nolint:paralleltest // likewise
+	t.Run("every page is filled, and for everybody", func(t *testing.T) {
 		walk(t, d, c.tab(t, 1280))
 	})
 	stories(t, d, c)
@@ -118,7 +125,7 @@ func TestNobodyForgetsAPage(t *testing.T) {
 func walk(t *testing.T, d *dev, b *tab) {
 	t.Helper()
 	for _, p := range places() {
-		t.Run(p.name, func(t *testing.T) { //nolint:paralleltest // likewise
+		t.Run(p.name, func(t *testing.T) {
 			b.look(t, 1280, "light")
 			if p.open != nil {
 				p.open(t, b, d)
@@ -132,7 +139,8 @@ func walk(t *testing.T, d *dev, b *tab) {
 					b.fits(t)
 					b.accessible(t, fmt.Sprintf("%d px wide, %s", width, scheme))
 					if scheme == "light" || p.name == "now" {
-						b.picture(t, fmt.Sprintf("%s-%d-%s", p.name, width, scheme))
+						b.picture(t, fmt.Sprintf("%s-%d-%s", p.name, width, scheme), chromedp.FullScreenshot(100))
+						b.picture(t, fmt.Sprintf("window-%s-%d-%s", p.name, width, scheme), chromedp.CaptureScreenshot())
 					}
 				}
 			}

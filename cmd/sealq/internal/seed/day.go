@@ -23,7 +23,7 @@ const (
 	moment   = time.Second
 )
 
-var rare = app.Crons{ExpirePending: "5 * * * *", ResetLockouts: "*/30 * * * *"}
+func rare() app.Crons { return app.Crons{ExpirePending: "5 * * * *", ResetLockouts: "*/30 * * * *"} }
 
 // tell lets the day happen, one thing after another.
 func (s *story) tell(ctx context.Context) error {

@@ -28,7 +28,7 @@ const (
 )
 
 // clubRate is how many mails may go to one domain: a club that registers all its members at once waits for some.
-var clubRate = authjobs.Rate{N: 60, Per: time.Hour}
+func clubRate() authjobs.Rate { return authjobs.Rate{N: 60, Per: time.Hour} }
 
 // Refuse is how the mail catcher answers: mailboxes at closed.example do not exist, those at full.example are full.
 func Refuse(_ context.Context, step catcher.Step) error {
@@ -122,7 +122,7 @@ func (s *story) register(address string) func(context.Context) error {
 // registerFor registers where confirming takes no longer than that.
 func (s *story) registerFor(address string, ttl time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
-		hasty, err := s.db.Accounts(accounts.Config{Hash: cheap, PendingTTL: ttl})
+		hasty, err := s.db.Accounts(accounts.Config{Hash: cheap(), PendingTTL: ttl})
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -106,22 +107,22 @@ type story struct {
 	inspector *asynq.Inspector
 	links     map[string]string // by address: the key in the newest mail
 
-	close_    []func() error
+	closers   []func() error
 	schedules func() error // stops the scheduler; nil: it does not run
 }
 
-func (s *story) closes(f func() error) { s.close_ = append(s.close_, f) }
+func (s *story) closes(f func() error) { s.closers = append(s.closers, f) }
 
 func (s *story) close() error {
 	var errs []error
-	for i := len(s.close_) - 1; i >= 0; i-- {
-		errs = append(errs, s.close_[i]())
+	for _, f := range slices.Backward(s.closers) {
+		errs = append(errs, f())
 	}
 	return errors.Join(errs...)
 }
 
 // cheap is the cost of the users' password hashes, which their next logins upgrade.
-var cheap = accounts.HashCost{MemoryKiB: 64, Passes: 1, Lanes: 1}
+func cheap() accounts.HashCost { return accounts.HashCost{MemoryKiB: 64, Passes: 1, Lanes: 1} }
 
 func (s *story) open(ctx context.Context) (err error) {
 	if s.db, err = app.OpenAt(ctx, s.cfg.Stack.DatabaseFile(), s.clock.now); err != nil {
@@ -132,7 +133,7 @@ func (s *story) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.closes(func() error { s.keys.Close(); return nil })
-	settings := accounts.Config{Hash: cheap, TellOwner: true, RegisterAgain: accounts.NewGeneration, LockoutNotice: true, GateSize: -1, Now: s.clock.now}
+	settings := accounts.Config{Hash: cheap(), TellOwner: true, RegisterAgain: accounts.NewGeneration, LockoutNotice: true, GateSize: -1, Now: s.clock.now}
 	if s.users, err = s.db.Accounts(settings); err != nil {
 		return err
 	}
@@ -144,10 +145,10 @@ func (s *story) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.closes(func() error { sender.Close(); return nil })
+	s.closes(func() error { sender.Close(); return nil }) //nolint:contextcheck // it bounds itself, and ctx has ended by then
 	s.worker, err = s.db.Worker(app.WorkerConfig{
 		Redis: s.cfg.Stack.Redis, Keys: s.keys, Sender: sender, BaseURL: s.cfg.BaseURL, Product: s.cfg.Product, MailServer: "mail.dev.example",
-		Accounts: settings, MailLimits: authjobs.MailLimits{PerDomain: clubRate, Daily: 500},
+		Accounts: settings, MailLimits: authjobs.MailLimits{PerDomain: clubRate(), Daily: 500},
 		TaskPoll: 2 * time.Millisecond, ForwardPoll: 100 * time.Millisecond, Shutdown: 5 * time.Second,
 		Relay: relay.Config{Poll: 2 * time.Millisecond}, Now: s.clock.now, Logger: s.cfg.Logger,
 	})

@@ -175,7 +175,7 @@ func (s *story) scheduleLife() []event {
 		}
 	}
 	return []event{
-		{Day - time.Minute, start(rare)},
+		{Day - time.Minute, start(rare())},
 		{oftenAdded, add(jobs.SchedulePlan{
 			Name: often, Cron: "@every " + oftenEvery.String(), Kind: authjobs.KindExpirePending, Args: `{"limit":100}`, CatchUp: jobs.CatchUpSkip,
 		})},
@@ -187,7 +187,7 @@ func (s *story) scheduleLife() []event {
 			return err
 		}},
 		{stopsAgo, func(context.Context) error { return s.stopScheduler() }},
-		{goesAgo, start(rare)},
+		{goesAgo, start(rare())},
 		{oftenAgo + time.Second, func(context.Context) error { return s.stopScheduler() }},
 		{oftenAgo, start(app.Crons{})},
 		{15 * time.Minute, func(ctx context.Context) error {
