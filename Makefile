@@ -118,11 +118,13 @@ e2e: $(WITHSERVERS) ## test the binary and the examples from end to end
 	$(WITHSERVERS) go test $(RACE) -count=1 -timeout 5m $(TESTFLAGS) ./cmd/... ./examples/...
 	cd examples/signup && ../../$(WITHSERVERS) --browser go test $(RACE) -count=1 -timeout 5m $(TESTFLAGS) ./...
 
-# The walk to every page, which the tests do too, with a picture of each; dark ones of the first page alone. The README's are copied by hand.
+# The walk to every page, which the tests do too, with a picture of each; dark ones of the first page alone. Those in docs are what the window shows.
 .PHONY: screenshots
-screenshots: $(WITHSERVERS) ## take pictures of every page, 1280 and 390 px wide, to bin/screenshots
-	@mkdir -p bin/screenshots
+screenshots: $(WITHSERVERS) ## take pictures of every page, 1280 and 390 px wide, to bin/screenshots, and those that docs show
+	@mkdir -p bin/screenshots docs/screenshots
 	cd dashboard/browser && SEALQ_TEST_PICTURES="$(CURDIR)/bin/screenshots" ../../$(WITHSERVERS) --browser go test -count=1 -timeout 5m -run 'TestOnADayOfLife/every_page' .
+	@cd bin/screenshots && for page in now-1280-light now-1280-dark account-story-1280-light now-390-light; do \
+		cp "window-$$page.png" "$(CURDIR)/docs/screenshots/$$page.png"; done
 
 .PHONY: demo
 demo: ## tell the whole story on the embedded stack; needs Go alone

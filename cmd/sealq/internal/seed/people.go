@@ -37,9 +37,9 @@ func Refuse(_ context.Context, step catcher.Step) error {
 	}
 	switch to := step.To[len(step.To)-1]; {
 	case strings.HasSuffix(to, goneDomain):
-		return catcher.Answer(550, "5.1.1 no such mailbox: "+to)
+		return catcher.Answer(550, "no such mailbox: "+to)
 	case strings.HasSuffix(to, fullDomain):
-		return catcher.Answer(452, "4.2.2 the mailbox is full")
+		return catcher.Answer(452, "the mailbox is full")
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func (s *story) open(ctx context.Context) (err error) {
 	s.closes(func() error { sender.Close(); return nil }) //nolint:contextcheck // it bounds itself, and ctx has ended by then
 	s.worker, err = s.db.Worker(app.WorkerConfig{
 		Redis: s.cfg.Stack.Redis, Keys: s.keys, Sender: sender, BaseURL: s.cfg.BaseURL, Product: s.cfg.Product, MailServer: "mail.dev.example",
-		Accounts: settings, MailLimits: authjobs.MailLimits{PerDomain: clubRate(), Daily: 500},
+		Accounts: settings, MailLimits: authjobs.MailLimits{PerDomain: clubRate(), Hourly: 200, Daily: 500},
 		TaskPoll: 2 * time.Millisecond, ForwardPoll: 100 * time.Millisecond, Shutdown: 5 * time.Second,
 		Relay: relay.Config{Poll: 2 * time.Millisecond}, Now: s.clock.now, Logger: s.cfg.Logger,
 	})
