@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/sealq/sealq/jobs"
 )
 
@@ -41,23 +39,4 @@ func AccountOf(kind jobs.Kind, payload []byte) (accountID string, generation uin
 		return args.UserID, args.Generation
 	}
 	return args.PendingID, args.Generation
-}
-
-// clocksApart is how far the clocks of those who make IDs may be apart.
-const clocksApart = time.Hour
-
-// EarliestRow is an ID below those of all rows that may ask for a mail of the account: IDs of version 7 begin with their time (RFC 9562, 5.7),
-// and an account is older than its mails.
-func EarliestRow(accountID string) string {
-	id, err := uuid.Parse(accountID)
-	if err != nil || id.Version() != 7 {
-		return uuid.Nil.String()
-	}
-	seconds, nanos := id.Time().UnixTime()
-	millis := max(time.Unix(seconds, nanos).Add(-clocksApart).UnixMilli(), 0)
-	var earliest uuid.UUID
-	for i := range 6 {
-		earliest[i] = byte(millis >> (8 * (5 - i))) //nolint:gosec // one byte after the other
-	}
-	return earliest.String()
 }

@@ -30,17 +30,3 @@ func TestAccountOfReadsWhoseMailARowAsksFor(t *testing.T) {
 		})
 	}
 }
-
-func TestTheEarliestRowOfAnAccountIsAnHourOlderThanItsID(t *testing.T) {
-	t.Parallel()
-	for id, want := range map[string]string{
-		"0198c0de-0000-7abc-8000-000000000001": "0198c0a7-1180-0000-0000-000000000000", // 0x36ee80 ms are an hour
-		"00000000-0001-7abc-8000-000000000001": "00000000-0000-0000-0000-000000000000",
-		"9b2f4e0a-5a0d-4b8e-9d1c-0123456789ab": "00000000-0000-0000-0000-000000000000", // of version 4: it tells no time
-		"no UUID":                              "00000000-0000-0000-0000-000000000000",
-	} {
-		if got := authjobs.EarliestRow(id); got != want {
-			t.Errorf("%s: want %s, got %s", id, want, got)
-		}
-	}
-}

@@ -48,6 +48,8 @@ const (
 	LinksOfKeySQL     = linksOfKeySQL
 	ForgetAttemptsSQL = forgetAttemptsSQL
 	ChargeDeviceSQL   = chargeDeviceSQL
+	MailsOfSQL        = mailsOfSQL
+	RequestsOfSQL     = requestsOfSQL
 )
 
 // LiftOwnedSQL is the statement that lifts lockouts whose owners are to be told, from the mark.

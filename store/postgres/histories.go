@@ -49,14 +49,21 @@ func scanMailHistory(row pgx.CollectableRow) (authjobs.MailHistory, error) {
 	return h, err //nolint:wrapcheck // callers wrap it
 }
 
-// MailsOf lists up to limit mails of a registration or user, the newest first. It reads the outbox from when the account was made.
+// mailsOfSQL finds them as the migration mails_of_account says.
+const mailsOfSQL = mailHistorySQL + `
+	WHERE o.id IN (
+		SELECT id FROM outbox WHERE kind LIKE 'mail:%' AND substr(payload, 13, 39) IN (convert_to($1::text || '","', 'UTF8'), convert_to('":"' || $1::text, 'UTF8'))
+		UNION ALL
+		SELECT id FROM outbox WHERE kind LIKE 'mail:%' AND substr(payload, 1, 12) <> '{"user_id":"'::bytea AND substr(payload, 1, 15) <> '{"pending_id":"'::bytea
+			AND position(convert_to($1::text, 'UTF8') IN payload) > 0
+	) ORDER BY o.id DESC LIMIT $2`
+
+// MailsOf lists up to limit mails of a registration or user, the newest first.
 func (db *DB) MailsOf(ctx context.Context, accountID string, limit int) ([]authjobs.MailHistory, error) {
 	if uuidOf(accountID) == nil {
 		return nil, nil
 	}
-	rows, err := db.pool.Query(ctx, mailHistorySQL+`
-		WHERE o.id >= $1::uuid AND o.kind LIKE 'mail:%' AND position(convert_to($2::text, 'UTF8') IN o.payload) > 0 ORDER BY o.id DESC LIMIT $3`,
-		authjobs.EarliestRow(accountID), accountID, limit)
+	rows, err := db.pool.Query(ctx, mailsOfSQL, accountID, limit)
 	if err != nil {
 		return nil, wrap("list mails", err)
 	}
@@ -67,11 +74,13 @@ func (db *DB) MailsOf(ctx context.Context, accountID string, limit int) ([]authj
 	return mails, nil
 }
 
+const requestsOfSQL = mailHistorySQL + `
+	JOIN owner_requests AS asked ON o.kind = 'users:answer' AND substr(o.payload, 13, 39) = convert_to('":"' || asked.id::text, 'UTF8')
+	WHERE asked.email_norm = $1 ORDER BY o.id DESC LIMIT $2`
+
 // RequestsOf lists up to limit jobs that answer what was asked for by an address, the newest first.
 func (db *DB) RequestsOf(ctx context.Context, emailNorm string, limit int) ([]authjobs.MailHistory, error) {
-	rows, err := db.pool.Query(ctx, mailHistorySQL+`
-		JOIN owner_requests AS asked ON o.id > asked.id AND position(convert_to(asked.id::text, 'UTF8') IN o.payload) > 0
-		WHERE asked.email_norm = $1 AND o.kind = $2 ORDER BY o.id DESC LIMIT $3`, name(emailNorm), string(authjobs.KindAnswer), limit)
+	rows, err := db.pool.Query(ctx, requestsOfSQL, name(emailNorm), limit)
 	if err != nil {
 		return nil, wrap("list requests", err)
 	}

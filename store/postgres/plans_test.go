@@ -80,6 +80,9 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 		{"list ticks, their rows", postgres.TickHistorySQL, "('7', 100)", "outbox_pkey", "outbox"},
 		{"list what was refused of a row", postgres.RefusedOfSQL, "('00000000-0000-0000-0000-000000000000', 5)", "quarantine_row", "quarantine"},
 		{"list what was refused under a row's name", postgres.RefusedOfSQL, "('00000000-0000-0000-0000-000000000000', 5)", "quarantine_task", "quarantine"},
+		{"mails of an account", postgres.MailsOfSQL, "('00000000-0000-0000-0000-000000000000', 20)", "outbox_account ", "outbox"},
+		{"mails of an account that were written otherwise", postgres.MailsOfSQL, "('00000000-0000-0000-0000-000000000000', 20)", "outbox_account_odd", "outbox"},
+		{"requests by an address", postgres.RequestsOfSQL, "('7', 20)", "outbox_request", "outbox"},
 		{"charge a device", postgres.ChargeDeviceSQL, "('7', 5, '1 min', '0', sha256('7'))", "login_devices_pkey", "login_devices"},
 	} {
 		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {

@@ -1,4 +1,8 @@
 package sqlite
 
-// ForgetAttemptsSQL is a statement whose plan is tested.
-const ForgetAttemptsSQL = forgetAttemptsSQL
+// Statements whose plans are tested.
+const (
+	ForgetAttemptsSQL = forgetAttemptsSQL
+	MailsOfSQL        = mailsOfSQL
+	RequestsOfSQL     = requestsOfSQL
+)

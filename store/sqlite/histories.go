@@ -49,14 +49,21 @@ func scanMailHistory(scan func(...any) error) (authjobs.MailHistory, error) {
 	return h, err
 }
 
-// MailsOf lists up to limit mails of a registration or user, the newest first. It reads the outbox from when the account was made.
+// mailsOfSQL finds them as the migration mails_of_account says.
+const mailsOfSQL = mailHistorySQL + `
+	WHERE o.id IN (
+		SELECT id FROM outbox WHERE kind GLOB 'mail:*' AND substr(payload, 13, 39) IN (CAST(?1 || '","' AS BLOB), CAST('":"' || ?1 AS BLOB))
+		UNION ALL
+		SELECT id FROM outbox INDEXED BY outbox_account_odd WHERE kind GLOB 'mail:*' AND substr(payload, 1, 12) <> CAST('{"user_id":"' AS BLOB) AND substr(payload, 1, 15) <> CAST('{"pending_id":"' AS BLOB)
+			AND instr(payload, CAST(?1 AS BLOB)) > 0
+	) ORDER BY o.id DESC LIMIT ?2`
+
+// MailsOf lists up to limit mails of a registration or user, the newest first.
 func (db *DB) MailsOf(ctx context.Context, accountID string, limit int) ([]authjobs.MailHistory, error) {
 	if accountID == "" {
 		return nil, nil
 	}
-	rows, err := db.read.QueryContext(ctx, mailHistorySQL+`
-		WHERE o.id >= ?1 AND o.kind GLOB 'mail:*' AND instr(o.payload, CAST(?2 AS BLOB)) > 0 ORDER BY o.id DESC LIMIT ?3`,
-		authjobs.EarliestRow(accountID), accountID, limit)
+	rows, err := db.read.QueryContext(ctx, mailsOfSQL, accountID, limit)
 	if err != nil {
 		return nil, db.wrap("list mails", err)
 	}
@@ -67,11 +74,13 @@ func (db *DB) MailsOf(ctx context.Context, accountID string, limit int) ([]authj
 	return mails, nil
 }
 
+const requestsOfSQL = mailHistorySQL + `
+	JOIN owner_requests AS asked ON o.kind = 'users:answer' AND substr(o.payload, 13, 39) = CAST('":"' || asked.id AS BLOB)
+	WHERE asked.email_norm = ?1 ORDER BY o.id DESC LIMIT ?2`
+
 // RequestsOf lists up to limit jobs that answer what was asked for by an address, the newest first.
 func (db *DB) RequestsOf(ctx context.Context, emailNorm string, limit int) ([]authjobs.MailHistory, error) {
-	rows, err := db.read.QueryContext(ctx, mailHistorySQL+`
-		JOIN owner_requests AS asked ON o.id > asked.id AND instr(o.payload, CAST(asked.id AS BLOB)) > 0
-		WHERE asked.email_norm = ? AND o.kind = ? ORDER BY o.id DESC LIMIT ?`, emailNorm, authjobs.KindAnswer, limit)
+	rows, err := db.read.QueryContext(ctx, requestsOfSQL, emailNorm, limit)
 	if err != nil {
 		return nil, db.wrap("list requests", err)
 	}

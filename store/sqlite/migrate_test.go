@@ -51,7 +51,7 @@ func TestAMigrationThatFailsLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"0001_accounts", "0002_jobs", "0003_schedules", "0004_rings", "0005_audit", "0006_quarantine", "0007_reissue", "0008_relay", "0009_accounts_life", "0010_owner_requests", "0011_signed_by", "0012_languages", "0013_mail_attempts", "0014_forget_attempts", "0015_operators", "0016_schedule_book", "0017_sweeps", "0018_requests", "0019_refused_of_row"}
+	want := []string{"0001_accounts", "0002_jobs", "0003_schedules", "0004_rings", "0005_audit", "0006_quarantine", "0007_reissue", "0008_relay", "0009_accounts_life", "0010_owner_requests", "0011_signed_by", "0012_languages", "0013_mail_attempts", "0014_forget_attempts", "0015_operators", "0016_schedule_book", "0017_sweeps", "0018_requests", "0019_refused_of_row", "0020_mails_of_account"}
 	if diff := cmp.Diff(want, pending); diff != "" || len(applied) > 0 {
 		t.Errorf("applied %v, pending (-want +got):\n%s", applied, diff)
 	}

@@ -11,25 +11,48 @@ import (
 func TestForgettingAttemptsReadsNoMoreThanItForgets(t *testing.T) {
 	t.Parallel()
 	_, path := migrated(t)
-	rows, err := raw(t, path).QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+sqlite.ForgetAttemptsSQL, 0, 1)
+	text := plan(t, path, sqlite.ForgetAttemptsSQL, 0, 1)
+	if !strings.Contains(text, "INDEX login_state_failed (last_failed_at<?)") || strings.Contains(text, "SCAN") || strings.Contains(text, "TEMP") {
+		t.Errorf("want login_state_failed, from its oldest end, got\n%s", text)
+	}
+}
+
+// However many rows are younger than an account, those of its mails are found by it.
+func TestTheMailsOfAnAccountAreFoundWithoutReadingTheOutbox(t *testing.T) {
+	t.Parallel()
+	_, path := migrated(t)
+	for sql, indexes := range map[string][]string{
+		sqlite.MailsOfSQL:    {"INDEX outbox_account (<expr>=?)", "INDEX outbox_account_odd"},
+		sqlite.RequestsOfSQL: {"INDEX outbox_request (<expr>=?)"},
+	} {
+		text := plan(t, path, sql, "id", 1)
+		for _, index := range indexes {
+			if !strings.Contains(text, index) {
+				t.Errorf("want %s, got\n%s", index, text)
+			}
+		}
+	}
+}
+
+// plan is how SQLite carries a statement out.
+func plan(t *testing.T, path, sql string, args ...any) string {
+	t.Helper()
+	rows, err := raw(t, path).QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+sql, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = rows.Close() }()
-	var plan []string
+	var steps []string
 	for rows.Next() {
 		var id, parent, unused int
 		var detail string
 		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
 			t.Fatal(err)
 		}
-		plan = append(plan, detail)
+		steps = append(steps, detail)
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	text := strings.Join(plan, "\n")
-	if !strings.Contains(text, "INDEX login_state_failed (last_failed_at<?)") || strings.Contains(text, "SCAN") || strings.Contains(text, "TEMP") {
-		t.Errorf("want login_state_failed, from its oldest end, got\n%s", text)
-	}
+	return strings.Join(steps, "\n")
 }

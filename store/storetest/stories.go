@@ -122,6 +122,17 @@ func storyTests[Tx any]() []test[Tx] {
 			must(s, err)
 			equal(s, "of one", reset, mails[0].Row.ID)
 			equal(s, "mails", 1, len(mails))
+			sorted := jobs.Define[struct {
+				Generation uint64 `json:"generation"`
+				UserID     string `json:"user_id"`
+			}]("mail:password_reset", jobs.Policy{MaxAge: time.Hour}) // as whoever enqueues by hand may write it
+			args, err := sorted.Parse(fmt.Appendf(nil, `{"generation": 8, "user_id": %q}`, saved.ID))
+			must(s, err)
+			otherwise := s.enqueue(args)
+			mails, err = s.DB.MailsOf(s.Context(), saved.ID, 10)
+			must(s, err)
+			equal(s, "written otherwise", otherwise, mails[0].Row.ID)
+			equal(s, "mails with it", 4, len(mails))
 			for _, id := range []string{newPending("").ID, "", "no UUID", "mail", "a\x00b\xff"} {
 				mails, err := s.DB.MailsOf(s.Context(), id, 10)
 				must(s, err)

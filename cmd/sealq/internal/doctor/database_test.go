@@ -80,7 +80,7 @@ func TestWhatIsWrongWithTheDatabaseIsTold(t *testing.T) {
 		message, advice string
 	}{
 		"it is not there":                {func(t *testing.T, p *patient) { t.Helper(); p.named("postgres://nobody@" + closedPort(t) + "/x") }, "connection", doctor.Problem, "cannot reach the database at the test's place (--database-url): connection refused", "start it"},
-		"it was never migrated":          {func(t *testing.T, p *patient) { t.Helper(); p.named(testservers.Postgres(t)) }, "migrations", doctor.Problem, "lacks 22 migrations", "sealq migrate up"},
+		"it was never migrated":          {func(t *testing.T, p *patient) { t.Helper(); p.named(testservers.Postgres(t)) }, "migrations", doctor.Problem, "lacks 23 migrations", "sealq migrate up"},
 		"what cannot be seen of it then": {func(t *testing.T, p *patient) { t.Helper(); p.named(testservers.Postgres(t)) }, "outbox waiting", doctor.Skipped, "not up to date", ""},
 		"the role is a superuser":        {func(*testing.T, *patient) {}, "role", doctor.Warning, "is a superuser", "CREATE ROLE"},
 		"its clock is off":               {func(_ *testing.T, p *patient) { p.Now = func() time.Time { return time.Now().Add(-8 * time.Second) } }, "clock", doctor.Warning, "ahead of this host's", "chrony"},
