@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,6 +71,7 @@ func NewRunner(counter Counter, desk Desk, c Config) (*Runner, error) {
 type Order struct {
 	Sweep string
 	Tick  string
+	Job   string // whose run it is. Zero: nobody's that comes again
 	Limit int // rows at most; 0: all that are due
 	Steps []Step
 }
@@ -99,6 +101,8 @@ type Outcome struct {
 	Left bool
 	// Taken: another is at it, and this run did nothing. Progress is his.
 	Taken bool
+	// Own: that other is a run of the same job, which was killed or is cut off. When its lease is over nobody else goes on with it.
+	Own bool
 }
 
 // ErrOvertaken means that a sweeper said nothing for longer than its lease, and another has begun.
@@ -112,7 +116,7 @@ func (r *Runner) Run(ctx context.Context, o Order) (out Outcome, err error) {
 	u.out.By = make(map[Part]int)
 	his, taken, err := u.begin(ctx)
 	if err != nil || taken {
-		return Outcome{Taken: taken, Progress: his}, err
+		return Outcome{Taken: taken, Own: taken && o.Job != "" && strings.HasPrefix(his.Holder, o.Job+"/"), Progress: his}, err
 	}
 	defer func() {
 		if err == nil {
@@ -154,7 +158,7 @@ func (u *run) begin(ctx context.Context) (before Progress, taken bool, err error
 	if err != nil {
 		return before, false, err
 	}
-	u.out.Progress = Progress{Sweep: u.order.Sweep, Holder: uuid.NewString(), Tick: u.order.Tick, Part: u.order.Steps[0].Part}
+	u.out.Progress = Progress{Sweep: u.order.Sweep, Holder: u.order.Job + "/" + uuid.NewString(), Tick: u.order.Tick, Part: u.order.Steps[0].Part}
 	if before.Holder != "" && !before.Ended && before.Tick == u.order.Tick {
 		u.out.Progress.Done, u.out.Progress.Due, u.counted = before.Done, before.Due, before.Due > 0
 		u.since = u.began.Add(before.BeganAt.Sub(before.ToldAt)) // what it took so far counts

@@ -55,12 +55,12 @@ func (s sweeper[Tx]) run(ctx context.Context, effect jobs.Effect, policy jobs.Po
 	if err != nil {
 		return err
 	}
-	o.Sweep = string(effect.Kind)
+	o.Sweep, o.Job = string(effect.Kind), effect.ID
 	out, err := runner.Run(ctx, o)
 	if err != nil {
 		return err
 	}
-	if out.Taken && o.Tick != "" && out.Progress.Tick == o.Tick { // a run of this very sweep, that was killed or is cut off: nobody else goes on with it
+	if out.Own {
 		return worker.Defer(out.Progress.LeaseUntil, errCutOff)
 	}
 	_, err = s.ledger.Once(ctx, effect, func(ctx context.Context, tx Tx) error {

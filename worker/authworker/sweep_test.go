@@ -180,7 +180,7 @@ func TestASweepThatAnotherIsAtIsLeftToHim(t *testing.T) {
 	t.Parallel()
 	d := &due{pending: 10}
 	s := newSystem(t, nil, func(b backend) backend { d.backend = b; return d })
-	had, err := s.db.TellSweep(t.Context(), sweep.Progress{Sweep: string(authjobs.KindExpirePending), Holder: "another"}, time.Hour)
+	had, err := s.db.TellSweep(t.Context(), sweep.Progress{Sweep: string(authjobs.KindExpirePending), Holder: "another", Tick: "t"}, time.Hour)
 	if err != nil || !had {
 		t.Fatal(had, err)
 	}
@@ -198,12 +198,13 @@ func TestASweepWhoseWorkerWasKilledIsGoneOnWithWhenItsLeaseIsOver(t *testing.T) 
 	t.Parallel()
 	d := &due{pending: 10}
 	s := newSystem(t, nil, func(b backend) backend { d.backend = b; return d })
-	killed := sweep.Progress{Sweep: string(authjobs.KindExpirePending), Holder: "killed", Tick: "t", Done: 5}
+	s.enqueue(t, authjobs.ExpirePending().With(authjobs.Sweep{Tick: "t"}, jobs.In(500*time.Millisecond))) // comes again, before the lease is over
+	job := s.text(t, `SELECT id FROM outbox`)
+	killed := sweep.Progress{Sweep: string(authjobs.KindExpirePending), Holder: job + "/killed", Tick: "t", Done: 5}
 	had, err := s.db.TellSweep(t.Context(), killed, 2*time.Second)
 	if err != nil || !had {
 		t.Fatal(had, err)
 	}
-	s.enqueue(t, authjobs.ExpirePending().With(authjobs.Sweep{Tick: "t"})) // comes again, before that
 	s.settled(t)
 	if pending, _, batches := d.left(); pending != 0 {
 		t.Errorf("%d left after batches %v", pending, batches)
