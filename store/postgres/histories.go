@@ -49,14 +49,14 @@ func scanMailHistory(row pgx.CollectableRow) (authjobs.MailHistory, error) {
 	return h, err //nolint:wrapcheck // callers wrap it
 }
 
-// mailsOfSQL finds them as the migration mails_of_account says.
+// mailsOfSQL finds them as the migration mails_of_account says. An array, and no join: the planner takes the odd ones for a third of all mails.
 const mailsOfSQL = mailHistorySQL + `
-	WHERE o.id IN (
+	WHERE o.id = ANY (ARRAY(
 		SELECT id FROM outbox WHERE kind LIKE 'mail:%' AND substr(payload, 13, 39) IN (convert_to($1::text || '","', 'UTF8'), convert_to('":"' || $1::text, 'UTF8'))
 		UNION ALL
 		SELECT id FROM outbox WHERE kind LIKE 'mail:%' AND substr(payload, 1, 12) <> '{"user_id":"'::bytea AND substr(payload, 1, 15) <> '{"pending_id":"'::bytea
 			AND position(convert_to($1::text, 'UTF8') IN payload) > 0
-	) ORDER BY o.id DESC LIMIT $2`
+	)) ORDER BY o.id DESC LIMIT $2`
 
 // MailsOf lists up to limit mails of a registration or user, the newest first.
 func (db *DB) MailsOf(ctx context.Context, accountID string, limit int) ([]authjobs.MailHistory, error) {

@@ -17,7 +17,7 @@ func TestFrequentStatementsUseTheirIndexes(t *testing.T) {
 	_, raw := open(t)
 	for _, fill := range []string{
 		`INSERT INTO outbox (id, kind, queue, payload, headers, retries, state, not_before, next_at, expires_at, ended_at)
-		 SELECT gen_random_uuid(), 'k', 'q', '{}', '[]', 1, CASE n % 10 WHEN 0 THEN 'queued' WHEN 1 THEN 'enqueued' ELSE 'done' END,
+		 SELECT gen_random_uuid(), CASE n % 3 WHEN 0 THEN 'k' ELSE 'mail:confirmation' END, 'q', convert_to('{"pending_id":"' || gen_random_uuid() || '","generation":1}', 'UTF8'), '[]', 1, CASE n % 10 WHEN 0 THEN 'queued' WHEN 1 THEN 'enqueued' ELSE 'done' END,
 		        now(), now() + n * interval '1 s' - interval '1 h', now() + n * interval '1 s', CASE WHEN n % 10 > 1 THEN now() END
 		 FROM generate_series(1, 20000) n`,
 		`INSERT INTO pending_users (id, email_norm, email, password_hash, nonce, generation, expires_at, kid, key_hash)
