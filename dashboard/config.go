@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -132,8 +133,11 @@ type Config struct {
 	Deployment string
 	// ReadOnly refuses every change, whoever asks, but logging in, and the end of sessions and of keys for scripts.
 	ReadOnly bool
-	// LoginsPerMinute is how many logins and codes one address may try. Behind a proxy all have one address. Zero: 30.
+	// LoginsPerMinute is how many logins and codes one address may try; of IPv6 64 bits are one. Zero: 30.
 	LoginsPerMinute int
+	// TrustedProxies are the networks of the proxies in front, whose X-Forwarded-For tells the address of whoever asks, once they have appended to it
+	// what they saw. Zero: there are none, what the header says counts nothing, and behind a proxy all have one address.
+	TrustedProxies []netip.Prefix
 	// Now is the host's clock. Zero: time.Now.
 	Now func() time.Time
 	// Logger hears of what went wrong. Zero: nothing is logged.

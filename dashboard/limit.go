@@ -42,7 +42,7 @@ func network(address string) string {
 	if err != nil {
 		return address
 	}
-	a = a.Unmap().WithZone("")
+	a = plain(a)
 	if a.Is4() {
 		return a.String()
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -90,15 +89,6 @@ func (v *visit) keep(token string) {
 func (v *visit) forget() {
 	http.SetCookie(v, &http.Cookie{Name: sessionCookie, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: -1})
 	v.Header().Set("Clear-Site-Data", `"cache"`)
-}
-
-// remote is the address of whoever connected. What a proxy says of it anybody could say.
-func (v *visit) remote() string {
-	host, _, err := net.SplitHostPort(v.r.RemoteAddr)
-	if err != nil {
-		return v.r.RemoteAddr
-	}
-	return host
 }
 
 func (v *visit) from() operators.From {

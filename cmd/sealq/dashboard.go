@@ -26,7 +26,7 @@ import (
 
 func dashboardOptions() []string {
 	return ringOptions("redis-url", "audience", "queues", "smtp-url", "mail-from", "rotate-every", "quarantine-budget", "quarantine-reserve", "listen",
-		"read-only", "session-idle", "session-life", "shutdown-timeout", "log-level", "log-format")
+		"read-only", "session-idle", "session-life", "trusted-proxies", "shutdown-timeout", "log-level", "log-format")
 }
 
 func (p *program) dashboard() *cobra.Command {
@@ -130,6 +130,9 @@ func (s *session) openDashboard(ctx context.Context, db app.Database, keys *sign
 		return err
 	}
 	if c.ReadOnly, err = s.Yes("read-only"); err != nil {
+		return err
+	}
+	if c.TrustedProxies, err = s.Networks("trusted-proxies"); err != nil {
 		return err
 	}
 	o := operators.Config{Issuer: issuer(c.Deployment), Now: s.now, Logger: s.logger}

@@ -36,7 +36,7 @@ func (p *program) serve() *cobra.Command {
 			"number may run side by side. SIGINT or SIGTERM ends it in order, a second one at once; SIGHUP reads the key ring again.",
 		Example: "  sealq serve --database-url sqlite:sealq.db --audience dev --smtp-url 'smtp://127.0.0.1:1025?tls=none' \\\n    --mail-from no-reply@example.com",
 		RunE:    p.action(func(ctx context.Context, s *session, _ []string) error { return s.start(ctx, true, true) }),
-	}, slices.Compact(slices.Sorted(slices.Values(slices.Concat(workerOptions(), schedulerOptions(), []string{"read-only", "session-idle", "session-life"}))))...)
+	}, slices.Compact(slices.Sorted(slices.Values(slices.Concat(workerOptions(), schedulerOptions(), []string{"read-only", "session-idle", "session-life", "trusted-proxies"}))))...)
 }
 
 func (p *program) worker() *cobra.Command {

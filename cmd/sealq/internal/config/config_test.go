@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,6 +112,7 @@ func TestValuesAreCheckedWhenTheyAreAskedFor(t *testing.T) {
 	settings, err := load(t, given{flags: []string{
 		"--overdue=soon", "--concurrency=0", "--queues=a=0", "--listen=x", "--base-url=x", "--log-level=x", "--log-format=x", "--reset-lockouts-cron=x",
 		"--quarantine-budget=64MB,1", "--confirm-path=confirm", "--reset-path=/reset?next=x", "--email-path=//evil.example/x", "--lockout-notice=maybe",
+		"--trusted-proxies=proxy.example",
 	}})
 	if err != nil {
 		t.Fatalf("names and shape are right: %v", err)
@@ -127,6 +129,7 @@ func TestValuesAreCheckedWhenTheyAreAskedFor(t *testing.T) {
 		"--reset-path":          second(settings.Path("reset-path")),
 		"--email-path":          second(settings.Path("email-path")),
 		"--lockout-notice":      second(settings.Yes("lockout-notice")),
+		"--trusted-proxies":     second(settings.Networks("trusted-proxies")),
 		"--reset-lockouts-cron": second(settings.Cron("reset-lockouts-cron")),
 		"--quarantine-budget":   third(settings.Budget("quarantine-budget")),
 		"--audience":            second(settings.Required("audience", "give one")),
@@ -159,6 +162,34 @@ func TestABudgetIsBytesAndANumber(t *testing.T) {
 		if (err == nil) != (want != [2]int64{}) || bytes != want[0] || entries != want[1] {
 			t.Errorf("%q: want %v, got %d, %d, %v", text, want, bytes, entries, err)
 		}
+	}
+}
+
+func TestNetworksAreThoseOfSomebody(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"10.0.0.0/8": "[10.0.0.0/8]", "10.1.2.3/8, fd00::/8": "[10.0.0.0/8 fd00::/8]", "192.0.2.1": "[192.0.2.1/32]", "2001:db8::1,10.0.0.0/8": "[2001:db8::1/128 10.0.0.0/8]",
+		"0.0.0.0/0": "", "::/0": "", "10.0.0.0/8,": "", "10.0.0.0/33": "", "proxy": "", "fe80::1%eth0": "", "::ffff:10.0.0.0/104": "", "10.0.0.0/8;fd00::/8": "", "10.0.0.1:80": "",
+	} {
+		for way, g := range map[string]given{
+			"flag": {flags: []string{"--trusted-proxies=" + text}}, "environment": {env: []string{"SEALQ_TRUSTED_PROXIES=" + text}}, "file": {file: "trusted_proxies: '" + text + "'"},
+		} {
+			settings, err := load(t, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := settings.Networks("trusted-proxies")
+			if (err == nil) != (want != "") || err == nil && fmt.Sprint(got) != want {
+				t.Errorf("%q by the %s: want %s, got %v, %v", text, way, want, got, err)
+			}
+		}
+	}
+	settings, err := load(t, given{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := settings.Networks("trusted-proxies"); got != nil || err != nil {
+		t.Errorf("without any: got %v, %v", got, err)
 	}
 }
 

@@ -63,6 +63,7 @@ func Options() []Option {
 		{Name: "read-only", Default: "no", Usage: "whether the dashboard refuses every change: yes or no"},
 		{Name: "session-idle", Default: "1h", Usage: "how long an operator's session may be idle, from 1m to 24h"},
 		{Name: "session-life", Default: "12h", Usage: "how long one lasts, whatever is done, up to 168h"},
+		{Name: "trusted-proxies", Usage: "networks of the proxies before the dashboard, such as 10.0.0.0/8,fd00::/8: their X-Forwarded-For tells who asks (default: none)"},
 		{Name: "queues", Default: "critical=6,mail=3,default=2,maintenance=1", Usage: "queues to serve and their weights"},
 		{Name: "concurrency", Default: "100", Usage: "how many tasks run at once, of mails no more than --smtp-url has connections"},
 		{Name: "fetchers", Default: "1", Usage: "how many fetch loops share the concurrency; more help above some hundred tasks at once"},

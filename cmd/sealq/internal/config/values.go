@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"path"
 	"strconv"
@@ -139,6 +140,30 @@ func (s *Settings) Address(name string) (string, error) {
 		return "", refuse(fmt.Sprintf("%s %q is not HOST:PORT, such as 127.0.0.1:8080 or :8080", lookup(name).Flag(), text))
 	}
 	return text, nil
+}
+
+// Networks is the option's value: networks and single addresses, none where it is empty. One of everybody is refused.
+func (s *Settings) Networks(name string) ([]netip.Prefix, error) {
+	text, err := s.Text(name)
+	if err != nil || text == "" {
+		return nil, err
+	}
+	var all []netip.Prefix
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		network, err := netip.ParsePrefix(part)
+		if single, singleErr := netip.ParseAddr(part); singleErr == nil && single.Zone() == "" {
+			network, err = netip.PrefixFrom(single, single.BitLen()), nil
+		}
+		switch {
+		case err != nil, network.Addr().Is4In6():
+			return nil, refuse(fmt.Sprintf("%s: %q is neither a network, such as 10.0.0.0/8 or fd00::/8, nor an address", lookup(name).Flag(), part))
+		case network.Bits() == 0:
+			return nil, refuse(fmt.Sprintf("%s: %s is everybody: name the networks of your proxies", lookup(name).Flag(), part))
+		}
+		all = append(all, network.Masked())
+	}
+	return all, nil
 }
 
 // Page is the option's value, an http or https URL.
