@@ -231,7 +231,7 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 	t.Parallel()
 	w := open(t)
 	b := w.as(operators.RoleViewer)
-	for _, a := range []answer{b.get("/"), b.get("/no/such"), w.browser().get("/"), w.browser().get("/login"), b.get("/assets/style.css"), b.get("/queue?" + strings.Repeat("x", 9000))} {
+	for _, a := range []answer{b.get("/"), b.get("/no/such"), b.get("//x"), b.get("//evil.example/x"), w.browser().get("/"), w.browser().get("/login"), b.get("/assets/style.css"), b.get("/queue?" + strings.Repeat("x", 9000))} {
 		h := a.Header
 		policy := h.Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") ||

@@ -195,18 +195,8 @@ func (sv *service) closeAll() error {
 // lets the parts finish, and stops answering last.
 func (s *session) serveUntil(ctx context.Context, sv *service, listener net.Listener, shown http.Handler, shutdown time.Duration) error {
 	state := health.New(health.Config{Checks: sv.checks, Now: s.now})
-	pages := http.NewServeMux()
-	for _, pattern := range []string{"GET /healthz", "GET /readyz"} {
-		pages.Handle(pattern, state.Handler())
-	}
-	if shown != nil {
-		pages.Handle("GET /metrics", shown)
-	}
-	if sv.pages != nil {
-		pages.Handle("/", sv.pages)
-	}
 	server := &http.Server{
-		Handler: pages, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		Handler: entrance(state.Handler(), shown, sv.pages), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
 		IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 	answering := make(chan error, 1)
@@ -256,6 +246,24 @@ func (s *session) serveUntil(ctx context.Context, sv *service, listener net.List
 		s.logger.InfoContext(ctx, "stopped")
 	}
 	return err
+}
+
+// entrance leads to health and metrics by their very paths, and with everything else to pages, which know what every answer of theirs must have. A mux before
+// them would answer a path such as //x itself. shown and pages may be nil.
+func entrance(health, shown, pages http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+		switch path := r.URL.Path; {
+		case reads && (path == "/healthz" || path == "/readyz"):
+			health.ServeHTTP(w, r)
+		case reads && path == "/metrics" && shown != nil:
+			shown.ServeHTTP(w, r)
+		case pages != nil:
+			pages.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
 }
 
 // waitFor waits for the parts. One that does not stop in time is given up: the process ends under it, and what
