@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealq/sealq/audit"
 	"github.com/sealq/sealq/operators"
@@ -56,11 +57,16 @@ func (v *visit) again() string {
 	return local(v.r.URL.EscapedPath() + "?" + query.Encode())
 }
 
+// whoPatience is how long the database may take to say who asks: what a page then says of it must come in time, and a stream must end.
+const whoPatience = 4 * time.Second
+
 // identify finds out who asks. A key that is shown counts alone, so that a script cannot borrow a browser's session.
 func (d *Dashboard) identify(v *visit, steady bool) error {
+	ctx, cancel := context.WithTimeout(v.r.Context(), whoPatience)
+	defer cancel()
 	if header := v.r.Header.Get("Authorization"); header != "" {
 		secret, _ := strings.CutPrefix(header, "Bearer ")
-		k, err := d.key(v.r.Context(), secret, steady)
+		k, err := d.key(ctx, secret, steady)
 		if errors.Is(err, operators.ErrNoKey) {
 			v.who.key = true
 			return errNobody
@@ -73,7 +79,7 @@ func (d *Dashboard) identify(v *visit, steady bool) error {
 		return errNobody
 	}
 	asked := v.r.Header.Get(liveHeader) == "" && v.r.URL.Path != "/live" && !v.r.URL.Query().Has(againMark)
-	s, err := d.cfg.Operators.Session(v.r.Context(), cookie.Value, asked)
+	s, err := d.cfg.Operators.Session(ctx, cookie.Value, asked)
 	if errors.Is(err, operators.ErrNoSession) {
 		return errNobody
 	}
