@@ -74,8 +74,11 @@ func (d *Dashboard) actOnTasks(v *visit) error {
 	case len(ids) > mostChosen:
 		return refuse(http.StatusBadRequest, "Too many", "At most %d tasks can be chosen at once.", mostChosen)
 	}
-	if _, err := d.tasks.Counts(v.r.Context(), queue); errors.Is(err, rawtask.ErrQueueName) {
+	switch _, err := d.tasks.Counts(v.r.Context(), queue); {
+	case errors.Is(err, rawtask.ErrQueueName):
 		return refuse(http.StatusNotFound, "No such queue", "No queue has that name.")
+	case err != nil:
+		return err
 	}
 	back := url.Values{}
 	target := "/queue"

@@ -187,6 +187,9 @@ func (d *Dashboard) answer(v *visit, err error) {
 		return // the asker is gone
 	case !ok:
 		d.cfg.Logger.ErrorContext(v.r.Context(), "a page could not be made", attrs(v.r, err)...)
+		if d.tellAway(v) {
+			return
+		}
 		refused = &refusal{http.StatusInternalServerError, "This did not work", "The log of this process says why. What was asked may have been done or not: look before you repeat it."}
 	}
 	if err := v.page(refused.status, "message", refused.title, refused.text); err != nil {

@@ -101,7 +101,7 @@ func (d *Dashboard) look(ctx context.Context) (nowView, error) {
 // mute is a server that does not answer.
 func (d *Dashboard) mute(ctx context.Context, group string, err error) concern {
 	d.cfg.Logger.WarnContext(ctx, "a server does not answer the dashboard", slog.String("server", group), slog.Any("error", err))
-	return ofFinding(Finding{Group: group, Check: "connection", Status: Problem, Message: "It did not answer this page.", Advice: "Start it, or look into its log."})
+	return noAnswer(group)
 }
 
 func (d *Dashboard) addFindings(view *nowView) {

@@ -186,13 +186,13 @@ func TestMetricsAreAnsweredWhileTheDatabaseIsAwayToWhoWasLetInBefore(t *testing.
 	for _, c := range []struct {
 		path, key string
 		want      int
-	}{{"/metrics", key, http.StatusOK}, {"/metrics", other, http.StatusInternalServerError}, {"/metrics", "none", http.StatusUnauthorized}, {"/runbooks/rotation", key, http.StatusInternalServerError}} {
+	}{{"/metrics", key, http.StatusOK}, {"/metrics", other, http.StatusServiceUnavailable}, {"/metrics", "none", http.StatusUnauthorized}, {"/runbooks/rotation", key, http.StatusServiceUnavailable}} {
 		if got := ask(c.path, c.key); got != c.want {
 			t.Errorf("%s with %.8s: want %d, got %d", c.path, c.key, c.want, got)
 		}
 	}
 	later.Store(int64(61 * time.Minute))
-	if got := ask("/metrics", key); got != http.StatusInternalServerError {
+	if got := ask("/metrics", key); got != http.StatusServiceUnavailable {
 		t.Errorf("an hour later: %d", got)
 	}
 }
