@@ -70,9 +70,13 @@ type FactorStore interface {
 	UseRecoveryCode(ctx context.Context, operatorID string, code [32]byte, e audit.Entry) (taken bool, left int, err error)
 }
 
+// EndedKeysKept is how long a key of scripts that has ended is there to be looked up, whether it was revoked or came to its end.
+const EndedKeysKept = 90 * 24 * time.Hour
+
 // KeyStore keeps the keys of scripts.
 type KeyStore interface {
-	// SaveAPIKey writes one. ErrNoSuchOperator: its operator is unknown or disabled.
+	// SaveAPIKey writes one, and in the same transaction deletes those of anybody that ended EndedKeysKept ago or earlier: none come to be without it, so
+	// none pile up. ErrNoSuchOperator: its operator is unknown or disabled.
 	SaveAPIKey(ctx context.Context, k NewKey, e audit.Entry) error
 	// UseAPIKey returns a key that is neither revoked nor at its end, whose operator is not disabled, and notes that it was used, up to a
 	// minute late. ErrNoKey.

@@ -110,9 +110,14 @@ func (db *DB) UseRecoveryCode(ctx context.Context, operatorID string, code [32]b
 	return taken, left, err
 }
 
-const saveScriptKeySQL = `
+const (
+	saveScriptKeySQL = `
 INSERT INTO api_keys (hash, id, operator_id, name, role, expires_at)
 SELECT $1, $2::uuid, id, $4, $5, statement_timestamp() + $6::interval FROM operators WHERE id = $3::uuid AND disabled_at IS NULL`
+	oldScriptKeysSQL = `
+DELETE FROM api_keys WHERE hash IN (
+	SELECT hash FROM api_keys WHERE least(expires_at, revoked_at) <= statement_timestamp() - $1::interval LIMIT 100 FOR UPDATE SKIP LOCKED)`
+)
 
 // SaveAPIKey writes a key of scripts, as operators.KeyStore says.
 func (db *DB) SaveAPIKey(ctx context.Context, k operators.NewKey, e audit.Entry) error {
@@ -123,6 +128,9 @@ func (db *DB) SaveAPIKey(ctx context.Context, k operators.NewKey, e audit.Entry)
 			return wrap("save API key", err)
 		case tag.RowsAffected() == 0:
 			return operators.ErrNoSuchOperator
+		}
+		if _, err := tx.Exec(ctx, oldScriptKeysSQL, operators.EndedKeysKept); err != nil {
+			return wrap("delete old API keys", err)
 		}
 		return db.AppendAudit(ctx, tx, e)
 	})

@@ -96,6 +96,9 @@ func (db *DB) SaveAPIKey(ctx context.Context, k operators.NewKey, e audit.Entry)
 		if err == nil && saved == 0 {
 			err = operators.ErrNoSuchOperator
 		}
+		if err == nil {
+			_, err = execute(ctx, tx, `DELETE FROM api_keys WHERE min(expires_at, coalesce(revoked_at, expires_at)) <= ?`, instant-operators.EndedKeysKept.Microseconds())
+		}
 		return true, err
 	})
 	return err

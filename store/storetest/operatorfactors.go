@@ -220,6 +220,32 @@ func apiKeyTests[Tx any]() []test[Tx] {
 			s.backdate(time.Hour)
 			s.wantKey("short", operators.ErrNoKey)
 		}},
+		{"keys that ended ninety days ago go when another is made, whoever's they were, and no other", func(s suite[Tx]) {
+			n, other := s.operator("ann", operators.RoleOperator), s.operator("bob", operators.RoleOperator)
+			lasting := newAPIKey(n.ID, "lasting")
+			lasting.Life = 2 * operators.EndedKeysKept
+			revoked := newAPIKey(other.ID, "revoked")
+			revoked.Life = lasting.Life
+			for _, k := range []operators.NewKey{lasting, revoked} {
+				must(s, s.DB.SaveAPIKey(s.Context(), k, operatorEntry("api_key.made")))
+			}
+			_, err := s.DB.RevokeAPIKey(s.Context(), revoked.ID, operatorEntry("api_key.revoked"))
+			must(s, err)
+			s.key(other.ID, "over") // in an hour
+			s.backdate(operators.EndedKeysKept - time.Minute)
+			s.key(n.ID, "first")
+			s.hasRows("api_keys", 4)
+			s.backdate(2 * time.Minute)
+			want(s, s.DB.SaveAPIKey(s.Context(), newAPIKey(uuid.NewString(), "nobody's"), operatorEntry("api_key.made")), operators.ErrNoSuchOperator)
+			s.hasRows("api_keys", 4)
+			s.key(n.ID, "second")
+			s.hasRows("api_keys", 4) // without the one that was revoked
+			s.backdate(time.Hour)
+			s.key(n.ID, "third")
+			s.hasRows("api_keys", 4) // and without the one that was over
+			s.wantKey("lasting", nil)
+			equal(s, "left of bob's", "0", s.scalar("SELECT count(*) FROM api_keys WHERE operator_id = '"+other.ID+"'"))
+		}},
 		{"a key never can more than its operator, and nothing once he is disabled", func(s suite[Tx]) {
 			n := s.operator("ann", operators.RoleOperator)
 			k := s.key(n.ID, "secret")
