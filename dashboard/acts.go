@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -47,6 +48,20 @@ func named(text string) string {
 		return text // it is not one of ours
 	}
 	return name
+}
+
+// mostSubject is less than the audit log keeps of a subject, in bytes.
+const mostSubject = 500
+
+// subjectOf is what the audit log calls a task. No two tasks have the same: names are escaped, so that a / in one is not the end of it, and what is unprintable
+// stays apart; one that is too long is cut, and has a hash for its end behind a sign that no escaped name has.
+func subjectOf(queue, id string) string {
+	subject := "task/" + url.PathEscape(queue) + "/" + url.PathEscape(id)
+	if len(subject) <= mostSubject {
+		return subject
+	}
+	end := fmt.Sprintf("…sha256:%x", sha256.Sum256([]byte(subject)))
+	return subject[:mostSubject-len(end)] + end
 }
 
 // mostChosen is how many tasks one request may name.
@@ -99,7 +114,7 @@ func (d *Dashboard) actOnTasks(v *visit) error {
 	}
 	done, failed := 0, 0
 	for _, id := range ids {
-		if err := v.record(v.r.Context(), "task."+do, "task/"+queue+"/"+id, nil); err != nil {
+		if err := v.record(v.r.Context(), "task."+do, subjectOf(queue, id), nil); err != nil {
 			return err
 		}
 		if err := act(queue, id); err != nil {

@@ -69,7 +69,7 @@ func (d *Dashboard) reveal(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if err := v.record(v.r.Context(), "task.arguments_revealed", "task/"+queue+"/"+id, map[string]string{"kind": view.Kind}); err != nil {
+	if err := v.record(v.r.Context(), "task.arguments_revealed", subjectOf(queue, id), map[string]string{"kind": view.Kind}); err != nil {
 		return err
 	}
 	return v.page(http.StatusOK, "task", "Task", view)
