@@ -268,6 +268,22 @@ func hidden(doc *html.Node, name string) string {
 	return ""
 }
 
+func TestNoTwoTasksAreOneInTheAuditLog(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	b := w.as(operators.RoleOperator)
+	long := strings.Repeat("x", 600)
+	tasks := [][2]string{{"a", "b/c"}, {"a/b", "c"}, {"a", "b%2Fc"}, {"a", "b\x01"}, {"a", "b\x02"}, {"a", "b\xff"}, {"a", "b\ufffd"}, {"a", long + "1"}, {"a", long + "2"}, {"a/" + long[:200], long}}
+	for _, names := range tasks {
+		b.post("/tasks", "queue", url.QueryEscape(names[0]), "id", url.QueryEscape(names[1]), "do", "run")
+	}
+	got := w.entries("task.run")
+	slices.Sort(got)
+	if n := len(slices.Compact(got)); n != len(tasks) {
+		t.Errorf("%d subjects of %d tasks: %q", n, len(tasks), got)
+	}
+}
+
 func TestForeignTextIsCutAndMadeVisible(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
@@ -277,6 +293,21 @@ func TestForeignTextIsCutAndMadeVisible(t *testing.T) {
 		" a  b ": "␠a ␠b␠", "a\u00a0b": "a⟨U+00A0⟩b", "a b": "a b", "1234567890123456789ü": "1234567890123456789… (2 more bytes)",
 	} {
 		if diff := cmp.Diff(want, dashboard.Clean(given, 20, false)); diff != "" {
+			t.Errorf("%q: %s", given, diff)
+		}
+	}
+	pile := strings.Repeat("\u0300", 4)
+	for given, want := range map[string]string{
+		"a" + pile + "b":                   "a" + pile + "b",
+		"a" + pile + "\u0301\u0302b":       "a" + pile + "⟨U+0301⟩⟨U+0302⟩b",
+		pile + "\u0489":                    pile + "⟨U+0489⟩",
+		"a" + pile + "b" + pile + "\u0301": "a" + pile + "b" + pile + "⟨U+0301⟩",
+		"क" + pile + "\u200d\u0301":        "क" + pile + "\u200d⟨U+0301⟩",
+		"a" + pile + "\ufe0f\u0301":        "a" + pile + "⟨U+FE0F⟩⟨U+0301⟩",
+		"a" + pile + "\u200b\u0301":        "a" + pile + "⟨U+200B⟩\u0301",
+		"phở \u05d1\u05bc\u05b0\u0591 ที่ \u0f66\u0f90\u0fb1\u0f74\u0f7c": "phở \u05d1\u05bc\u05b0\u0591 ที่ \u0f66\u0f90\u0fb1\u0f74\u0f7c",
+	} {
+		if diff := cmp.Diff(want, dashboard.Clean(given, 100, false)); diff != "" {
 			t.Errorf("%q: %s", given, diff)
 		}
 	}

@@ -16,10 +16,13 @@ const (
 	maxBlock = 64 << 10
 )
 
+// mostMarks is how many marks may stand on one letter: Vietnamese needs two, Hebrew with its accents, Thai and Tibetan up to four.
+const mostMarks = 4
+
 // clean is the one way by which a text that anybody may have chosen comes to a page: cut to at most that many bytes between two
 // characters, and with everything visible that could deceive – control characters, those that turn the direction of text or show
 // nothing, spaces that a page would drop or that only look like one, bytes that are no UTF-8. lines keeps line ends, tabs and spaces. Joiners stay where
-// scripts and emojis need them. Markup stays too: templates escape it.
+// scripts and emojis need them. Of marks that stand on the letter before them so many are drawn as scripts need, as more are piled up over neighbouring lines. Markup stays too: templates escape it.
 func clean(s string, most int, lines bool) string { return cleanOf(s, most, lines, 0) }
 
 // cleanOf is clean of a text of which that many bytes were cut already.
@@ -33,10 +36,19 @@ func cleanOf(s string, most int, lines bool, more int) string {
 	}
 	var b strings.Builder
 	before := ' ' // as if a space were before the first
+	marks := 0    // how many stand on the letter before
 	for i, r := range s {
 		_, size := utf8.DecodeRuneInString(s[i:])
 		after, _ := utf8.DecodeRuneInString(s[i+size:])
 		switch {
+		case unicode.Is(unicode.M, r):
+			marks++
+		case !joins(before, r, after): // which end no pile
+			marks = 0
+		}
+		switch {
+		case marks > mostMarks && unicode.Is(unicode.M, r):
+			fmt.Fprintf(&b, "⟨U+%04X⟩", r)
 		case r == ' ' && !lines && (before == ' ' || i == len(s)-1):
 			b.WriteRune('␠')
 		case r == '\t' && lines, r == '\n' && lines:
