@@ -17,6 +17,17 @@ function busy(main) {
   return main.querySelector("input:checked") || (main.contains(active) && active !== main) || String(document.getSelection()) !== "";
 }
 
+// What somebody opened stays open, and what he scrolled stays where it was.
+function swap(main, fresh) {
+  const opened = new Set([...main.querySelectorAll("details[open]")].map((details) => details.dataset.name));
+  const scrolled = new Map([...main.querySelectorAll(".scroll")].map((region) => [region.getAttribute("aria-label"), region.scrollLeft]));
+  const [x, y] = [scrollX, scrollY];
+  main.replaceChildren(...fresh.childNodes);
+  for (const details of main.querySelectorAll("details")) details.open = opened.has(details.dataset.name);
+  for (const region of main.querySelectorAll(".scroll")) region.scrollLeft = scrolled.get(region.getAttribute("aria-label")) ?? 0;
+  scrollTo(x, y);
+}
+
 async function refresh(main, state) {
   if (busy(main)) return;
   const answer = await fetch(location.href, { headers: { "Sealq-Live": "1" }, cache: "no-store" });
@@ -24,7 +35,7 @@ async function refresh(main, state) {
   if (!answer.ok) throw new Error(`answered ${answer.status}`);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main[data-live]");
   if (!fresh || busy(main)) return;
-  main.replaceChildren(...fresh.childNodes);
+  swap(main, fresh);
   localise(main);
   state.textContent = "";
 }

@@ -8,11 +8,13 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,12 +96,16 @@ func TestInChromium(t *testing.T) { //nolint:tparallel // the windows of one bro
 			t.Errorf("he sees %d", n)
 		}
 	})
+	t.Run("a live page says that it is not up to date, and recovers when the server is back", func(t *testing.T) { recovers(t, w, c.tab(t, 1280)) }) //nolint:paralleltest // one after the other
+	t.Run("a live page leaves open what was opened, and scrolled what was scrolled", func(t *testing.T) { keeps(t, w, c.tab(t, 390)) })            //nolint:paralleltest // likewise
 }
 
 // world is a dashboard on localhost.
 type world struct {
 	pages     *dashboard.Dashboard
 	url       string
+	away      atomic.Bool // it answers nothing but an error
+	server    *httptest.Server
 	client    *asynq.Client
 	inspector *asynq.Inspector
 }
@@ -144,9 +150,15 @@ func open(t *testing.T) *world {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
-	server := httptest.NewServer(d)
-	t.Cleanup(func() { stop(); check(t, <-ended); server.Close() })
-	w.url = strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if w.away.Load() {
+			http.Error(rw, "away", http.StatusServiceUnavailable)
+			return
+		}
+		d.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(func() { stop(); check(t, <-ended); w.server.Close() })
+	w.url = strings.Replace(w.server.URL, "127.0.0.1", "localhost", 1)
 	return w
 }
 
