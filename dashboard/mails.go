@@ -81,7 +81,7 @@ type mailsView struct {
 }
 
 type capRow struct {
-	Name, Used, Most string
+	Name, Used, Most string // Most is "" where no cap is known
 	Full             bool
 }
 
@@ -205,7 +205,7 @@ func (d *Dashboard) mailState(view *mailsView, all []authjobs.MailGlance, whole 
 // caps are what is used of the limits, and the limits where they are known.
 func caps(use authjobs.MailUse, limits authjobs.MailLimits) []capRow {
 	row := func(name string, used int64, most int) capRow {
-		r := capRow{Name: name, Used: count(used), Most: "none that this process knows"}
+		r := capRow{Name: name, Used: count(used)}
 		if most > 0 {
 			r.Most, r.Full = count(int64(most)), used >= int64(most)
 		}
