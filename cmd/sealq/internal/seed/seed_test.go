@@ -34,6 +34,9 @@ func TestADayOfLifeIsTheSameEachTimeAndFillsEverything(t *testing.T) {
 			t.Errorf("%d of %s, want %d at least", told[what], what, least)
 		}
 	}
+	if told["request failed"] > 0 {
+		t.Errorf("%d of what operators asked for failed", told["request failed"])
+	}
 	if diff := cmp.Diff(told, fill(t, end)); diff != "" {
 		t.Errorf("the same seed tells another story (-first +second):\n%s", diff)
 	}

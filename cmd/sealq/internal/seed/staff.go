@@ -115,7 +115,7 @@ func (s *story) release(ctx context.Context) error {
 	if err != nil || len(entries) == 0 {
 		return errors.Join(err, errors.New("nothing in quarantine can be released"))
 	}
-	return s.askFor(requests.Release, map[string]string{"ids": entries[0].ID})(ctx)
+	return s.askFor(requests.Release, quarantine.Filter{IDs: []string{entries[0].ID}}.Args())(ctx)
 }
 
 // keyMoves rotate the key, and revoke one that leaked.
