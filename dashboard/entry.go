@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/jobs/quarantine"
 	"github.com/sealq/sealq/requests"
 )
 
@@ -101,10 +102,34 @@ func (d *Dashboard) showEntry(v *visit, id string, revealed bool) error {
 	if view.Original, err = d.original(ctx, r); err != nil {
 		return err
 	}
-	if view.Requests, err = d.requestsOf(ctx, requests.Release, requests.Purge); err != nil {
+	if view.Requests, err = d.requestsThat(ctx, func(asked requests.Request) bool { return isAbout(asked, r) }); err != nil {
 		return err
 	}
 	return v.page(http.StatusOK, "entry", "Refused task", view)
+}
+
+// isAbout says whether a request is about the entry: by its ID, by what it has in common with others, or by the outbox row whose name it bears.
+func isAbout(asked requests.Request, entry jobs.Refused) bool {
+	switch asked.Kind {
+	case requests.Reissue:
+		row, _, ok := jobs.SplitTaskID(entry.TaskID)
+		return ok && asked.Args["row"] == row
+	case requests.Release, requests.Purge:
+	default:
+		return false
+	}
+	f, err := quarantine.FilterOf(asked.Args)
+	if err != nil {
+		return false
+	}
+	if asked.Kind == requests.Purge && entry.Authentic && entry.ReleasedAt.IsZero() && !f.Authentic {
+		return false // which a purge spares
+	}
+	if len(f.IDs) > 0 {
+		return slices.Contains(f.IDs, entry.ID)
+	}
+	return (f.Reason == "" || f.Reason == entry.Reason) && (f.Queue == "" || f.Queue == entry.Queue) && (f.Kind == "" || f.Kind == entry.Kind) &&
+		!entry.ReceivedAt.After(asked.MadeAt.Add(-f.OlderThan))
 }
 
 // original is the outbox row whose name the task bears, nil where there is none.

@@ -206,7 +206,7 @@ func (d *Dashboard) askPromote(v *visit, version string, ring Ring, k keyRow, vi
 	}
 	radius := []string{"The active key retires: it signs no more, and what it has signed verifies until its time is over."}
 	if missing > 0 {
-		radius = append(radius, fmt.Sprintf("%d of %d processes do not know this key yet: while that is so the promotion is refused.", missing, len(ring.Hosts)))
+		radius = append(radius, fmt.Sprintf("Processes that do not know this key yet: %d of %d. While that is so the promotion is refused.", missing, len(ring.Hosts)))
 	} else {
 		radius = append(radius, "Nobody is hit: every process that reports its ring knows the key.")
 	}
@@ -229,7 +229,7 @@ func (d *Dashboard) askRevoke(v *visit, ring Ring, k keyRow) error {
 	if k.Active {
 		radius = append(radius, "It is the active key: the one published longest signs in its place, or a new one, whatever hosts know. Those that have not read the ring defer what it signs.")
 	}
-	if behind := fmt.Sprintf("%d processes report their rings; each reads the change within a minute.", len(ring.Hosts)); len(ring.Hosts) > 0 {
+	if behind := fmt.Sprintf("Processes that report their rings: %d. Each reads the change within a minute.", len(ring.Hosts)); len(ring.Hosts) > 0 {
 		radius = append(radius, behind)
 	}
 	ok, err := v.sure(confirmView{Ask: "Revoke the key " + k.KID + " for good?", Radius: radius, Button: "Revoke it", Danger: true, Back: "/keys"})

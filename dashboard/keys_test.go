@@ -121,7 +121,7 @@ func TestKeysAreMovedByARequestAfterTheBlastRadiusWasTold(t *testing.T) {
 		asks   string
 	}{
 		{[]string{"do", "rotate"}, "signs nothing until it is promoted", "keys.rotate map[version:7]"},
-		{[]string{"do", "promote", "kid", "00000003"}, "1 of 2 processes do not know this key yet", "keys.promote map[kid:00000003 version:7]"},
+		{[]string{"do", "promote", "kid", "00000003"}, "Processes that do not know this key yet: 1 of 2.", "keys.promote map[kid:00000003 version:7]"},
 		{[]string{"do", "revoke", "kid", "00000001"}, "Nothing that it signed verifies any more", "keys.revoke map[kid:00000001]"},
 		{[]string{"do", "revoke", "kid", "00000002"}, "It is the active key", "keys.revoke map[kid:00000002]"},
 	} {

@@ -213,7 +213,7 @@ func TestAPurgeTellsWhatItMeansAndNothingIsNotEverything(t *testing.T) {
 		"an age that is none": {[]string{"age", "1s", "reason", "expired"}, http.StatusUnprocessableEntity, "Say what"},
 		"no such reason":      {[]string{"reason", "<b>"}, http.StatusUnprocessableEntity, "Say what"},
 		"signed ones stay":    {[]string{"reason", "expired"}, http.StatusNotFound, "Nothing to purge"},
-		"signed ones too":     {[]string{"reason", "expired", "authentic", "yes"}, http.StatusOK, "1 entry of these was signed by a key of ours"},
+		"signed ones too":     {[]string{"reason", "expired", "authentic", "yes"}, http.StatusOK, "Signed by a key of ours: 1 of these."},
 		"by queue and kind":   {[]string{"queue", "mail", "kind", "test:secret"}, http.StatusOK, "Purge 2 entries ("},
 		"those chosen":        {[]string{"id", one, "id", "gone"}, http.StatusOK, "1 of those that were chosen stay"},
 		"by age":              {[]string{"age", "30d"}, http.StatusOK, "Purge 1 entry ("},
@@ -383,5 +383,47 @@ func TestWhatNobodyTookOrToldOfIsSaidSo(t *testing.T) {
 	later("UPDATE requests SET lease_until = taken_at WHERE state = 'taken'")
 	if got := textOf(b.page(entryPage(id)).doc); !strings.Contains(got, "lost Release from quarantine Taken by host<b>/1, which has not told how it ended: look before you ask again. Nobody else does it.") {
 		t.Errorf("lost: %s", got)
+	}
+}
+
+func TestAnEntryTellsOfTheRequestsThatAreAboutItAndOfNoOther(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	old := time.Now().Add(-8 * 24 * time.Hour)
+	forged := w.kept(jobs.Refused{TaskID: "a", ReceivedAt: old})
+	signed := w.kept(jobs.Refused{TaskID: "b", Reason: signing.ReasonExpired, Authentic: true, ReceivedAt: time.Now().Add(-time.Hour)})
+	row := w.outboxed(note("test:note").With(noteArgs{Note: "hello"}))
+	named := w.kept(jobs.Refused{TaskID: row + ".1", Kind: "test:other", Queue: "low"})
+	b := w.as(operators.RoleOperator)
+	for _, form := range [][]string{
+		{"do", "release", "id", signed, "id", named},
+		{"do", "release-all", "reason", "expired"},
+		{"do", "purge", "age", "7d"},
+		{"do", "purge", "reason", "bad_signature", "queue", "mail"},
+		{"do", "reissue", "id", named},
+	} {
+		if a := b.post("/quarantine", append(form, "sure", "yes")...); a.StatusCode != http.StatusSeeOther {
+			t.Fatalf("%q was answered with %d: %s", form, a.StatusCode, textOf(a.doc))
+		}
+	}
+	for id, want := range map[string][]string{
+		forged: {"waiting Purge of the quarantine", "waiting Purge of the quarantine"},
+		signed: {"waiting Release from quarantine", "waiting Release from quarantine"},
+		named:  {"waiting Reissue of an outbox row", "waiting Release from quarantine"},
+	} {
+		if diff := cmp.Diff(want, texts(b.page(entryPage(id)).doc, "h3")); diff != "" {
+			t.Errorf("requests about %s (-want +got):\n%s", id, diff)
+		}
+	}
+}
+
+func TestTheButtonsThatPurgeAreToldApart(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	w.kept(jobs.Refused{TaskID: "a"})
+	all := texts(w.as(operators.RoleOperator).page("/quarantine").doc, "button")
+	slices.Sort(all)
+	if once := slices.Compact(slices.Clone(all)); len(once) != len(all) || !slices.Contains(all, "Purge the chosen …") || !slices.Contains(all, "Purge all of these …") {
+		t.Errorf("the buttons are %q", all)
 	}
 }

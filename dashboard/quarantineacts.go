@@ -220,7 +220,7 @@ func (d *Dashboard) askPurge(ctx context.Context, v *visit) error {
 	}
 	radius := []string{"They are gone for good: a purged entry can neither be released nor looked into. No job of the outbox is touched."}
 	if meant.Authentic > 0 {
-		radius = append(radius, plural(meant.Authentic, "entry of these was")+" signed by a key of ours: it may be the last trace of a job that was not done.")
+		radius = append(radius, "Signed by a key of ours: "+count(meant.Authentic)+" of these. Such an entry may be the last trace of a job that was not done.")
 	}
 	if left := int64(len(filter.IDs)) - meant.Entries; left > 0 {
 		radius = append(radius, count(left)+" of those that were chosen stay: they are gone already, or were signed and not released.")

@@ -93,13 +93,18 @@ func factsOf(from map[string]string) (all []fact) {
 
 // requestsOf are those of the kinds that are open, or that ended or were over lately.
 func (d *Dashboard) requestsOf(ctx context.Context, kinds ...requests.Kind) ([]requestView, error) {
+	return d.requestsThat(ctx, func(r requests.Request) bool { return slices.Contains(kinds, r.Kind) })
+}
+
+// requestsThat are those that the page is about and that are open, or that ended or were over lately.
+func (d *Dashboard) requestsThat(ctx context.Context, about func(requests.Request) bool) ([]requestView, error) {
 	all, err := d.cfg.Records.Requests(ctx, mostRequests)
 	if err != nil {
 		return nil, err
 	}
 	var views []requestView
 	for _, r := range all {
-		if slices.Contains(kinds, r.Kind) && (r.State.Open() || d.cfg.Now().Sub(later(r.MadeAt, r.EndedAt)) < toldFor) {
+		if about(r) && (r.State.Open() || d.cfg.Now().Sub(later(r.MadeAt, r.EndedAt)) < toldFor) {
 			views = append(views, d.requestView(r))
 		}
 	}

@@ -276,5 +276,5 @@ func (d deeds) revoke(ctx context.Context, r requests.Request) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s is revoked, but its unused links were not voided yet: workers do it within a minute: %w", kid, err)
 	}
-	return fmt.Sprintf("%s is revoked: nothing that it signed verifies any more. Version %d of the ring; %d unused links are void, and mailed anew.", kid, ring.Version(), links), nil
+	return fmt.Sprintf("%s is revoked: nothing that it signed verifies any more. Version %d of the ring. Unused links that are void, and mailed anew: %d.", kid, ring.Version(), links), nil
 }
