@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sealq/sealq/jobs"
+	"github.com/sealq/sealq/operators"
 )
 
 // concern is one thing that needs a person: what it is, whom it hits, one thing to do about it that does no harm, and where to read on.
@@ -21,6 +22,19 @@ type concern struct {
 	Command string // what to type, "" for nothing
 	Runbook string // the name of one of Config.Runbooks
 	Page    string // the address of the page that shows it, "" for none
+	Needs   string // the role without which that page is refused, "" for none
+	Barred  string `json:"-"` // likewise, where the visitor does not have it
+}
+
+// seenBy are concerns that lead nobody where he may not go.
+func seenBy(role operators.Role, all []concern) []concern {
+	seen := slices.Clone(all)
+	for i, c := range seen {
+		if c.Needs != "" && !role.May(operators.Role(c.Needs)) {
+			seen[i].Page, seen[i].Barred = "", c.Needs
+		}
+	}
+	return seen
 }
 
 // span is a part of a sentence: words, or what is to be typed.
@@ -55,50 +69,92 @@ func pageOf(f Finding) string {
 		return "/quarantine"
 	case f.Group == "database" && f.Check == "audit log":
 		return "/audit"
+	case f.Group == "database" && f.Check == "schedules" && f.Subject != "" && f.Subject == label(f.Subject) && linked(f.Subject) != "":
+		return withQuery("/schedule", url.Values{"name": {f.Subject}})
+	case f.Group == "database" && f.Check == "schedules":
+		return "/schedules"
+	case f.Group == "mail":
+		return "/mails"
+	case f.Group == "queues":
+		return "#queues"
 	}
 	return ""
 }
 
-// guides are by group and check of a finding. One without a row is shown with its own words alone.
+// pausedHere leads from queues that are paused to the buttons that end it, and says who may press them.
+func pausedHere(c concern, f Finding, queues []queueRow) concern {
+	if f.Group != "queues" || f.Check != "paused" {
+		return c
+	}
+	const why = "Find out who paused it and why: the audit log has it, if it was done here. "
+	c.Action = spans(why + "Then an operator lets it go on, by the button on the page of each.")
+	var paused []queueRow
+	for _, q := range queues {
+		if q.State == statePaused {
+			paused = append(paused, q)
+		}
+	}
+	if len(paused) == 1 {
+		c.Page, c.Action = withQuery("/queue", url.Values{"name": {paused[0].Target.Queue}}), spans(why+"Then an operator lets it go on, by the button on its page.")
+	}
+	return c
+}
+
+// guides are by group and check of a finding, and by its trouble where a check can find several. One without a row is shown with its own words alone.
 func guides() map[string]guide {
-	const doctor = "sealq doctor"
+	const (
+		doctor = "sealq doctor"
+		grows  = "What it cleans up grows. Logins and activations look at the times themselves, and stay right."
+	)
 	return map[string]guide{
-		"redis/connection":        {"Redis does not answer", "Nothing is fetched and nothing enqueued. What the outbox holds waits and is not lost; what is enqueued directly fails, and says so.", doctor, "stuck-task"},
-		"redis/writes":            {"Redis refuses writes", "Nothing new is enqueued, and what runs cannot be ended. Jobs of the outbox wait.", doctor, "stuck-task"},
-		"redis/eviction":          {"Redis may throw tasks away", "Any task, when memory is short. Those of the outbox are restored, the others are lost.", doctor, ""},
-		"redis/persistence":       {"Redis forgets at a restart", "Tasks that were enqueued without the outbox.", doctor, ""},
-		"redis/clock":             {"Redis's clock is off", "Delayed tasks and leases: they come early, or late.", doctor, ""},
-		"redis/protection":        {"Redis is open to others", "Whoever reaches it can read, delete and delay tasks. What he forges is refused.", "sealq redis-acl", ""},
-		"redis/rights too wide":   {"A Redis user may more than it needs", "Nobody yet. Who gets hold of it can do more harm.", "sealq redis-acl", ""},
-		"redis/rights enough":     {"A Redis user may less than it needs", "What needs the right fails.", "sealq redis-acl", ""},
-		"queues/tasks":            {"Tasks lie where no worker looks, or are damaged", "These tasks alone. A worker puts most of it in order within a minute.", "sealq tasks list QUEUE", "stuck-task"},
-		"queues/served":           {"Tasks wait, and nobody serves their queue", "Every job of these queues, until a worker serves them. None is lost.", "sealq worker --queues …", "stuck-task"},
-		"queues/paused":           {"A queue is paused", "Every job of the queue waits, and no pause ends by itself.", "", "stuck-task"},
-		"database/connection":     {"The database does not answer", "Nobody can register, and no job of the outbox is done. Nothing is lost.", doctor, ""},
-		"database/migrations":     {"The tables are not up to date", "Processes of the newer program do not start.", "sealq migrate up", ""},
-		"database/clock":          {"The database's clock is off", "Ends of registrations and locks, and the validity of signatures.", doctor, ""},
-		"database/outbox waiting": {"Jobs wait in the outbox", "The mails and sweeps of these jobs are late. None is lost before its end.", "sealq doctor", "stuck-task"},
-		"database/outbox ended":   {"Jobs ended without being done", "The people behind these jobs alone: their mail was not sent, or their job not done.", "sealq explain ADDRESS", "stuck-task"},
-		"database/quarantine":     {"The quarantine is nearly full", "Evidence: what finds no room is counted and not kept.", "sealq quarantine purge --dry-run", "quarantine"},
-		"database/schedules":      {"A schedule was missed", "What it cleans up grows. Logins and activations look at the times themselves, and stay right.", "", "stuck-task"},
-		"database/audit log":      {"The audit log is not what was written", "What the log says of who did what, from that entry on.", doctor, "leak"},
-		"keys/ring":               {"The key ring cannot be read", "Processes that start now do not start. Those that run go on for minutes.", "sealq keys list", "lost-ring"},
-		"keys/active key":         {"The active key is old, or there is none", "Nobody yet. The longer a key signs, the more it could be worth to a thief.", "sealq keys rotate", "rotation"},
-		"keys/audience":           {"The audience is not as it should be", "A process with another audience refuses what the others sign.", "sealq config", "rotation"},
-		"keys/agreement":          {"Hosts disagree on the key ring", "The hosts that are named will refuse, or defer, what the others sign.", "sealq keys check", "rotation"},
-		"mail/mail server":        {"The mail server does not take mails", "Every mail waits and is tried again until its job's end; registrations cannot be confirmed meanwhile.", doctor, "stuck-task"},
+		"redis/connection":            {"Redis does not answer", "Nothing is fetched and nothing enqueued. What the outbox holds waits and is not lost; what is enqueued directly fails, and says so.", doctor, "stuck-task"},
+		"redis/writes":                {"Redis refuses writes", "Nothing new is enqueued, and what runs cannot be ended. Jobs of the outbox wait.", doctor, "stuck-task"},
+		"redis/eviction":              {"Redis may throw tasks away", "Any task, when memory is short. Those of the outbox are restored, the others are lost.", doctor, ""},
+		"redis/persistence":           {"Redis forgets at a restart", "Tasks that were enqueued without the outbox.", doctor, ""},
+		"redis/clock":                 {"Redis's clock is off", "Delayed tasks and leases: they come early, or late.", doctor, ""},
+		"redis/protection":            {"Redis is open to others", "Whoever reaches it can read, delete and delay tasks. What he forges is refused.", "sealq redis-acl", ""},
+		"redis/rights too wide":       {"A Redis user may more than it needs", "Nobody yet. Who gets hold of it can do more harm.", "sealq redis-acl", ""},
+		"redis/rights enough":         {"A Redis user may less than it needs", "What needs the right fails.", "sealq redis-acl", ""},
+		"queues/tasks":                {"Tasks lie where no worker looks, or are damaged", "These tasks alone. A worker puts most of it in order within a minute.", "sealq tasks list QUEUE", "stuck-task"},
+		"queues/served":               {"Tasks wait, and nobody serves their queue", "Every job of these queues, until a worker serves them. None is lost.", "sealq worker --queues …", "stuck-task"},
+		"queues/paused":               {"A queue is paused", "Every job of the queue waits, and no pause ends by itself.", "", "stuck-task"},
+		"database/connection":         {"The database does not answer", "Nobody can register, and no job of the outbox is done. Nothing is lost.", doctor, ""},
+		"database/migrations":         {"The tables are not up to date", "Processes of the newer program do not start.", "sealq migrate up", ""},
+		"database/clock":              {"The database's clock is off", "Ends of registrations and locks, and the validity of signatures.", doctor, ""},
+		"database/outbox waiting":     {"Jobs wait in the outbox", "The mails and sweeps of these jobs are late. None is lost before its end.", "sealq doctor", "stuck-task"},
+		"database/outbox ended":       {"Jobs ended without being done", "The people behind these jobs alone: their mail was not sent, or their job not done.", "sealq explain ADDRESS", "stuck-task"},
+		"database/quarantine":         {"The quarantine is nearly full", "Evidence: what finds no room is counted and not kept.", "sealq quarantine purge --dry-run", "quarantine"},
+		"database/schedules":          {"There are no schedules", grows, "", "stuck-task"},
+		"database/schedules/overdue":  {"A schedule was missed", grows, "", "stuck-task"},
+		"database/schedules/failing":  {"A schedule's jobs do not succeed", grows, "", "stuck-task"},
+		"database/schedules/long":     {"A schedule's job takes long", "Its next job, where there is to be one at a time, and what waits behind it.", "", "stuck-task"},
+		"database/schedules/unusable": {"A schedule cannot be read", grows, "", "stuck-task"},
+		"database/schedules/paused":   {"A schedule is paused", "None of its jobs is made until somebody resumes it, and no pause ends by itself. " + grows, "", ""},
+		"database/audit log":          {"The audit log is not what was written", "What the log says of who did what, from that entry on.", doctor, "leak"},
+		"keys/ring":                   {"The key ring cannot be read", "Processes that start now do not start. Those that run go on for minutes.", "sealq keys list", "lost-ring"},
+		"keys/active key":             {"The active key is old, or there is none", "Nobody yet. The longer a key signs, the more it could be worth to a thief.", "sealq keys rotate", "rotation"},
+		"keys/audience":               {"The audience is not as it should be", "A process with another audience refuses what the others sign.", "sealq config", "rotation"},
+		"keys/agreement":              {"Hosts disagree on the key ring", "The hosts that are named will refuse, or defer, what the others sign.", "sealq keys check", "rotation"},
+		"mail/mail server":            {"The mail server does not take mails", "Every mail waits and is tried again until its job's end; registrations cannot be confirmed meanwhile.", doctor, "stuck-task"},
 	}
 }
 
 // ofFinding is what a finding asks of a person.
 func ofFinding(f Finding) concern {
-	g, ok := guides()[f.Group+"/"+f.Check]
+	all := guides()
+	g, ok := all[f.Group+"/"+f.Check+"/"+f.Trouble]
+	if !ok {
+		g, ok = all[f.Group+"/"+f.Check]
+	}
 	if !ok {
 		g.title = f.Group + ": " + f.Check
 	}
 	c := concern{
 		Status: f.Status, Title: label(g.title), Detail: clean(f.Message, maxError, false), Radius: g.radius,
 		Action: spans(clean(f.Advice, maxError, false)), Command: g.command, Runbook: g.runbook, Page: pageOf(f),
+	}
+	if c.Page == "/audit" {
+		c.Needs = string(operators.RoleOperator)
 	}
 	if len(c.Action) > 0 {
 		c.Command = "" // one thing to do

@@ -75,6 +75,7 @@ type Inspector interface {
 type Finding struct {
 	Group, Check string // which check it was
 	Subject      string // of several that it looks at: a queue, a schedule; else ""
+	Trouble      string // in a word which of several things the check can find, such as paused or overdue; "" where it finds one thing
 	Status       Status
 	Message      string // a sentence
 	Advice       string // what to do, "" where there is nothing

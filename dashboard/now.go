@@ -18,13 +18,20 @@ import (
 // nowView is the first page: what needs a person, what is fine, and the queues.
 type nowView struct {
 	Concerns []concern
-	Fine     []string
+	Fine     []fineGroup
 	Unknown  []string // what was not looked at, and why
 	Examined moment   // when the checks were made
 	Pending  bool     // they are being made for the first time
 	NoChecks bool     // nobody makes any
 	Queues   []queueRow
 	Read     moment
+}
+
+// fineGroup is one line of what is fine: what it was looked at, and what each check said.
+type fineGroup struct {
+	Name   string
+	Checks []string // their names
+	Says   []string
 }
 
 // queueRow is one queue in the list.
@@ -45,6 +52,9 @@ type queueRow struct {
 // mostGroups is how many reasons in how many queues are counted.
 const mostGroups = 1000
 
+// statePaused is the state of a queue that no worker fetches from, and of a schedule of which no jobs are made.
+const statePaused = "paused"
+
 // behind is how old the oldest waiting task of a queue may be before the queue is called behind.
 const behind = 5 * time.Minute
 
@@ -62,6 +72,7 @@ func (d *Dashboard) now(v *visit) error {
 		}
 		return nil
 	}
+	view.Concerns = seenBy(v.who.role, view.Concerns)
 	return v.page(http.StatusOK, "now", "Now", view)
 }
 
@@ -78,7 +89,7 @@ func (d *Dashboard) look(ctx context.Context) (nowView, error) {
 	case err != nil:
 		view.Concerns = append(view.Concerns, d.mute(ctx, "database", err))
 	case len(groups) == 0:
-		view.Fine = append(view.Fine, "Nothing that was refused waits in quarantine.")
+		view.Fine = append(view.Fine, fineGroup{"quarantine", []string{"empty"}, []string{"Nothing that was refused waits there."}})
 	default:
 		view.Concerns = append(view.Concerns, d.refusals(groups)...)
 	}
@@ -108,27 +119,55 @@ func (d *Dashboard) addFindings(view *nowView) {
 	findings, at := d.watch.examination()
 	view.Examined, view.Pending = d.at(at), at.IsZero() && d.cfg.Examine != nil
 	unknown := make(map[string][]string)
-	var reasons []string
+	var reasons, order []string
+	fine := make(map[string][]Finding)
 	for _, f := range findings {
 		switch f.Status {
 		case Problem, Warning:
-			view.Concerns = append(view.Concerns, ofFinding(f))
+			view.Concerns = append(view.Concerns, pausedHere(ofFinding(f), f, view.Queues))
 		case NotLooked:
 			if _, ok := unknown[f.Message]; !ok {
 				reasons = append(reasons, f.Message)
 			}
 			unknown[f.Message] = append(unknown[f.Message], f.Group+" "+f.Check)
 		case Fine:
-			line := f.Message
-			if f.Subject != "" {
-				line = f.Subject + ": " + line
+			fine[f.Group] = append(fine[f.Group], f)
+			if !slices.Contains(order, f.Group) {
+				order = append(order, f.Group)
 			}
-			view.Fine = append(view.Fine, clean(f.Group+" – "+line, maxError, false))
 		}
+	}
+	for _, group := range order {
+		view.Fine = append(view.Fine, fineOf(group, fine[group]))
 	}
 	for _, reason := range reasons {
 		view.Unknown = append(view.Unknown, clean(strings.Join(slices.Compact(unknown[reason]), ", ")+": "+reason, maxError, false))
 	}
+}
+
+// fineOf is one line about what is fine of a group, a check that looked at several named once.
+func fineOf(group string, findings []Finding) fineGroup {
+	g := fineGroup{Name: label(group)}
+	several := make(map[string]int)
+	var names []string
+	for _, f := range findings {
+		if several[f.Check]++; several[f.Check] == 1 {
+			names = append(names, f.Check)
+		}
+		says := f.Message
+		if f.Subject != "" {
+			says = f.Subject + ": " + says
+		}
+		g.Says = append(g.Says, clean(says, maxError, false))
+	}
+	for _, name := range names {
+		shown := label(name)
+		if n := several[name]; n > 1 {
+			shown += fmt.Sprintf(" (%d)", n)
+		}
+		g.Checks = append(g.Checks, shown)
+	}
+	return g
 }
 
 func (d *Dashboard) row(r reading, groups []jobs.RefusedGroup) queueRow {
@@ -151,7 +190,7 @@ func (d *Dashboard) row(r reading, groups []jobs.RefusedGroup) queueRow {
 	case min(r.pending, r.active, r.sched, r.retry, r.dead) < 0:
 		row.State, row.Bad = "damaged", true
 	case r.paused:
-		row.State, row.Bad = "paused", true
+		row.State, row.Bad = statePaused, true
 	case r.pending > 0 && r.oldest > behind:
 		row.State, row.Bad = "behind", true
 	case r.pending+r.active == 0:

@@ -109,7 +109,7 @@ func (d *Dashboard) scheduleRow(s Schedule) scheduleRow {
 	case s.Trouble != "":
 		row.State, row.Detail, row.Bad = label(s.Trouble), clean(s.Detail, maxError, false), true
 	case s.Paused:
-		row.State = "paused"
+		row.State = statePaused
 	}
 	return row
 }

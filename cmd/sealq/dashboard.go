@@ -214,7 +214,7 @@ func findings(r doctor.Report) []dashboard.Finding {
 	}
 	all := make([]dashboard.Finding, 0, len(r.Checks))
 	for _, f := range r.Checks {
-		all = append(all, dashboard.Finding{Group: f.Group, Check: f.Check, Subject: f.Subject, Status: statuses[f.Status], Message: f.Message, Advice: f.Advice})
+		all = append(all, dashboard.Finding{Group: f.Group, Check: f.Check, Subject: f.Subject, Trouble: f.Trouble, Status: statuses[f.Status], Message: f.Message, Advice: f.Advice})
 	}
 	return all
 }

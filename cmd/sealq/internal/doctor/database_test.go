@@ -64,14 +64,6 @@ func TestWhatIsWrongWithTheDatabaseIsTold(t *testing.T) {
 			p.sql(t, "UPDATE outbox SET next_at = now() - interval '"+since+"', not_before = now() - interval '"+since+"'")
 		}
 	}
-	scheduled := func(changes string) func(t *testing.T, p *patient) {
-		return func(t *testing.T, p *patient) {
-			t.Helper()
-			plan := jobs.SchedulePlan{Name: "sweep", Cron: "*/5 * * * *", CatchUp: jobs.CatchUpLatest, Source: jobs.FromCode}
-			check(t, p.db.PlaceSchedules(t.Context(), jobs.Placement{Plans: []jobs.SchedulePlan{plan}, Actor: "test"}))
-			p.sql(t, "UPDATE schedules SET "+changes)
-		}
-	}
 	full := quarantine.Budgets{Unverified: quarantine.Budget{Entries: 1, Bytes: 10_000}, Moved: quarantine.Budget{Entries: 1, Bytes: 10_000}, Authentic: quarantine.Budget{Entries: 1, Bytes: 10_000}}
 	for sentence, test := range map[string]struct {
 		harm            func(t *testing.T, p *patient)
@@ -150,6 +142,30 @@ func TestWhatIsWrongWithTheDatabaseIsTold(t *testing.T) {
 			test.harm(t, p)
 			says(t, p.finds(t, "database", test.check), test.status, test.message, test.advice)
 		})
+	}
+}
+
+// scheduled has one schedule, of which something is otherwise.
+func scheduled(changes string) func(t *testing.T, p *patient) {
+	return func(t *testing.T, p *patient) {
+		t.Helper()
+		plan := jobs.SchedulePlan{Name: "sweep", Cron: "*/5 * * * *", CatchUp: jobs.CatchUpLatest, Source: jobs.FromCode}
+		check(t, p.db.PlaceSchedules(t.Context(), jobs.Placement{Plans: []jobs.SchedulePlan{plan}, Actor: "test"}))
+		p.sql(t, "UPDATE schedules SET "+changes)
+	}
+}
+
+func TestWhichTroubleAScheduleIsInIsSaidInAWord(t *testing.T) {
+	t.Parallel()
+	for trouble, change := range map[string]string{
+		"overdue": "last_due_at = now() - interval '1 hour'", "failing": "anchor = now() - interval '1 day', last_due_at = now(), last_tick_at = now()",
+		"unusable": "cron = 'never'", "paused": "paused = true", "": "anchor = now()",
+	} {
+		p := onPostgres(t)
+		scheduled(change)(t, p)
+		if got := p.finds(t, "database", "schedules"); got.Trouble != trouble {
+			t.Errorf("with %s its trouble is %q, want %q: %+v", change, got.Trouble, trouble, got)
+		}
 	}
 }
 

@@ -38,6 +38,8 @@ type Finding struct {
 	Status  Status `json:"status"`
 	Message string `json:"message"`
 	Advice  string `json:"advice"`
+	// Trouble is in a word which of several things a check can find, for whoever words it himself; "" where it finds one thing.
+	Trouble string `json:"-"`
 }
 
 // Report is the whole answer.

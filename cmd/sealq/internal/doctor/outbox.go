@@ -126,7 +126,14 @@ func schedules(ctx context.Context, e *env) []Finding {
 	}
 	var all []Finding
 	for _, r := range reports {
-		all = append(all, about(shown(r.Name), scheduleIs(scheduler.Judge(r, nil, now), now))...)
+		standing := scheduler.Judge(r, nil, now)
+		found := about(shown(r.Name), scheduleIs(standing, now))
+		for i := range found {
+			if found[i].Trouble = string(standing.Trouble); standing.Trouble == "" && standing.Paused {
+				found[i].Trouble = "paused"
+			}
+		}
+		all = append(all, found...)
 	}
 	return all
 }

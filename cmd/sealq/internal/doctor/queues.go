@@ -266,7 +266,7 @@ func queuesPaused(ctx context.Context, e *env) []Finding {
 		}
 	}
 	if len(paused) > 0 {
-		return say(Warning, "let it go on by the asynq tool, `asynq queue unpause --queue QUEUE`, or delete its key asynq:{QUEUE}:paused; a pause has no end of its own",
+		return say(Warning, "when the reason is gone let it go on: a button on its page of `sealq dashboard`, the asynq tool, `asynq queue unpause --queue QUEUE`, or delete its key asynq:{QUEUE}:paused; a pause has no end of its own",
 			"paused, so that no worker fetches from them: %s", shownAll(paused))
 	}
 	return fine("no queue is paused")
