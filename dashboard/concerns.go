@@ -81,8 +81,11 @@ func pageOf(f Finding) string {
 	return ""
 }
 
-// pausedHere leads from queues that are paused to the buttons that end it, and says who may press them.
+// pausedHere leads from queues and schedules that are paused to the buttons that end it, and says who may press them.
 func pausedHere(c concern, f Finding, queues []queueRow) concern {
+	if f.Check == "schedules" && f.Trouble == statePaused {
+		c.Action = spans("When the reason is gone an operator resumes it, by the button on its page.")
+	}
 	if f.Group != "queues" || f.Check != "paused" {
 		return c
 	}
@@ -211,10 +214,17 @@ func (d *Dashboard) refusals(groups []jobs.RefusedGroup) []concern {
 	var all []concern
 	for k, sum := range sums {
 		c := concern{
-			Status: Warning, Title: plural(sum.Entries, "task") + " refused: " + label(k.reason), Since: d.at(sum.First), Last: d.at(sum.Last),
+			Status: Warning, Title: plural(sum.Entries, "task") + " refused: " + label(k.reason), Since: d.at(sum.First),
 			Radius: "No genuine job. Whose names they bear goes on: jobs of the outbox are restored by themselves.",
 			Action: spans("Find out who writes to this Redis; `sealq quarantine list` tells more. Nothing has to be done to the tasks."), Runbook: "quarantine",
 			Page: withQuery("/quarantine", url.Values{"reason": {k.reason}}),
+		}
+		if sum.Last.After(sum.First) {
+			c.Last = d.at(sum.Last)
+		}
+		if k.reason == "unknown_key" && !k.authentic {
+			c.Radius = "Perhaps genuine jobs, where a worker has not the ring of the app that signed them. Those of the outbox are restored by themselves."
+			c.Action = spans("See by `sealq keys check` whether a process has another ring: then mend it, and release them. Else find out who writes to this Redis.")
 		}
 		if k.authentic {
 			c.Status = Problem

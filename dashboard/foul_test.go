@@ -281,3 +281,11 @@ func TestAnAddressAtWhichATextIsCutIsNotShownToAViewer(t *testing.T) {
 		}
 	}
 }
+
+func TestACapIsToldWhereThereIsOne(t *testing.T) {
+	t.Parallel()
+	w := fouled(t, foul{}, func(c *dashboard.Config) { c.MailLimits.Daily = 7 })
+	if got := textOf(w.as(operators.RoleViewer).page("/mails").doc); !strings.Contains(got, "Taken in 60 minutes 0; no cap is set here") || !strings.Contains(got, "Taken in 24 hours 0; the cap: 7") {
+		t.Errorf("the page says %s", got)
+	}
+}

@@ -85,7 +85,7 @@ func TestInChromium(t *testing.T) { //nolint:tparallel // the windows of one bro
 			}
 		})
 	}
-	t.Run("a viewer sees no button that he may not press", func(t *testing.T) {
+	t.Run("a viewer sees no button that he may not press", func(t *testing.T) { //nolint:paralleltest // likewise
 		b := c.tab(t, 1280)
 		b.visit(t, w.url+"/login")
 		b.fill(t, "name", "viewer")
@@ -96,8 +96,12 @@ func TestInChromium(t *testing.T) { //nolint:tparallel // the windows of one bro
 			t.Errorf("he sees %d", n)
 		}
 	})
-	t.Run("a live page says that it is not up to date, and recovers when the server is back", func(t *testing.T) { recovers(t, w, c.tab(t, 1280)) }) //nolint:paralleltest // one after the other
-	t.Run("a live page leaves open what was opened, and scrolled what was scrolled", func(t *testing.T) { keeps(t, w, c.tab(t, 390)) })            //nolint:paralleltest // likewise
+	t.Run("a live page says that it is not up to date, and recovers when the server is back", func(t *testing.T) { //nolint:paralleltest // likewise
+		recovers(t, w, c.tab(t, 1280))
+	})
+	t.Run("a live page leaves open what was opened, and scrolled what was scrolled", func(t *testing.T) { //nolint:paralleltest // likewise
+		keeps(t, w, c.tab(t, 390))
+	})
 }
 
 // world is a dashboard on localhost.
