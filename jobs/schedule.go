@@ -35,6 +35,9 @@ var (
 	ErrScheduleMoved  = errors.New("the schedule has been changed, removed or run in the meantime: try again")
 )
 
+// ErrTickBlocked means that a transaction that is open elsewhere holds what a tick needs: its job's unique key, or its schedule.
+var ErrTickBlocked = errors.New("a transaction that is open elsewhere holds the job's unique key or the schedule; it is tried again")
+
 // SchedulePlan is a schedule as somebody defined it: all that a scheduler needs to make its ticks. It is comparable.
 type SchedulePlan struct {
 	Name    string
@@ -100,7 +103,7 @@ type TickMade struct {
 	LastDueAt time.Time // of the schedule, whoever made its ticks
 	// Stale says that the schedule is not what it was when it was read: changed, paused or removed.
 	Stale bool
-	// Err is what is wrong with this tick alone, such as ErrDuplicate.
+	// Err is what is wrong with this tick alone, such as ErrDuplicate and ErrTickBlocked.
 	Err error
 }
 

@@ -176,6 +176,8 @@ type planned struct {
 	job   func(tick string) jobs.Job
 	wake  time.Time // by the database's clock, when it is to be looked at; zero: never
 	after time.Time // not before then, whatever is due
+	// blocked is how many times in a row its tick was not made for a transaction that is open elsewhere.
+	blocked int
 }
 
 // madeAt is when the tick is to be made: the same for all schedulers.

@@ -43,22 +43,7 @@ func (s *Scheduler) round(ctx context.Context) (time.Duration, error) {
 		}
 		now, _ = s.clock()
 	}
-	var batch []*planned
-	var ticks []jobs.Tick
-	for _, p := range s.desk.plans {
-		if p.wake.IsZero() || p.wake.After(now) {
-			continue
-		}
-		due, missed, ok := p.pick(now)
-		if !ok {
-			continue
-		}
-		d := jobs.Due{Schedule: p.Name, Revision: p.Revision, At: due, Since: p.LastDueAt, Missed: missed}
-		batch, ticks = append(batch, p), append(ticks, jobs.Tick{Due: d, Job: p.job(tickName(p.Name, due))})
-		if len(ticks) == mostAtOnce {
-			break // the others come in the next round, which is at once
-		}
-	}
+	batch, ticks := s.due(now)
 	if len(ticks) > 0 {
 		made, err := s.ticks.MakeTicks(ctx, ticks)
 		if err != nil {
@@ -73,6 +58,37 @@ func (s *Scheduler) round(ctx context.Context) (time.Duration, error) {
 		return 0, nil // what was made took time, in which others came due
 	}
 	return s.untilNext(now), nil
+}
+
+// due are the ticks of one transaction. One that waited for another's transaction is made alone, when there are no others, so that it holds none up:
+// of several the one whose turn was longest ago.
+func (s *Scheduler) due(now time.Time) (batch []*planned, ticks []jobs.Tick) {
+	var waiting *planned
+	var waitings jobs.Tick
+	for _, p := range s.desk.plans {
+		if p.wake.IsZero() || p.wake.After(now) {
+			continue
+		}
+		at, missed, ok := p.pick(now)
+		if !ok {
+			continue
+		}
+		d := jobs.Due{Schedule: p.Name, Revision: p.Revision, At: at, Since: p.LastDueAt, Missed: missed}
+		t := jobs.Tick{Due: d, Job: p.job(tickName(p.Name, at))}
+		if p.blocked > 0 {
+			if waiting == nil || p.after.Before(waiting.after) {
+				waiting, waitings = p, t
+			}
+			continue
+		}
+		if batch, ticks = append(batch, p), append(ticks, t); len(ticks) == mostAtOnce {
+			break // the others come in the next round, which is at once
+		}
+	}
+	if len(ticks) == 0 && waiting != nil {
+		return []*planned{waiting}, []jobs.Tick{waitings}
+	}
+	return batch, ticks
 }
 
 func (s *Scheduler) untilNext(now time.Time) time.Duration {
@@ -92,12 +108,20 @@ func (s *Scheduler) settle(ctx context.Context, p *planned, t jobs.Tick, m jobs.
 	if m.LastDueAt.After(p.LastDueAt) {
 		p.LastDueAt = m.LastDueAt
 	}
+	if !errors.Is(m.Err, jobs.ErrTickBlocked) {
+		p.blocked = 0
+	}
 	switch {
 	case m.Stale:
 		p.wake = time.Time{}
 		s.desk.version, s.desk.read = 0, time.Time{} // read it all anew
 	case errors.Is(m.Err, jobs.ErrDuplicate):
 		p.after = now.Add(waits) // the tick before is not done yet: its job is unique, this one waits for it
+	case errors.Is(m.Err, jobs.ErrTickBlocked):
+		p.after = now.Add(waits)
+		if p.blocked++; p.blocked == 2 { // once may have been another scheduler, at work on the same ticks
+			s.cfg.Logger.WarnContext(ctx, "tick waits for a transaction that is open elsewhere", slog.String("schedule", p.Name), slog.Time("due", t.At), slog.Any("error", m.Err))
+		}
 	case m.Err != nil:
 		p.after = now.Add(stuck)
 		s.cfg.Logger.ErrorContext(ctx, "tick cannot be made", slog.String("schedule", p.Name), slog.Time("due", t.At), slog.Any("error", m.Err))

@@ -19,6 +19,7 @@ type Ticks interface {
 	// MakeTicks makes ticks, of any schedule one at most, in one transaction: it locks the schedules' rows, requires of each
 	// that its revision is the tick's, that it is not paused, and that last_due_at < due ≤ the database's clock, inserts tick
 	// and outbox row, and advances last_due_at. What is not made makes no other fail; it says of each what became of it, in
-	// their order. A job that is unique makes no tick while one like it is unfinished: jobs.ErrDuplicate.
+	// their order. A job that is unique makes no tick while one like it is unfinished: jobs.ErrDuplicate. Nor does one for which it
+	// would have to wait until a transaction that is open elsewhere ends: jobs.ErrTickBlocked, after a moment.
 	MakeTicks(ctx context.Context, ticks []jobs.Tick) ([]jobs.TickMade, error)
 }

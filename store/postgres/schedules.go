@@ -106,7 +106,7 @@ func (db *DB) PlaceSchedules(ctx context.Context, p jobs.Placement) error {
 }
 
 func placedSchedules(ctx context.Context, tx pgx.Tx) ([]jobs.PlacedSchedule, error) {
-	rows, err := tx.Query(ctx, `SELECT s.placed, s.placed_paused,`+stateColumns+`FROM schedules AS s ORDER BY s.name FOR UPDATE`)
+	rows, err := tx.Query(ctx, `SELECT s.placed, s.placed_paused,`+stateColumns+`FROM schedules AS s ORDER BY s.name FOR NO KEY UPDATE`)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // wrapped by the caller
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,15 +14,26 @@ import (
 	"github.com/sealq/sealq/jobs"
 )
 
-// makeTicksSQL is one statement, and so one transaction in one round trip. It locks the schedules' rows, in the order in which
-// all do that lock several: of two schedulers the second waits, and then finds last_due_at advanced.
+// How long a tick waits for others' transactions. Another scheduler's are over in milliseconds; that of an application, which has enqueued a job
+// with the tick's unique key and is still at work, lasts as long as it does.
+const (
+	batchPatience = 250 * time.Millisecond // of the ticks of one transaction, for each lock
+	tickPatience  = 100 * time.Millisecond // of one that is made alone
+	longestSingly = time.Second            // after which no more of a batch are made one by one
+)
+
+// makeTicksSQL is one statement, and so one transaction in one round trip. It bounds how long it waits for a lock, and locks the schedules' rows, in
+// the order in which all do that lock several: of two schedulers the second waits, and then finds last_due_at advanced. Whoever runs a schedule by
+// hand, or records its ticks, needs no more than that the row is there, and is in nobody's way.
 const makeTicksSQL = `
-WITH wanted AS (
+WITH bound AS MATERIALIZED (
+	SELECT set_config('lock_timeout', $16, true)
+), wanted AS (
 	SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::uuid[], $7::text[], $8::text[],
 		$9::bytea[], $10::bytea[], $11::integer[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::bigint[]) WITH ORDINALITY
 	AS w (schedule, revision, due_at, since, missed, row_id, kind, queue, payload, headers, retries, unique_key, not_before, expires_at, life, place)
 ), held AS MATERIALIZED (
-	SELECT name, revision, paused, last_due_at FROM schedules WHERE name = ANY ($1) ORDER BY name FOR UPDATE
+	SELECT name, revision, paused, last_due_at FROM bound, schedules WHERE name = ANY ($1) ORDER BY name FOR NO KEY UPDATE OF schedules
 ), eligible AS MATERIALIZED (
 	SELECT w.*, h.last_due_at FROM wanted AS w JOIN held AS h ON h.name = w.schedule
 	WHERE h.revision = w.revision AND NOT h.paused AND h.last_due_at < w.due_at AND w.due_at <= statement_timestamp()
@@ -102,23 +114,68 @@ func (db *DB) MakeTicks(ctx context.Context, ticks []jobs.Tick) ([]jobs.TickMade
 	return made, nil
 }
 
-// makeTicks looks, where PostgreSQL refuses what one of them says, for that one by halves, so that it stops no other.
+// makeTicks looks, where PostgreSQL refuses what one of them says, for that one by halves, so that it stops no other; and where one waits for a
+// transaction that is open elsewhere, it makes them one by one.
 func (db *DB) makeTicks(ctx context.Context, c *tickColumns, made []jobs.TickMade) error {
-	err := db.makeAll(ctx, c, made)
-	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(refused.Code, "22") || strings.HasPrefix(refused.Code, "23")) {
-		if len(c.places) == 1 { // data exceptions, and violated constraints: PostgreSQL's manual, appendix A
-			made[c.places[0]].Err = wrap("tick "+c.schedules[0], err)
-			return nil
-		}
+	if len(c.places) == 1 {
+		return db.makeOne(ctx, c, made)
+	}
+	err := db.makeAll(ctx, c, made, batchPatience)
+	if isLockTimeout(err) {
+		return db.makeSingly(ctx, c, made)
+	}
+	if isRefusedData(err) {
 		half := len(c.places) / 2
 		return errors.Join(db.makeTicks(ctx, c.slice(0, half), made), db.makeTicks(ctx, c.slice(half, len(c.places)), made))
 	}
 	return err
 }
 
-func (db *DB) makeAll(ctx context.Context, c *tickColumns, made []jobs.TickMade) error {
+// makeSingly makes ticks one by one, for as long as that may take. What it does not come to is neither made nor refused: the scheduler has it in the
+// next batch, and those that wait no more.
+func (db *DB) makeSingly(ctx context.Context, c *tickColumns, made []jobs.TickMade) error {
+	began := db.now()
+	for i := range c.places {
+		if i > 0 && db.now().Sub(began) > longestSingly {
+			return nil
+		}
+		if err := db.makeOne(ctx, c.slice(i, i+1), made); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeOne says of the one tick what is wrong with it alone.
+func (db *DB) makeOne(ctx context.Context, c *tickColumns, made []jobs.TickMade) error {
+	err := db.makeAll(ctx, c, made, tickPatience)
+	switch {
+	case isLockTimeout(err):
+		err = fmt.Errorf("tick %s: %w: %w", c.schedules[0], jobs.ErrTickBlocked, err)
+	case isRefusedData(err):
+		err = wrap("tick "+c.schedules[0], err)
+	default:
+		return err
+	}
+	made[c.places[0]] = jobs.TickMade{Err: err}
+	return nil
+}
+
+// isLockTimeout and isRefusedData know SQLSTATE codes (PostgreSQL's manual, appendix A): a lock that was not to be had in time; data exceptions, and
+// violated constraints.
+func isLockTimeout(err error) bool {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && refused.Code == "55P03"
+}
+
+func isRefusedData(err error) bool {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (strings.HasPrefix(refused.Code, "22") || strings.HasPrefix(refused.Code, "23"))
+}
+
+func (db *DB) makeAll(ctx context.Context, c *tickColumns, made []jobs.TickMade, patience time.Duration) error {
 	rows, err := db.pool.Query(ctx, makeTicksSQL, c.schedules, c.revisions, c.due, c.since, c.missed, c.ids, c.kinds, c.queues,
-		c.payloads, c.headers, c.retries, c.keys, c.notBefore, c.expires, c.lives)
+		c.payloads, c.headers, c.retries, c.keys, c.notBefore, c.expires, c.lives, strconv.FormatInt(patience.Milliseconds(), 10))
 	if err != nil {
 		return err //nolint:wrapcheck // wrapped by MakeTicks
 	}
@@ -160,7 +217,8 @@ func (db *DB) RunSchedule(ctx context.Context, tx pgx.Tx, t jobs.Tick) (rowID st
 	return rowID, nil
 }
 
-// settleTicksSQL locks in the order in which makeTicksSQL does: schedules by name. A tick whose row is reissued meanwhile has another
+// settleTicksSQL locks in the order in which makeTicksSQL does: schedules by name. Those that somebody has locked are for the next look: who waited
+// for one would hold up the ticks of the others. A tick whose row is reissued meanwhile has another
 // version, and is left alone: what was read of the row is over.
 const settleTicksSQL = `
 WITH ended AS MATERIALIZED (
@@ -169,7 +227,7 @@ WITH ended AS MATERIALIZED (
 	FROM ticks AS t LEFT JOIN outbox AS o ON o.id = t.row_id
 	WHERE t.outcome = '' AND (o.id IS NULL OR o.ended_at IS NOT NULL) LIMIT $1
 ), held AS MATERIALIZED (
-	SELECT name FROM schedules WHERE name IN (SELECT schedule FROM ended) ORDER BY name FOR UPDATE
+	SELECT name FROM schedules WHERE name IN (SELECT schedule FROM ended) ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
 ), settled AS (
 	UPDATE ticks AS t SET outcome = e.outcome, finished_at = e.ended_at, started_at = e.signed_at, cause = e.cause
 	FROM ended AS e JOIN held AS h ON h.name = e.schedule WHERE t.schedule = e.schedule AND t.due_at = e.due_at AND t.outcome = '' AND t.xmin = e.version
