@@ -22,6 +22,8 @@ func TestMain(m *testing.M) {
 //	until PATTERN sealq …  run sealq again and again, until its standard output matches
 //	start NAME sealq …     run sealq until finish; $NAME_addr is where it answers health checks
 //	                       and NAME.out what it prints
+//	terminal N sealq …     run sealq on a terminal of N columns; all that it writes there is the standard output, and what is
+//	                       left on the screen the file "screen" (Linux)
 //	finish NAME            send SIGTERM; it must end with exit code 0 in time
 //	interrupt NAME         send SIGINT; likewise
 //	page PATTERN URL       read a page until it matches; it is the standard output
@@ -65,7 +67,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "until": until, "page": readPage, "submit": submitForm, "readyz": readyz, "metrics": scrape,
-			"start": inWorld((*world).start), "finish": inWorld((*world).finish), "interrupt": inWorld((*world).interrupt),
+			"terminal": inWorld((*world).onTerminal),
+			"start":    inWorld((*world).start), "finish": inWorld((*world).finish), "interrupt": inWorld((*world).interrupt),
 			"terminate": inWorld((*world).terminate), "killed": inWorld((*world).killed), "stalled": inWorld((*world).stalled),
 			"hangup": inWorld((*world).hangup), "logs": inWorld((*world).waitLog), "age": inWorld((*world).age), "process": inWorld((*world).process),
 			"postgres": inWorld((*world).usePostgres), "role": inWorld((*world).makeRole), "sql-as": inWorld((*world).runSQL),

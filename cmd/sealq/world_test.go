@@ -325,18 +325,7 @@ type process struct {
 
 func (w *world) start(ts *testscript.TestScript, args []string) {
 	name, args := args[0], args[1:]
-	binary, err := exec.LookPath(args[0])
-	ts.Check(err)
-	cmd := exec.CommandContext(w.t.Context(), binary, append(args[1:], "--listen", "127.0.0.1:0", "--log-format", "json")...)
-	cmd.Dir = ts.MkAbs(".")
-	for _, variable := range []string{
-		"PATH", "HOME", "TMPDIR", "SEALQ_REDIS_URL", "SEALQ_DATABASE_URL", "SEALQ_SMTP_URL", "SEALQ_SMTP_URL_FILE", "SEALQ_MAIL_FROM", "SEALQ_AUDIENCE",
-		"SEALQ_KEYS", "SEALQ_KEK_FILE",
-	} {
-		if value := ts.Getenv(variable); value != "" {
-			cmd.Env = append(cmd.Env, variable+"="+value)
-		}
-	}
+	cmd := w.command(ts, append(args, "--listen", "127.0.0.1:0", "--log-format", "json"))
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
 	printed, err := os.Create(ts.MkAbs(name + ".out"))
@@ -354,6 +343,23 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 		ts.Fatalf("%s ended:\n%s", name, <-p.logged)
 	}
 	ts.Setenv(name+"_addr", addr)
+}
+
+// command is one in the script's directory and environment.
+func (w *world) command(ts *testscript.TestScript, args []string) *exec.Cmd {
+	binary, err := exec.LookPath(args[0])
+	ts.Check(err)
+	cmd := exec.CommandContext(w.t.Context(), binary, args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, variable := range []string{
+		"PATH", "HOME", "TMPDIR", "SEALQ_REDIS_URL", "SEALQ_DATABASE_URL", "SEALQ_SMTP_URL", "SEALQ_SMTP_URL_FILE", "SEALQ_MAIL_FROM", "SEALQ_AUDIENCE",
+		"SEALQ_KEYS", "SEALQ_KEK_FILE",
+	} {
+		if value := ts.Getenv(variable); value != "" {
+			cmd.Env = append(cmd.Env, variable+"="+value)
+		}
+	}
+	return cmd
 }
 
 // follow reads the log to its end, and tells where the process listens.
