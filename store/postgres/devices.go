@@ -169,6 +169,9 @@ func (db *DB) LiftLockouts(ctx context.Context, tx pgx.Tx, limit int, owners boo
 			})
 		})
 	}
+	if err == nil {
+		err = walk.restore(ctx, tx)
+	}
 	if err != nil {
 		return nil, wrap("lift lockouts", err)
 	}

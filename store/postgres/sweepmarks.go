@@ -24,7 +24,7 @@ const (
 // it does not wait for at all. It does so in a step before the sweep's statement, as preparing that waits for the table already. Where the sweep is
 // all of the transaction, it does not wait for the disk either: what a crash undoes, the next one does.
 const beginWalkSQL = `
-SELECT set_config('lock_timeout', '100ms', true),
+SELECT current_setting('lock_timeout'), set_config('lock_timeout', '100ms', true),
        set_config('synchronous_commit', CASE WHEN $2 THEN 'off' ELSE current_setting('synchronous_commit') END, true), statement_timestamp(), m.mark, m.full_at, ARRAY(SELECT due FROM sweep_held WHERE part = $1 ORDER BY due)
 FROM (SELECT) AS one LEFT JOIN sweep_marks m ON m.part = $1`
 
@@ -43,12 +43,13 @@ type walk struct {
 	mark     *time.Time // as it was read
 	fullAt   *time.Time
 	held     []time.Time
+	patience string // lock_timeout as it was before
 }
 
 func beginWalk(ctx context.Context, tx pgx.Tx, w sweep.Walk, byID, alone bool) (*walk, error) {
 	at := &walk{part: w.Part, byID: byID}
 	var set string
-	if err := tx.QueryRow(ctx, beginWalkSQL, string(w.Part), alone).Scan(&set, &set, &at.now, &at.mark, &at.fullAt, &at.held); err != nil {
+	if err := tx.QueryRow(ctx, beginWalkSQL, string(w.Part), alone).Scan(&at.patience, &set, &set, &at.now, &at.mark, &at.fullAt, &at.held); err != nil {
 		return nil, err //nolint:wrapcheck // callers wrap it
 	}
 	at.to = at.now.Add(-w.Keep)
@@ -91,6 +92,12 @@ func (w *walk) batch(ctx context.Context, tx pgx.Tx, limit int, look func(held [
 		}
 	}
 	return b, w.advance(ctx, tx, mark, held)
+}
+
+// restore gives a caller, who goes on with his transaction, his own lock_timeout back.
+func (w *walk) restore(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true)`, w.patience)
+	return err //nolint:wrapcheck // callers wrap it
 }
 
 // passed is the mark behind these rows, and all that is held before it.

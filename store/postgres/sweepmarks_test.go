@@ -243,8 +243,15 @@ func TestASweepChangesNoSettingOfAnotherTransactionNorOfItsCaller(t *testing.T) 
 		}
 	}
 	commit(t, db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), "SET LOCAL lock_timeout = '7s'"); err != nil {
+			return err
+		}
 		_, err := db.LiftLockouts(t.Context(), tx, 10, false)
-		commits(tx) // it is the caller's to say how durable his transaction is
+		commits(tx) // it is the caller's to say how durable his transaction is, and how long it waits
+		var patience string
+		if err := tx.QueryRow(t.Context(), "SELECT current_setting('lock_timeout')").Scan(&patience); err != nil || patience != "7s" {
+			t.Errorf("lock_timeout: want the caller's 7s, got %s, %v", patience, err)
+		}
 		return err
 	})
 	for range 10 {
