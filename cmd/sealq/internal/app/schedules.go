@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,15 +78,20 @@ func (d database[Tx]) DefineSchedule(ctx context.Context, actor string, p jobs.S
 	if p.Kind == "" || p.Args == "" {
 		return false, fmt.Errorf("%w: it needs a kind and arguments", scheduler.ErrInvalidPlan)
 	}
+	before, _, err := d.scheduleOf(ctx, p.Name)
+	if err != nil && !errors.Is(err, jobs.ErrNoSuchSchedule) {
+		return false, err
+	}
 	err = d.InTx(ctx, func(tx Tx) error {
 		if replaced, err = d.AddSchedule(ctx, tx, p, replace); err != nil {
 			return err
 		}
-		action := jobs.ScheduleAdded
+		action, entered := jobs.ScheduleAdded, p
 		if replaced {
 			action = jobs.ScheduleChanged
+			entered.Source = cmp.Or(before.Source, p.Source) // it keeps where it came from
 		}
-		return d.AppendAudit(ctx, tx, scheduleEntry(actor, action, p.Name, p.Facts()))
+		return d.AppendAudit(ctx, tx, scheduleEntry(actor, action, p.Name, entered.Facts()))
 	})
 	return replaced, err
 }
