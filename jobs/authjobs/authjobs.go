@@ -50,7 +50,7 @@ type Sweep struct {
 	// Tick names the due time that the sweep was made for, "" for one on demand.
 	Tick string `json:"tick"`
 	// Limit is how many rows the sweep may change. 0: all that are due.
-	Limit int `json:"limit" sealq:"optional"`
+	Limit uint32 `json:"limit" sealq:"optional"`
 }
 
 // Tick are the arguments of retention:purge.

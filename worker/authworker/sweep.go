@@ -124,9 +124,9 @@ func handleSweeps[Tx any](h *worker.Handlers, s sweeper[Tx], a Accounts[Tx], r s
 		{authjobs.ResetLockouts(), s.unlocking(a)},
 	} {
 		worker.Handle(h, def.Def, func(ctx context.Context, j worker.Job[authjobs.Sweep]) error {
-			o := sweep.Order{Tick: j.Args.Tick, Limit: j.Args.Limit, Steps: def.steps}
+			o := sweep.Order{Tick: j.Args.Tick, Limit: int(j.Args.Limit), Steps: def.steps}
 			return s.run(ctx, j.Effect(), def.Policy(), o, func(left int, key jobs.Option) jobs.Job {
-				return def.With(authjobs.Sweep{Tick: j.Args.Tick, Limit: left}, key)
+				return def.With(authjobs.Sweep{Tick: j.Args.Tick, Limit: uint32(left)}, key) //nolint:gosec // what is left of one that was
 			})
 		})
 	}
