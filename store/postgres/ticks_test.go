@@ -173,7 +173,7 @@ func TestASchedulerTicksTheOthersWhileOneWaitsForAnApplication(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	commit(t, db, func(tx pgx.Tx) error {
-		if _, err := db.EnqueueTx(t.Context(), tx, noted.With("the application's", jobs.UniqueKey("one"))); err != nil {
+		if _, err := db.EnqueueTx(ctx, tx, noted.With("the application's", jobs.UniqueKey("one"))); err != nil {
 			return err
 		}
 		go func() { ended <- s.Run(ctx) }()
