@@ -72,7 +72,7 @@ type Order struct {
 	Sweep string
 	Tick  string
 	Job   string // whose run it is. Zero: nobody's that comes again
-	Limit int // rows at most; 0: all that are due
+	Limit int    // rows at most; 0: all that are due
 	Steps []Step
 }
 
