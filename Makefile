@@ -15,7 +15,7 @@ HOOK      ?=
 
 # Modules of their own below the root, so that neither a linter nor a peer
 # enters the application's go.mod.
-NESTED := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
+NESTED := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod */*/*/go.mod))
 
 # Tests run under this: real Redis and PostgreSQL, taken away afterwards.
 WITHSERVERS := bin/withservers
@@ -116,7 +116,7 @@ soak: $(WITHSERVERS) ## run all tests SOAK (20) times in changing order with -ra
 .PHONY: e2e
 e2e: $(WITHSERVERS) ## test the binary and the examples from end to end
 	$(WITHSERVERS) go test $(RACE) -count=1 -timeout 5m $(TESTFLAGS) ./cmd/... ./examples/...
-	cd examples/signup && ../../$(WITHSERVERS) --browser go test $(RACE) -count=1 -timeout 5m $(TESTFLAGS) ./...
+	cd examples/signup/browser && SEALQ_TEST_BUILD="$(RACE)" ../../../$(WITHSERVERS) --browser go test $(RACE) -count=1 -timeout 5m $(TESTFLAGS) ./...
 
 # The walk to every page, which the tests do too, with a picture of each; dark ones of the first page alone. Those in docs are what the window shows.
 .PHONY: screenshots

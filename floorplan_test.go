@@ -85,6 +85,8 @@ var floorPlan = map[string]place{
 
 	"cmd/sealq/...": {floor: 4, family: "cmd/sealq"},
 	"examples/...":  {floor: 4, family: "examples"},
+	// What `sealq dev` and `sealq demo` show, too.
+	"examples/signup/site": {floor: 3},
 
 	// What apps' own tests use, of jobs and of handlers.
 	"jobs/jobstest": {floor: 3, family: "jobs/jobstest", testsOnly: true, withoutAll: light},
@@ -218,6 +220,8 @@ func TestFloorPlanFindsBreaches(t *testing.T) {
 		"below it":                          {pkg("jobs", "signing", "github.com/hibiken/asynq"), nil},
 		"its own family":                    {pkg("store", "store/postgres", "store/sqlite", "jobs"), nil},
 		"examples take all":                 {pkg("examples/dropin/after", "worker", "jobs", "signing"), nil},
+		"the command takes a site":          {pkg("cmd/sealq", "examples/signup/site"), nil},
+		"the command takes no example":      {pkg("cmd/sealq", "examples/dropin/after"), []string{"cmd/sealq imports examples/dropin/after, which does not stand below it (floor 4, itself on floor 4)"}},
 		"the command takes all":             {pkg("cmd/sealq", "cmd/sealq/internal/app", "dashboard", "scheduler", "store", "mail/catcher"), nil},
 		"test servers know one another":     {pkg("internal/testservers/withservers", "internal/testservers"), nil},
 		"no place":                          {pkg("helpers"), []string{"helpers has no place: give it one in the table floorPlan of floorplan_test.go"}},

@@ -1,15 +1,15 @@
 // Command signup is a small web app that shows the whole life of a login on sealq: sign up, confirm, log in and out, sessions, a page behind a role, a
 // forgotten password, another password, another address. It works without JavaScript, and is there to be copied from:
 //
-//	main.go      flags
-//	run.go       the app from its first listener to its last goroutine: database, queue, mail, worker, site
-//	site.go      routes, what holds for every page (origin, headers, limits), and how pages are written
-//	session.go   who is logged in: sessions begin, end, are listed, and die with a password
-//	join.go      sign up, confirm, ask for the mail again
-//	login.go     log in, log out, a forgotten password
-//	account.go   another password, another address, sessions, the page for staff
-//	pages/       html/template; the three layouts that they share are in layout.html
-//	assets/      the style sheet
+//	main.go           flags
+//	run.go            the app from its first listener to its last goroutine: database, queue, mail, worker, site
+//	site/site.go      routes, what holds for every page (origin, headers, limits), and how pages are written
+//	site/session.go   who is logged in: sessions begin, end, are listed, and die with a password
+//	site/join.go      sign up, confirm, ask for the mail again
+//	site/login.go     log in, log out, a forgotten password
+//	site/account.go   another password, another address, sessions, the page for staff
+//	site/pages/       html/template; the three layouts that they share are in layout.html
+//	site/assets/      the style sheet
 //
 // What it refuses: it never tells a stranger whether an address has an account; nothing happens on GET, so that no scanner of mails confirms anything; no
 // link is ever made from a request; no page loads anything from elsewhere.

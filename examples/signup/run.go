@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/examples/signup/site"
 	"github.com/sealq/sealq/jobs"
 	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/jobs/relay"
@@ -112,7 +113,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
-	site, err := NewSite(SiteConfig{DB: db, Users: users, BaseURL: c.BaseURL, Devices: c.Devices, Nudge: outbox.Nudge, Now: c.Now, Logger: c.Logger})
+	pages, err := site.New(site.Config{DB: db, Users: users, BaseURL: c.BaseURL, Devices: c.Devices, Nudge: outbox.Nudge, Now: c.Now, Logger: c.Logger})
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	g.Go(func() error { return server.Run(running) })
 	g.Go(func() error { return outbox.Run(running) })
-	g.Go(func() error { return serve(running, listener, site) })
+	g.Go(func() error { return serve(running, listener, pages) })
 	fmt.Fprintf(c.Out, "The site is at %s, its data in %s.\n", c.BaseURL, c.Dir)
 	if c.Ready != nil {
 		c.Ready(listener.Addr().String())
@@ -185,8 +186,8 @@ func (c Config) worker(
 	}
 	handlers := worker.NewHandlers(worker.HandlersConfig{Outbox: db, Logger: c.Logger})
 	err = authworker.Register(handlers, authworker.Store[*sql.Tx](db), users, authworker.Config{
-		Keys: keys, Sender: sender, BaseURL: c.BaseURL, Product: product, Logger: c.Logger,
-		ConfirmPath: pathConfirm, ResetPath: pathReset, EmailPath: pathEmail,
+		Keys: keys, Sender: sender, BaseURL: c.BaseURL, Product: site.Product, Logger: c.Logger,
+		ConfirmPath: site.PathConfirm, ResetPath: site.PathReset, EmailPath: site.PathEmail,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -210,8 +211,8 @@ func (c Config) worker(
 }
 
 // serve answers until ctx ends, then finishes what is under way.
-func serve(ctx context.Context, listener net.Listener, site *Site) error {
-	server := &http.Server{Handler: site, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute}
+func serve(ctx context.Context, listener net.Listener, pages *site.Site) error {
+	server := &http.Server{Handler: pages, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {
@@ -228,7 +229,7 @@ func serve(ctx context.Context, listener net.Listener, site *Site) error {
 	if stopped := <-ended; !errors.Is(stopped, http.ErrServerClosed) {
 		err = errors.Join(err, stopped)
 	}
-	site.Wait()
+	pages.Wait()
 	return err
 }
 

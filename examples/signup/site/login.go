@@ -1,4 +1,4 @@
-package main
+package site
 
 import (
 	"context"
@@ -88,7 +88,7 @@ func (s *Site) forgot(w http.ResponseWriter, r *http.Request) error {
 }
 
 func resetForm(key string) form {
-	return form{ID: "reset", Action: pathReset, Button: "Set the new password", Key: key, Fields: []field{newPasswordField("New password")}}
+	return form{ID: "reset", Action: PathReset, Button: "Set the new password", Key: key, Fields: []field{newPasswordField("New password")}}
 }
 
 const resetText = "All sessions end, and the link works no more."

@@ -1,8 +1,7 @@
-package main_test
+package browser_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"net/url"
 	"strings"
@@ -23,7 +22,7 @@ const stepTime = 90 * time.Second
 // One browser and one app serve all, one test after the other: each has a window with cookies of its own, and an address.
 func TestInChromium(t *testing.T) { //nolint:tparallel // the windows of one browser fight for the focus
 	t.Parallel()
-	c, s := startChromium(t), start(t, nil)
+	c, s := startChromium(t), start(t)
 	for name, width := range map[string]int64{"desk": 1280, "telephone": 390} { //nolint:paralleltest // one after the other
 		t.Run("the life of a login, on a "+name, func(t *testing.T) {
 			c.tab(t, width).life(t, s, name+"@app.example")
@@ -78,15 +77,14 @@ func (b *tab) life(t *testing.T, s *system, email string) {
 
 	b.visit(t, s.url+"/staff")
 	b.reads(t, "a role that you do not have")
-	user := s.standing(t, email).UserID
-	s.tx(t, func(ctx context.Context, tx *sql.Tx) error {
-		return s.users.Operator("test").Grant(ctx, tx, user, "staff")
-	})
+	s.grant(t, email, "staff")
 	b.visit(t, s.url+"/staff")
 	b.reads(t, "You have the role staff")
 
-	elsewhere := s.browser(t)
-	elsewhere.login(t, email, password)
+	elsewhere := s.elsewhere(t)
+	if elsewhere.post(t, "/login", "email", email, "password", password); !elsewhere.loggedIn(t) {
+		t.Fatal("not logged in elsewhere")
+	}
 	b.press(t, `nav a[href="/account"]`)
 	b.press(t, "#end-others button")
 	b.reads(t, "All other sessions have ended")

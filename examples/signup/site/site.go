@@ -1,7 +1,11 @@
-package main
+// Package site is the pages of the app in examples/signup: an http.Handler over accounts in SQLite. `sealq dev` serves the same. It keeps sessions, and asks
+// the database each time who holds one; it sends no mail and holds no key: accounts note in the outbox what is to be mailed, and a worker does it. The map
+// of its files is in the program's main.go.
+package site
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -28,33 +32,39 @@ var pages embed.FS
 var assets embed.FS
 
 const (
-	product   = "Signup"
-	roleStaff = "staff"
+	// Product is what the app calls itself where nobody says otherwise.
+	Product = "Signup"
 
-	// The pages that links in mails lead to.
-	pathConfirm = "/confirm"
-	pathReset   = "/reset"
-	pathEmail   = "/email"
+	// PathConfirm is the page of the link that confirms an address. Workers put all three into mails.
+	PathConfirm = "/confirm"
+	// PathReset is that of the link for a new password.
+	PathReset = "/reset"
+	// PathEmail is that of the link that confirms another address.
+	PathEmail = "/email"
+
+	roleStaff = "staff"
 
 	maxBody      = 16 << 10 // bytes of a form
 	maxUnderWay  = 64       // changes whose reply is out already
 	changeWithin = 30 * time.Second
 )
 
-// SiteConfig of a Site.
-type SiteConfig struct {
+// Config of a Site.
+type Config struct {
 	DB      *sqlite.DB
 	Users   *accounts.Accounts[*sql.Tx]
-	BaseURL string // scheme and host
-	Devices bool
-	Nudge   func()           // told that there is something new to be mailed
-	Now     func() time.Time // what the list of sessions says that it is
-	Logger  *slog.Logger
+	BaseURL string           // scheme and host, where people find it
+	Product string           // what the pages call the app. Zero: Product
+	Inbox   string           // URL where its mails can be read, on a machine for development. Zero: that is not said
+	Devices bool             // browsers that have logged in keep a counter of their own
+	Nudge   func()           // told that there is something new to be mailed. Nil: the relay sees it when it next looks
+	Now     func() time.Time // what the list of sessions says that it is. Nil: time.Now
+	Logger  *slog.Logger     // Nil: nothing is logged
 }
 
 // Site is the app's pages.
 type Site struct {
-	SiteConfig
+	Config
 
 	sessions  *scs.SessionManager
 	staff     accounts.Guard
@@ -66,13 +76,20 @@ type Site struct {
 	changes  sync.WaitGroup
 }
 
-// NewSite makes a Site.
-func NewSite(c SiteConfig) (*Site, error) {
+// New makes a Site.
+func New(c Config) (*Site, error) {
 	base, err := url.Parse(c.BaseURL)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") || strings.Trim(base.Path, "/") != "" {
 		return nil, fmt.Errorf("the base URL %q is not a scheme and a host, such as https://app.example", c.BaseURL)
 	}
-	s := &Site{SiteConfig: c, https: base.Scheme == "https", staff: c.Users.Require(roleStaff), underWay: make(chan struct{}, maxUnderWay)}
+	c.Product, c.Logger = cmp.Or(c.Product, Product), cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	if c.Nudge == nil {
+		c.Nudge = func() {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s := &Site{Config: c, https: base.Scheme == "https", staff: c.Users.Require(roleStaff), underWay: make(chan struct{}, maxUnderWay)}
 	s.sessions = s.newSessions()
 	s.templates = map[string]*template.Template{}
 	for _, name := range []string{"home", "form", "account", "staff", "message"} {
@@ -84,13 +101,13 @@ func NewSite(c SiteConfig) (*Site, error) {
 	for route, handle := range map[string]page{
 		"GET /{$}": s.home, "/": s.notFound,
 		"GET /signup": s.showSignup, "POST /signup": s.signup,
-		"GET " + pathConfirm: s.showConfirm, "POST " + pathConfirm: s.confirm,
+		"GET " + PathConfirm: s.showConfirm, "POST " + PathConfirm: s.confirm,
 		"GET /resend": s.showResend, "POST /resend": s.resend,
 		"GET /login": s.showLogin, "POST /login": s.login, "POST /logout": s.logout,
 		"GET /forgot": s.showForgot, "POST /forgot": s.forgot,
-		"GET " + pathReset: s.showReset, "POST " + pathReset: s.reset,
+		"GET " + PathReset: s.showReset, "POST " + PathReset: s.reset,
 		"GET /account": s.member(s.account), "POST /account/password": s.member(s.changePassword), "POST /account/email": s.member(s.changeEmail),
-		"GET " + pathEmail: s.showEmail, "POST " + pathEmail: s.confirmEmail,
+		"GET " + PathEmail: s.showEmail, "POST " + PathEmail: s.confirmEmail,
 		"POST /account/sessions": s.member(s.endSession), "POST /account/sessions/others": s.member(s.endOtherSessions),
 		"GET /staff": s.member(s.staffOnly),
 	} {
@@ -179,12 +196,12 @@ func (s *Site) later(ctx context.Context, what string, fn func(ctx context.Conte
 
 // view is what a template shows.
 type view struct {
-	Title, Product string
-	Failed         bool           // something is wrong with a form
-	User           *accounts.User // nil: nobody is logged in
-	Text           string
-	Form           form
-	More           any
+	Title, Product, Inbox string
+	Failed                bool           // something is wrong with a form
+	User                  *accounts.User // nil: nobody is logged in
+	Text                  string
+	Form                  form
+	More                  any
 }
 
 // form is what the template of that name shows.
@@ -238,7 +255,7 @@ func (f form) refused(err error, email, password string) (_ form, ok bool) {
 
 // write writes a page. It is written to memory first, so that a page comes whole or not at all.
 func (s *Site) write(w http.ResponseWriter, r *http.Request, status int, name string, v view) error {
-	v.Product = product
+	v.Product, v.Inbox = s.Product, s.Inbox
 	if user, ok, err := s.current(r.Context()); err != nil && status < http.StatusInternalServerError {
 		return err
 	} else if ok {

@@ -1,4 +1,4 @@
-package main
+package site
 
 import (
 	"context"
@@ -55,7 +55,7 @@ func (s *Site) signup(w http.ResponseWriter, r *http.Request) error {
 }
 
 func confirmForm(key string) form {
-	return form{ID: "confirm", Action: pathConfirm, Button: "Make my account", Key: key, Fields: []field{newPasswordField("Password")}}
+	return form{ID: "confirm", Action: PathConfirm, Button: "Make my account", Key: key, Fields: []field{newPasswordField("Password")}}
 }
 
 const confirmText = "Choose a password. This confirms your address and makes your account."

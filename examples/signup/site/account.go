@@ -1,4 +1,4 @@
-package main
+package site
 
 import (
 	"database/sql"
@@ -126,7 +126,7 @@ func (s *Site) changeEmail(w http.ResponseWriter, r *http.Request, u accounts.Us
 func (s *Site) showEmail(w http.ResponseWriter, r *http.Request) error {
 	keyPage(w)
 	return s.ask(w, r, "Confirm your new address", "From then on you log in with it, and mail goes to it.",
-		form{ID: "email", Action: pathEmail, Button: "Confirm", Key: r.FormValue("key")})
+		form{ID: "email", Action: PathEmail, Button: "Confirm", Key: r.FormValue("key")})
 }
 
 // confirmEmail needs nobody to be logged in: the link may be opened on the phone that has the mail.
