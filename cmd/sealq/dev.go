@@ -17,8 +17,8 @@ import (
 	"github.com/sealq/sealq/cmd/sealq/internal/config"
 	"github.com/sealq/sealq/cmd/sealq/internal/embedded"
 	"github.com/sealq/sealq/cmd/sealq/internal/seed"
-	"github.com/sealq/sealq/cmd/sealq/internal/site"
 	"github.com/sealq/sealq/dashboard"
+	"github.com/sealq/sealq/examples/signup/site"
 	"github.com/sealq/sealq/mail/catcher/inbox"
 )
 
@@ -126,7 +126,7 @@ func (s *session) dev(ctx context.Context, f devFlags, cmd *cobra.Command) (err 
 	if err := s.open(ctx, p, &sv); err != nil {
 		return err
 	}
-	if err := s.devPages(&sv, stack, at, f); err != nil {
+	if err := s.devPages(ctx, &sv, stack, at, f); err != nil {
 		return err
 	}
 	listener, err := sv.listens(ctx, p.listen, "listen")
@@ -218,21 +218,18 @@ func (s *session) devDefaults() []string {
 }
 
 // devPages serves the demo app and the inbox.
-func (s *session) devPages(sv *service, stack *embedded.Stack, at doors, f devFlags) error {
-	c, err := s.accountsConfig()
+func (s *session) devPages(ctx context.Context, sv *service, stack *embedded.Stack, at doors, f devFlags) error {
+	c, err := s.devAccounts()
 	if err != nil {
 		return err
 	}
-	// Both so that a stranger cannot tell what an address has, as apps should.
-	c.TellOwner, c.RegisterAgain = true, accounts.NewGeneration
-	if c.ResetTTL, err = s.Duration("reset-ttl"); err != nil {
-		return err
-	}
-	users, err := stack.Database.Accounts(c)
+	db, users, err := stack.App(ctx, c)
 	if err != nil {
 		return err
 	}
-	app, err := site.New(site.Config{Users: users, Inbox: address(f.inbox, at.inbox), Logger: s.logger})
+	app, err := site.New(site.Config{
+		DB: db, Users: users, BaseURL: address(f.app, at.app), Product: devProduct, Inbox: address(f.inbox, at.inbox), Logger: s.logger,
+	})
 	if err != nil {
 		return err
 	}
@@ -241,9 +238,23 @@ func (s *session) devPages(sv *service, stack *embedded.Stack, at doors, f devFl
 		return err
 	}
 	sv.parts = append(sv.parts,
-		part{"demo app", func(ctx context.Context) error { return servePages(ctx, at.app, app) }},
+		part{"demo app", func(ctx context.Context) error {
+			defer app.Wait()
+			return servePages(ctx, at.app, app)
+		}},
 		part{"inbox", func(ctx context.Context) error { return servePages(ctx, at.inbox, mails) }})
 	return nil
+}
+
+// devAccounts are the policies of the demo app's accounts: those of the options, and what the example sets of its own.
+func (s *session) devAccounts() (accounts.Config, error) {
+	c, err := s.accountsConfig()
+	if err != nil {
+		return c, err
+	}
+	c.TellOwner, c.Logger = true, s.logger // so that a stranger cannot tell what an address has
+	c.ResetTTL, err = s.Duration("reset-ttl")
+	return c, err
 }
 
 // ofMiniredis leaves out what a miniredis does not tell of itself, and what is as it should be on a machine for development: nobody need

@@ -29,16 +29,16 @@ func readPage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// sessionVariable holds the session that a login gave, until another login. Its cookie is for safe connections, which scripts have none of.
-const (
-	sessionVariable = "session"
-	sessionCookie   = "__Host-sealq"
-)
+// sessions are the variables that hold the sessions that logins gave, until other logins, by their cookies: that of the dashboard, which is for safe
+// connections, of which scripts have none, and that of dev's demo app.
+var sessions = map[string]string{"__Host-sealq": "session", "session": "app_session"}
 
-// inSession sends the session along, if there is one.
+// inSession sends the sessions along, if there are any.
 func inSession(ts *testscript.TestScript, r *http.Request) {
-	if token := ts.Getenv(sessionVariable); token != "" {
-		r.AddCookie(&http.Cookie{Name: sessionCookie, Value: token})
+	for cookie, variable := range sessions {
+		if token := ts.Getenv(variable); token != "" {
+			r.AddCookie(&http.Cookie{Name: cookie, Value: token})
+		}
 	}
 }
 
@@ -65,8 +65,8 @@ func submitForm(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer response.Body.Close()
 	for _, cookie := range response.Cookies() {
-		if cookie.Name == sessionCookie {
-			ts.Setenv(sessionVariable, cookie.Value)
+		if variable, ok := sessions[cookie.Name]; ok {
+			ts.Setenv(variable, cookie.Value)
 		}
 	}
 	_, err = io.Copy(ts.Stdout(), response.Body)

@@ -118,13 +118,14 @@ func (s *story) run(ctx context.Context) (err error) {
 // open makes the accounts, the page that links lead to, and the worker.
 func (s *story) open(ctx context.Context) (err error) {
 	lockout := accounts.Lockout{Limit: lockoutLimit, For: lockoutFor}
-	if s.users, err = s.stack.Database.Accounts(accounts.Config{Lockout: lockout}); err != nil {
+	usual := accounts.Config{Lockout: lockout}
+	if s.users, err = s.stack.Database.Accounts(usual); err != nil {
 		return err
 	}
 	if s.hasty, err = s.stack.Database.Accounts(accounts.Config{Lockout: lockout, PendingTTL: shortTTL}); err != nil {
 		return err
 	}
-	if s.site, err = openSite(ctx, s.users); err != nil {
+	if s.site, err = openSite(ctx, s.stack, usual); err != nil {
 		return err
 	}
 	s.sender, err = mail.NewSender(mail.Config{URL: s.stack.Mail.URL(), From: "sealq demo <no-reply@demo.example>"})

@@ -10,30 +10,37 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealq/sealq/cmd/sealq/internal/app"
-	"github.com/sealq/sealq/cmd/sealq/internal/site"
+	"github.com/sealq/sealq/accounts"
+	"github.com/sealq/sealq/cmd/sealq/internal/embedded"
+	"github.com/sealq/sealq/examples/signup/site"
 )
 
-// served is the demo app, to which the links in mails lead, and whoever follows them.
+// served is the app of examples/signup, to which the links in mails lead, and whoever follows them.
 type served struct {
 	url    string
+	pages  *site.Site
 	server *http.Server
 	client *http.Client
 	ended  chan error
 }
 
-func openSite(ctx context.Context, users app.Accounts) (*served, error) {
+func openSite(ctx context.Context, stack *embedded.Stack, c accounts.Config) (*served, error) {
+	db, users, err := stack.App(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("open the demo's site: %w", err)
 	}
-	pages, err := site.New(site.Config{Users: users})
+	address := "http://" + listener.Addr().String()
+	pages, err := site.New(site.Config{DB: db, Users: users, BaseURL: address})
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	s := &served{
-		url: "http://" + listener.Addr().String(), client: &http.Client{Timeout: patience}, ended: make(chan error, 1),
+		url: address, pages: pages, client: &http.Client{Timeout: patience}, ended: make(chan error, 1),
 		server: &http.Server{Handler: pages, ReadHeaderTimeout: 5 * time.Second},
 	}
 	go func() { s.ended <- s.server.Serve(listener) }()
@@ -46,6 +53,7 @@ func (s *served) close() error {
 	if ended := <-s.ended; !errors.Is(ended, http.ErrServerClosed) {
 		err = errors.Join(err, ended)
 	}
+	s.pages.Wait()
 	return err
 }
 
@@ -58,7 +66,7 @@ func (s *served) follow(ctx context.Context, link string) error {
 	if err := s.visit(ctx, http.MethodGet, link, nil); err != nil {
 		return err
 	}
-	form := url.Values{"key": {u.Query().Get("key")}, "password": {password}}
+	form := url.Values{"key": {u.Query().Get("key")}, "new": {password}}
 	return s.visit(ctx, http.MethodPost, s.url+u.Path, form)
 }
 

@@ -5,6 +5,7 @@ package embedded
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,9 +17,12 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sealq/sealq/accounts"
 	"github.com/sealq/sealq/cmd/sealq/internal/app"
+	"github.com/sealq/sealq/jobs/authjobs"
 	"github.com/sealq/sealq/mail/catcher"
 	"github.com/sealq/sealq/signing"
+	"github.com/sealq/sealq/store/sqlite"
 )
 
 // Stack is the running servers and what connects to them.
@@ -96,6 +100,17 @@ func Start(ctx context.Context, c Config) (_ *Stack, err error) {
 		err = s.openRing(c.RingAge)
 	}
 	return s, err
+}
+
+// App opens the database once more, as an app has it that is written for SQLite, with accounts of its own. Close closes it.
+func (s *Stack) App(ctx context.Context, c accounts.Config) (*sqlite.DB, *accounts.Accounts[*sql.Tx], error) {
+	db, err := sqlite.Open(ctx, s.DatabaseFile())
+	if err != nil {
+		return nil, nil, err
+	}
+	s.onClose(db.Close)
+	users, err := accounts.New(db, authjobs.NewNotifier[*sql.Tx](db), c)
+	return db, users, err
 }
 
 // DatabaseFile is where the database is.
