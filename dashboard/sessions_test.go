@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"database/sql"
 	"html"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +18,46 @@ import (
 	"github.com/sealq/sealq/dashboard"
 	"github.com/sealq/sealq/operators"
 )
+
+// Addresses are noted, mailed and linked from alerts.
+func TestLinksAndSessionsOutliveARestart(t *testing.T) {
+	t.Parallel()
+	var c dashboard.Config
+	w := open(t, func(made *dashboard.Config) { c = *made })
+	w.sign("test:note", "hello")
+	b := w.as(operators.RoleViewer)
+	seen := make(map[string]string)
+	said := func(a answer) string { return a.Status + ": " + strings.Join(texts(a.doc, "h1"), " ") }
+	var walk func(address string)
+	walk = func(address string) {
+		if _, ok := seen[address]; ok {
+			return
+		}
+		a := b.get(address)
+		seen[address] = said(a)
+		for n := range a.doc.Descendants() {
+			for _, attr := range n.Attr {
+				if n.Data == "a" && attr.Key == "href" && strings.HasPrefix(attr.Val, "/") {
+					walk(attr.Val)
+				}
+			}
+		}
+	}
+	walk("/")
+	if len(seen) < 15 || !slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(s string) bool { return strings.HasPrefix(s, "/task?") }) {
+		t.Fatalf("only %d pages were found: %q", len(seen), slices.Sorted(maps.Keys(seen)))
+	}
+	again, err := dashboard.New(c)
+	check(t, err)
+	w.Close()
+	w.Server = httptest.NewTLSServer(again)
+	t.Cleanup(w.Close)
+	for address, before := range seen {
+		if got := said(b.get(address)); got != before {
+			t.Errorf("%s was %q and is %q", address, before, got)
+		}
+	}
+}
 
 func TestSessionsAndKeysAreListedAndEnded(t *testing.T) {
 	t.Parallel()
