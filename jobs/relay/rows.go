@@ -14,7 +14,8 @@ type Claims interface {
 	// take turns, so that however many rows of one are due, a claim has rows of the others, as many as it has room for. Rows past their end are not claimed,
 	// nor those of kinds other than c.Kinds, nor those in c.SkipQueues; however many there are of these, they cost nothing.
 	ClaimRows(ctx context.Context, c jobs.Claim) ([]jobs.ClaimedRow, error)
-	// RowsEnqueued marks claimed rows as enqueued, signed with their KIDs just now, those alone whose claim still carries the same lease token.
+	// RowsEnqueued marks claimed rows as enqueued, signed with their KIDs just now, those alone whose claim still carries the same lease token. A row
+	// that has ended and was told of no signature is told of it alone: a worker may be quicker than the relay.
 	RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error
 	// ReturnRows puts claimed rows back into the queue, to be claimed again after their pauses, with what went wrong;
 	// those alone whose claim still carries the same lease token.

@@ -59,9 +59,12 @@ const returnRowsSQL = `UPDATE outbox SET state = 'queued', lease_token = NULL, l
 	next_at = CASE WHEN told.pause > '0' THEN statement_timestamp() + told.pause ELSE next_at END
 	FROM unnest($1::text[]::uuid[], $2::text[], $3::interval[], $4::text[]) AS told (id, token, pause, cause)` + stillClaimed
 
-const rowsEnqueuedSQL = `UPDATE outbox SET state = 'enqueued', lease_token = NULL, lease_until = NULL, cause = '',
-	next_at = greatest(not_before, statement_timestamp()), kid = nullif(told.kid, ''), signed_at = statement_timestamp()
-	FROM unnest($1::text[]::uuid[], $2::text[], $3::text[]) AS told (id, token, kid)` + stillClaimed
+// rowsEnqueuedSQL also tells a row that a worker was quicker to end who signed it. One condition, so that a row that ends meanwhile is not missed.
+const rowsEnqueuedSQL = `UPDATE outbox SET state = CASE WHEN ended_at IS NULL THEN 'enqueued' ELSE state END, lease_token = NULL, lease_until = NULL,
+	cause = CASE WHEN ended_at IS NULL THEN '' ELSE cause END,
+	next_at = CASE WHEN ended_at IS NULL THEN greatest(not_before, statement_timestamp()) ELSE next_at END, kid = nullif(told.kid, ''), signed_at = statement_timestamp()
+	FROM unnest($1::text[]::uuid[], $2::text[], $3::text[]) AS told (id, token, kid)
+	WHERE outbox.id = told.id AND (state = 'claimed' AND lease_token = told.token OR ended_at IS NOT NULL AND signed_at IS NULL)`
 
 // RowsEnqueued marks claimed rows as enqueued. Their tasks may be missed from their due time on.
 func (db *DB) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {

@@ -135,10 +135,12 @@ func scanRow(rows *sql.Rows) (jobs.ClaimedRow, error) {
 	return r, nil
 }
 
-// RowsEnqueued marks claimed rows as enqueued: see relay.Claims.
+// RowsEnqueued marks claimed rows as enqueued: see relay.Claims. A row that a worker was quicker to end is told who signed it.
 func (db *DB) RowsEnqueued(ctx context.Context, rows []jobs.ClaimedRow) error {
-	return db.eachClaimed(ctx, "mark outbox rows as enqueued", rows,
-		`state = 'enqueued', next_at = max(not_before, ?), cause = '', kid = nullif(?, ''), signed_at = ?, lease_until = NULL, lease_token = NULL`,
+	return db.each(ctx, "mark outbox rows as enqueued", rows, `
+		state = iif(ended_at IS NULL, 'enqueued', state), next_at = iif(ended_at IS NULL, max(not_before, ?), next_at),
+		cause = iif(ended_at IS NULL, '', cause), kid = nullif(?, ''), signed_at = ?, lease_until = NULL, lease_token = NULL
+		WHERE id = ? AND (state = 'claimed' AND lease_token = ? OR ended_at IS NOT NULL AND signed_at IS NULL)`,
 		func(i int, instant int64) []any { return []any{instant, rows[i].KID, instant} })
 }
 
@@ -166,6 +168,11 @@ func (db *DB) RefuseRow(ctx context.Context, row jobs.ClaimedRow, cause string) 
 
 // eachClaimed changes those of rows that are still under the claim they came with.
 func (db *DB) eachClaimed(ctx context.Context, operation string, rows []jobs.ClaimedRow, set string, args func(i int, instant int64) []any) error {
+	return db.each(ctx, operation, rows, set+` WHERE id = ? AND state = 'claimed' AND lease_token = ?`, args)
+}
+
+// each updates each of the rows: what of it to set ends with a condition on its ID and its lease's token.
+func (db *DB) each(ctx context.Context, operation string, rows []jobs.ClaimedRow, set string, args func(i int, instant int64) []any) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -174,7 +181,7 @@ func (db *DB) eachClaimed(ctx context.Context, operation string, rows []jobs.Cla
 		if err != nil {
 			return err
 		}
-		update, err := tx.PrepareContext(ctx, `UPDATE outbox SET `+set+` WHERE id = ? AND state = 'claimed' AND lease_token = ?`) //nolint:gosec // set is a constant of this file
+		update, err := tx.PrepareContext(ctx, `UPDATE outbox SET `+set) //nolint:gosec // set is a constant of this file
 		if err != nil {
 			return err //nolint:wrapcheck // wrapped below
 		}

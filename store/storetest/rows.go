@@ -98,6 +98,21 @@ func lookTests[Tx any]() []test[Tx] {
 			must(s, s.DB.RowsEnqueued(s.Context(), s.claim(10)))
 			equal(s, "key, where none is told", "", s.info(row.ID).KID)
 		}},
+		{"a row that a worker was quicker to end is told which key signed it, and nothing else", func(s suite[Tx]) {
+			row := s.claimed(note())
+			row.KID = "f7e2c87f"
+			must(s, s.DB.RowDone(s.Context(), ref(row.ID, 1)))
+			before := s.info(row.ID)
+			must(s, s.DB.RowsEnqueued(s.Context(), []jobs.ClaimedRow{row}))
+			after := s.info(row.ID)
+			equal(s, "key", row.KID, after.KID)
+			near(s, "signed", before.EndedAt, s.now(), after.SignedAt)
+			row.KID = "00000001" // a relay that was held up
+			must(s, s.DB.RowsEnqueued(s.Context(), []jobs.ClaimedRow{row}))
+			equal(s, "key, told again", "f7e2c87f", s.info(row.ID).KID)
+			after.KID, after.SignedAt = before.KID, before.SignedAt
+			equal(s, "the rest", before, after)
+		}},
 		{"a row tells where it stands", func(s suite[Tx]) {
 			before := s.now()
 			row := s.in(jobs.RowDead, jobs.Queue("critical"), jobs.MaxRetry(7))
